@@ -1,0 +1,43 @@
+# Targets for people; what they do is in dev/.  'make' alone lists them.
+
+ENGINE = defer
+PYTHON = /usr/bin/python3
+
+.PHONY: help deps src build demo check check-style check-unit \
+        check-sanitize check-system check-packets check-ovs series clean
+
+help:
+	@echo "Targets (ENGINE=defer unless given; ring and no are the others):"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | \
+	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'
+
+deps: ## install the packages that are missing (as root)
+	@sh dev/deps.sh
+
+src: deps ## out/src: the OVS source with our files and hooks
+	@$(PYTHON) dev/tree.py src
+
+build: deps ## out/$(ENGINE): that source, built with DPDK
+	@$(PYTHON) dev/tree.py build '$(ENGINE)'
+
+demo: build ## real traffic to a guest through a DMA channel (as root)
+	@$(PYTHON) dev/demo.py --build 'out/$(ENGINE)' --engine '$(ENGINE)'
+
+check: deps ## every test; ends with one line that sums them (as root)
+	@$(PYTHON) dev/check.py --engine '$(ENGINE)'
+
+check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
+check-unit: deps ## unit tests
+check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
+check-system: deps ## tests with real vhost-user, virtio-user and a dmadev (as root)
+check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
+check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
+
+check-style check-unit check-sanitize check-system check-packets check-ovs:
+	@$(PYTHON) dev/check.py --engine '$(ENGINE)' $(@:check-%=%)
+
+series: deps ## out/series: the series as mails for 'git am' on an OVS tree
+	@$(PYTHON) dev/series.py
+
+clean: ## remove out/
+	@rm -rf out
