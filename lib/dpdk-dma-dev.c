@@ -1,0 +1,482 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of dpdk-dma-dev.h.
+ *
+ * 'dma_dev_mutex' serializes starting and stopping: the main thread does the
+ * former, the latter may also happen in the thread that runs RCU callbacks
+ * and in the vhost library's thread.  Facts about DPDK were read from the
+ * source of release 22.11.11. */
+
+#include <config.h>
+
+#include "dpdk-dma-dev.h"
+
+#include <rte_cycles.h>
+#include <rte_dmadev.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_vhost_async.h>
+
+#include "dpdk-dma-map.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovs-thread.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
+
+/* Descriptors asked for per vchan.  A vhost txq has at most a few hundred
+ * buffers in use, and an engine that is this far behind is no help. */
+#define DMA_RING_SIZE 4096
+
+/* An engine that has copies and completes none for this long, at the end of
+ * a wait in vain, is hung. */
+#define DMA_HUNG_MS 20
+
+/* Bound on the wait for a grace period before failed devices are stopped. */
+#define DMA_STOP_WAIT_MS 1000
+
+struct dma_dev {
+    int16_t id;
+    uint16_t n_vchans;
+    bool started;               /* rte_dma_start() succeeded. */
+    bool failed;                /* Not to be started again. */
+};
+
+static struct ovs_mutex dma_dev_mutex = OVS_MUTEX_INITIALIZER;
+static struct dma_dev dma_devs[RTE_DMADEV_DEFAULT_MAX]
+    OVS_GUARDED_BY(dma_dev_mutex);
+static size_t n_dma_devs OVS_GUARDED_BY(dma_dev_mutex);
+
+static void dma_dev_discover(struct dpdk_dma_map *);
+
+/* Returns the map of all channels, discovering them in the first call.  Any
+ * thread may call this once the main thread has; it never changes then. */
+struct dpdk_dma_map *
+dpdk_dma_dev_map(void)
+{
+    static struct ovsthread_once once = OVSTHREAD_ONCE_INITIALIZER;
+    static struct dpdk_dma_map *map;
+
+    if (ovsthread_once_start(&once)) {
+        map = dpdk_dma_map_create();
+        dma_dev_discover(map);
+        ovsthread_once_done(&once);
+    }
+    return map;
+}
+
+/* Says why the device cannot copy for vhost, or returns NULL if it can.
+ *
+ * The vhost library hands IOVAs to the device (async_fill_seg(), 22.11).  An
+ * engine that works on virtual addresses, which RTE_DMA_CAPA_SVA tells, must
+ * not get physical ones: it would write to memory that is not meant. */
+static const char *
+dma_dev_unfit(const struct rte_dma_info *info)
+{
+    const uint64_t needed = RTE_DMA_CAPA_MEM_TO_MEM | RTE_DMA_CAPA_OPS_COPY;
+
+    if ((info->dev_capa & needed) != needed) {
+        return "it does not copy from memory to memory";
+    }
+    if (!info->max_vchans) {
+        return "it has no vchan";
+    }
+    if ((info->dev_capa & RTE_DMA_CAPA_SVA)
+        && rte_eal_iova_mode() == RTE_IOVA_PA) {
+        return "it takes virtual addresses and EAL uses physical ones; "
+               "add --iova-mode=va to other_config:dpdk-extra";
+    }
+    return NULL;
+}
+
+/* Devices exist since rte_eal_init(): OVS has no way to add one later.  Ids
+ * can have gaps, hence rte_dma_next_dev(). */
+static void
+dma_dev_discover(struct dpdk_dma_map *map)
+{
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (int16_t id = rte_dma_next_dev(0); id != -1;
+         id = rte_dma_next_dev(id + 1)) {
+        struct dma_dev *dev = &dma_devs[n_dma_devs];
+        struct rte_dma_info info;
+        const char *unfit;
+        int err;
+
+        err = rte_dma_info_get(id, &info);
+        if (err) {
+            VLOG_WARN("DMA device %"PRId16" is not used: cannot get its "
+                      "properties (%s).", id, ovs_strerror(-err));
+            continue;
+        }
+        unfit = dma_dev_unfit(&info);
+        if (unfit) {
+            VLOG_WARN("DMA device %s is not used: %s.", info.dev_name, unfit);
+            continue;
+        }
+
+        dev->id = id;
+        for (uint16_t vchan = 0; vchan < info.max_vchans; vchan++) {
+            if (!dpdk_dma_map_add(map, info.dev_name, id, vchan,
+                                  info.numa_node)) {
+                VLOG_WARN("DMA device %s: vchans from %"PRIu16" on are not "
+                          "used, there are %d channels already.",
+                          info.dev_name, vchan, DPDK_DMA_MAX_CHANS);
+                break;
+            }
+            dev->n_vchans++;
+        }
+        if (dev->n_vchans) {
+            n_dma_devs++;
+        }
+        VLOG_INFO("DMA device %s: %"PRIu16" channel(s) on NUMA node %d.",
+                  info.dev_name, dev->n_vchans, info.numa_node);
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* A power of two, as some drivers want, within the limits of the device. */
+static uint16_t
+dma_dev_ring_size(const struct rte_dma_info *info)
+{
+    uint16_t size = DMA_RING_SIZE;
+
+    while (size > info->max_desc && size > 1) {
+        size /= 2;
+    }
+    return MAX(size, info->min_desc);
+}
+
+static int
+dma_dev_setup(const struct dma_dev *dev, const struct rte_dma_info *info)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    const struct rte_dma_conf conf = { .nb_vchans = dev->n_vchans };
+    const struct rte_dma_vchan_conf vchan_conf = {
+        .direction = RTE_DMA_DIR_MEM_TO_MEM,
+        .nb_desc = dma_dev_ring_size(info),
+    };
+    int err;
+
+    err = rte_dma_configure(dev->id, &conf);
+    for (uint16_t vchan = 0; !err && vchan < dev->n_vchans; vchan++) {
+        err = rte_dma_vchan_setup(dev->id, vchan, &vchan_conf);
+    }
+    if (!err) {
+        err = rte_dma_start(dev->id);
+    }
+    return -err;
+}
+
+/* Tells the vhost library of the vchans of 'dev' and notes what their rings
+ * hold, now that they are empty. */
+static int
+dma_dev_attach(const struct dma_dev *dev, const struct rte_dma_info *info,
+               struct dpdk_dma_map *map)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    struct dpdk_dma_chan *chan;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        if (chan->dev_id != dev->id) {
+            continue;
+        }
+        if (rte_vhost_async_dma_configure(dev->id, chan->vchan)) {
+            return EINVAL;
+        }
+        chan->ring_size = dma_dev_ring_size(info);
+        chan->idle_capacity = rte_dma_burst_capacity(dev->id, chan->vchan);
+        /* Release: whoever sees the channel running sees its sizes. */
+        atomic_store_explicit(&chan->running, true, memory_order_release);
+    }
+    return 0;
+}
+
+static void
+dma_dev_detach(const struct dma_dev *dev, struct dpdk_dma_map *map)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    struct dpdk_dma_chan *chan;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        if (chan->dev_id == dev->id) {
+            atomic_store_relaxed(&chan->running, false);
+            rte_vhost_async_dma_unconfigure(dev->id, chan->vchan);
+        }
+    }
+}
+
+static void
+dma_dev_start(struct dma_dev *dev, struct dpdk_dma_map *map)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    struct rte_dma_info info;
+    int err;
+
+    if (dev->started || dev->failed) {
+        return;
+    }
+
+    err = -rte_dma_info_get(dev->id, &info);
+    if (err) {
+        VLOG_WARN("DMA device %"PRId16" is not used: %s.", dev->id,
+                  ovs_strerror(err));
+        return;
+    }
+
+    err = dma_dev_setup(dev, &info);
+    if (!err) {
+        dev->started = true;
+        err = dma_dev_attach(dev, &info, map);
+    }
+    if (err) {
+        VLOG_WARN("DMA device %s is not used: it cannot be started (%s).",
+                  info.dev_name, ovs_strerror(err));
+        dpdk_dma_map_fail_dev(map, dev->id);
+        dev->failed = true;
+        if (dev->started) {
+            rte_dma_stop(dev->id);
+            dev->started = false;
+        }
+    }
+}
+
+/* Starts all devices that are not, and returns the number of channels that
+ * can be claimed from now on. */
+unsigned int
+dpdk_dma_dev_start_all(void)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    const struct dpdk_dma_chan *chan;
+    unsigned int n = 0;
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        dma_dev_start(&dma_devs[i], map);
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        n += !dpdk_dma_chan_failed(chan);
+    }
+    return n;
+}
+
+static bool
+dma_dev_is_idle(const struct dma_dev *dev)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    const struct dpdk_dma_chan *chan;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        if (chan->dev_id == dev->id && dpdk_dma_chan_in_flight(chan)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Stops all devices.  No thread may hold a channel.  A device that still has
+ * copies in flight, because a guest is just leaving and its queues are being
+ * drained, is left running: that costs nothing but power, and the next
+ * dpdk_dma_dev_start_all() finds it started. */
+void
+dpdk_dma_dev_stop_all(void)
+{
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        struct dma_dev *dev = &dma_devs[i];
+
+        if (!dev->started || !dma_dev_is_idle(dev)) {
+            continue;
+        }
+        dma_dev_detach(dev, dpdk_dma_dev_map());
+        if (!rte_dma_stop(dev->id)) {
+            dev->started = false;
+        }
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* Stops the devices that were marked as failed.  A grace period must have
+ * passed since: then no thread is using their channels any more.  The vhost
+ * library keeps its bookkeeping of them, which is never looked at again. */
+static void
+dma_dev_stop_failed(struct dpdk_dma_chan *cause OVS_UNUSED)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    const struct dpdk_dma_chan *chan;
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        struct dma_dev *dev = &dma_devs[i];
+
+        for (size_t j = 0; (chan = dpdk_dma_map_get(map, j)); j++) {
+            if (chan->dev_id == dev->id && dpdk_dma_chan_failed(chan)) {
+                dev->failed = true;
+            }
+        }
+        if (dev->failed && dev->started) {
+            int err = rte_dma_stop(dev->id);
+
+            if (err) {
+                VLOG_ERR("DMA device %"PRId16" failed and cannot be stopped: "
+                         "%s.", dev->id, ovs_strerror(-err));
+            } else {
+                dev->started = false;
+            }
+        }
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* Marks the device of 'chan' as failed, for the reason 'why', and has it
+ * stopped as soon as no thread can be using it.  Any thread may call this,
+ * also while it holds locks of the vhost library.  Does not wait. */
+void
+dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
+{
+    if (dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), chan->dev_id)) {
+        VLOG_ERR("DMA device %s is quarantined: %s.  Packets are copied by "
+                 "CPU from now on; restart ovs-vswitchd to use the device "
+                 "again.", chan->dev_name, why);
+        /* ovsrcu_postpone() ends the quiescent state in which the vhost
+         * library's thread is for good. */
+        bool was_quiescent = ovsrcu_is_quiescent();
+
+        ovsrcu_postpone(dma_dev_stop_failed, chan);
+        if (was_quiescent) {
+            ovsrcu_quiesce_start();
+        }
+    }
+}
+
+/* Returns the number of copies that 'chan' completed, 0 if the driver does
+ * not count them. */
+static uint64_t
+dma_chan_completed(const struct dpdk_dma_chan *chan)
+{
+    struct rte_dma_stats stats;
+
+    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
+            ? 0 : stats.completed);
+}
+
+/* Somebody waited for copies in vain, without knowing for which channel's:
+ * quarantines the channels that have copies and complete none within a moment
+ * that is thousands of times what a copy takes.  If that is true of none, of
+ * all that have copies, because memory that they write to is about to go.
+ *
+ * Any thread, as dpdk_dma_dev_quarantine(), but this one waits. */
+void
+dpdk_dma_dev_quarantine_hung(void)
+{
+    uint64_t completed[DPDK_DMA_MAX_CHANS];
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    struct dpdk_dma_chan *chan;
+    bool found = false;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        completed[i] = dma_chan_completed(chan);
+    }
+    rte_delay_us_sleep(DMA_HUNG_MS * 1000);
+
+    for (int all = 0; all < 2 && !found; all++) {
+        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+            if (dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
+                && (all || completed[i] == dma_chan_completed(chan))) {
+                dpdk_dma_dev_quarantine(chan, "a guest's queue cannot be "
+                                              "drained");
+                found = true;
+            }
+        }
+    }
+}
+
+static bool
+dma_dev_failed_stopped(void)
+{
+    const struct dpdk_dma_chan *chan;
+    bool stopped = true;
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        for (size_t j = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), j));
+             j++) {
+            stopped &= !(chan->dev_id == dma_devs[i].id && dma_devs[i].started
+                         && dpdk_dma_chan_failed(chan));
+        }
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+    return stopped;
+}
+
+/* Waits until the devices that dpdk_dma_dev_quarantine() was called for have
+ * stopped, after which they write nowhere.
+ *
+ * The thread is quiescent meanwhile, for the grace period to end.  A thread
+ * that waits for a lock of the caller's can prevent that: memory that an
+ * engine can still write is about to go then, so after DMA_STOP_WAIT_MS the
+ * devices are stopped all the same, under a thread that may be using one. */
+void
+dpdk_dma_dev_quarantine_wait(void)
+{
+    bool was_quiescent = ovsrcu_is_quiescent();
+
+    if (!was_quiescent) {
+        ovsrcu_quiesce_start();
+    }
+    for (int ms = 0; ms < DMA_STOP_WAIT_MS && !dma_dev_failed_stopped();
+         ms++) {
+        rte_delay_us_sleep(1000);
+    }
+    if (!was_quiescent) {
+        ovsrcu_quiesce_end();
+    }
+    dma_dev_stop_failed(NULL);
+}
+
+/* Returns the number of copies that were handed to 'chan' and that nobody has
+ * reaped yet.  Any thread may call this; rte_dma_burst_capacity() only reads
+ * (22.11), so the result is exact for the owner, a hint for others.
+ *
+ * A batching driver can report less room than its ring has while it is idle,
+ * hence the comparison with what it reported when it was started. */
+uint16_t
+dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
+{
+    uint16_t capacity;
+
+    if (dpdk_dma_chan_failed(chan) || !chan->idle_capacity) {
+        return 0;
+    }
+    capacity = rte_dma_burst_capacity(chan->dev_id, chan->vchan);
+    return capacity < chan->idle_capacity ? chan->idle_capacity - capacity : 0;
+}
+
+/* Returns the number of copies that the device reported as failed, 0 if the
+ * driver does not count them. */
+uint64_t
+dpdk_dma_chan_errors(const struct dpdk_dma_chan *chan)
+{
+    struct rte_dma_stats stats;
+
+    if (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)) {
+        return 0;
+    }
+    return stats.errors;
+}

@@ -1,0 +1,437 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of the channel map; see dpdk-dma-map.h for its contract.
+ *
+ * Called by the main thread (configuration), by PMD threads when they attach,
+ * reload and detach, and by whichever thread finds that a channel failed.
+ * 'mutex' protects all that is not constant. */
+
+#include <config.h>
+
+#include "dpdk-dma-map.h"
+
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/hmap.h"
+#include "openvswitch/vlog.h"
+#include "ovs-thread.h"
+#include "hash.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(dpdk_dma_map);
+
+/* One "CORE@DEV" of other_config:vhost-async-dma-map. */
+struct dma_pin {
+    struct hmap_node node;      /* In 'pins', by core. */
+    uint32_t core;
+    char *dev_name;
+};
+
+struct dma_slot {
+    struct dpdk_dma_chan chan;
+    char *dev_name;             /* Storage of 'chan.dev_name'. */
+    uint32_t owner;             /* DPDK_DMA_NO_CORE when free. */
+};
+
+struct dpdk_dma_map {
+    struct ovs_mutex mutex;
+    /* Slots are allocated one by one and live as long as the map, because
+     * threads hold pointers to the channels in them. */
+    struct dma_slot *slots[DPDK_DMA_MAX_CHANS] OVS_GUARDED;
+    /* Written under 'mutex', but only while no other thread knows the map's
+     * channels (discovery), hence read without it. */
+    size_t n_slots;
+    struct hmap pins OVS_GUARDED;
+    char *pins_string OVS_GUARDED;      /* As configured. */
+    bool open OVS_GUARDED;              /* Whether claims are granted. */
+};
+
+/* Creates an empty map, closed: no claim is granted until
+ * dpdk_dma_map_open(). */
+struct dpdk_dma_map *
+dpdk_dma_map_create(void)
+{
+    struct dpdk_dma_map *map = xzalloc(sizeof *map);
+
+    ovs_mutex_init(&map->mutex);
+    ovs_mutex_lock(&map->mutex);
+    hmap_init(&map->pins);
+    ovs_mutex_unlock(&map->mutex);
+    return map;
+}
+
+static void
+dma_map_clear_pins(struct dpdk_dma_map *map)
+    OVS_REQUIRES(map->mutex)
+{
+    struct dma_pin *pin;
+
+    HMAP_FOR_EACH_POP (pin, node, &map->pins) {
+        free(pin->dev_name);
+        free(pin);
+    }
+    free(map->pins_string);
+    map->pins_string = NULL;
+}
+
+/* Destroys 'map'.  No thread may hold a channel of it. */
+void
+dpdk_dma_map_destroy(struct dpdk_dma_map *map)
+{
+    if (!map) {
+        return;
+    }
+
+    ovs_mutex_lock(&map->mutex);
+    dma_map_clear_pins(map);
+    hmap_destroy(&map->pins);
+    for (size_t i = 0; i < map->n_slots; i++) {
+        free(map->slots[i]->dev_name);
+        free_cacheline(map->slots[i]);
+    }
+    ovs_mutex_unlock(&map->mutex);
+    ovs_mutex_destroy(&map->mutex);
+    free(map);
+}
+
+/* Adds 'vchan' of the dmadev 'dev_id', named 'dev_name', on NUMA node
+ * 'numa_id' (-1 if unknown) to 'map'.  To be called by the thread that
+ * discovers devices, before any other thread uses the map.
+ *
+ * Returns the new channel, or NULL if there are DPDK_DMA_MAX_CHANS. */
+struct dpdk_dma_chan *
+dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
+                 int16_t dev_id, uint16_t vchan, int numa_id)
+{
+    struct dpdk_dma_chan *chan = NULL;
+
+    ovs_mutex_lock(&map->mutex);
+    if (map->n_slots < DPDK_DMA_MAX_CHANS) {
+        struct dma_slot *slot = xzalloc_cacheline(sizeof *slot);
+
+        slot->dev_name = xstrdup(dev_name);
+        slot->owner = DPDK_DMA_NO_CORE;
+        chan = &slot->chan;
+        chan->dev_name = slot->dev_name;
+        chan->index = map->n_slots;
+        chan->dev_id = dev_id;
+        chan->vchan = vchan;
+        chan->numa_id = numa_id;
+        atomic_init(&chan->running, false);
+        atomic_init(&chan->failed, false);
+        map->slots[map->n_slots++] = slot;
+    }
+    ovs_mutex_unlock(&map->mutex);
+
+    return chan;
+}
+
+/* Returns the number of channels in 'map', failed ones included.  Takes no
+ * lock: the number is constant once devices were discovered. */
+size_t
+dpdk_dma_map_count(const struct dpdk_dma_map *map)
+{
+    return map->n_slots;
+}
+
+/* Returns channel 'index' of 'map', or NULL.  Takes no lock, as
+ * dpdk_dma_map_count(). */
+struct dpdk_dma_chan *
+dpdk_dma_map_get(const struct dpdk_dma_map *map, size_t index)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
+{
+    return index < map->n_slots ? &map->slots[index]->chan : NULL;
+}
+
+static struct dma_pin *
+dma_map_find_pin(const struct dpdk_dma_map *map, uint32_t core)
+    OVS_REQUIRES(map->mutex)
+{
+    struct dma_pin *pin;
+
+    HMAP_FOR_EACH_WITH_HASH (pin, node, hash_int(core, 0), &map->pins) {
+        if (pin->core == core) {
+            return pin;
+        }
+    }
+    return NULL;
+}
+
+static bool
+dma_map_is_pinned(const struct dpdk_dma_map *map, const char *dev_name)
+    OVS_REQUIRES(map->mutex)
+{
+    const struct dma_pin *pin;
+
+    HMAP_FOR_EACH (pin, node, &map->pins) {
+        if (!strcmp(pin->dev_name, dev_name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static size_t
+dma_map_count_dev(const struct dpdk_dma_map *map, const char *dev_name)
+    OVS_REQUIRES(map->mutex)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < map->n_slots; i++) {
+        n += !strcmp(map->slots[i]->dev_name, dev_name);
+    }
+    return n;
+}
+
+static size_t
+dma_map_count_pins(const struct dpdk_dma_map *map, const char *dev_name)
+    OVS_REQUIRES(map->mutex)
+{
+    const struct dma_pin *pin;
+    size_t n = 0;
+
+    HMAP_FOR_EACH (pin, node, &map->pins) {
+        n += !strcmp(pin->dev_name, dev_name);
+    }
+    return n;
+}
+
+/* Takes "CORE@DEV" in 'entry' into the pins of 'map'.  What is wrong with it
+ * goes to 'warnings', one line each, and the entry is left out. */
+static void
+dma_map_add_pin(struct dpdk_dma_map *map, const char *entry,
+                struct ds *warnings)
+    OVS_REQUIRES(map->mutex)
+{
+    const char *remedy = "the core claims any free channel";
+    const char *at = strchr(entry, '@');
+    struct dma_pin *pin;
+    unsigned int core;
+    char *number;
+    bool ok;
+
+    if (!at || at == entry || !at[1]) {
+        ds_put_format(warnings, "entry \"%s\" is not of the form CORE@DEV; "
+                      "it is ignored\n", entry);
+        return;
+    }
+
+    number = xmemdup0(entry, at - entry);
+    ok = number[strspn(number, "0123456789")] == '\0'
+         && str_to_uint(number, 10, &core) && core != DPDK_DMA_NO_CORE;
+    free(number);
+    if (!ok) {
+        ds_put_format(warnings, "entry \"%s\" does not start with a core "
+                      "number; it is ignored\n", entry);
+        return;
+    }
+
+    if (dma_map_find_pin(map, core)) {
+        ds_put_format(warnings, "entry \"%s\" names core %u a second time; "
+                      "the first one is used\n", entry, core);
+        return;
+    }
+    if (!dma_map_count_dev(map, at + 1)) {
+        ds_put_format(warnings, "entry \"%s\" names no DMA device that can be "
+                      "used; %s\n", entry, remedy);
+        return;
+    }
+    if (dma_map_count_pins(map, at + 1) >= dma_map_count_dev(map, at + 1)) {
+        ds_put_format(warnings, "entry \"%s\" asks for more channels than the "
+                      "device has (%"PRIuSIZE"); %s\n", entry,
+                      dma_map_count_dev(map, at + 1), remedy);
+        return;
+    }
+
+    pin = xmalloc(sizeof *pin);
+    pin->core = core;
+    pin->dev_name = xstrdup(at + 1);
+    hmap_insert(&map->pins, &pin->node, hash_int(core, 0));
+}
+
+/* Replaces the explicit map by 'pins', as other_config:vhost-async-dma-map
+ * has it ("CORE@DEV[,CORE@DEV]..."; NULL or empty for none).  A device may be
+ * named once for each of its vchans.  What is wrong is described in
+ * 'warnings', one line each; all other entries apply.
+ *
+ * Returns true if 'pins' differs from the last one, in which case existing
+ * claims may be against it: close the map, have all threads reload, then
+ * open it. */
+bool
+dpdk_dma_map_set_pins(struct dpdk_dma_map *map, const char *pins,
+                      struct ds *warnings)
+{
+    bool changed;
+
+    if (pins && !*pins) {
+        pins = NULL;
+    }
+
+    ovs_mutex_lock(&map->mutex);
+    changed = !nullable_string_is_equal(map->pins_string, pins);
+    if (changed) {
+        dma_map_clear_pins(map);
+        map->pins_string = nullable_xstrdup(pins);
+        if (pins) {
+            char *copy = xstrdup(pins);
+            char *save = NULL;
+
+            for (char *entry = strtok_r(copy, ", \t\n", &save); entry;
+                 entry = strtok_r(NULL, ", \t\n", &save)) {
+                dma_map_add_pin(map, entry, warnings);
+            }
+            free(copy);
+        }
+    }
+    ovs_mutex_unlock(&map->mutex);
+
+    return changed;
+}
+
+/* Lets claims be granted. */
+void
+dpdk_dma_map_open(struct dpdk_dma_map *map)
+{
+    ovs_mutex_lock(&map->mutex);
+    map->open = true;
+    ovs_mutex_unlock(&map->mutex);
+}
+
+/* Grants no claim from now on.  Claims that exist stay until their owners
+ * release them, which they do in their next reload since
+ * dpdk_dma_map_claim() no longer confirms them. */
+void
+dpdk_dma_map_close(struct dpdk_dma_map *map)
+{
+    ovs_mutex_lock(&map->mutex);
+    map->open = false;
+    ovs_mutex_unlock(&map->mutex);
+}
+
+/* The lower, the better; 3 is no candidate. */
+static int
+dma_map_distance(const struct dma_slot *slot, int numa_id)
+{
+    if (slot->owner != DPDK_DMA_NO_CORE || dpdk_dma_chan_failed(&slot->chan)) {
+        return 3;
+    } else if (slot->chan.numa_id == numa_id) {
+        return 0;
+    } else if (slot->chan.numa_id < 0 || numa_id < 0) {
+        return 1;
+    } else {
+        return 2;
+    }
+}
+
+/* Claims a channel for the thread on 'core', whose NUMA node is 'numa_id'
+ * (-1 if unknown), and returns it.  The device that the explicit map names
+ * for 'core' is the only one considered.  Without one, the nearest channel is
+ * taken among those which nobody holds and whose devices the explicit map
+ * names for no core.
+ *
+ * A thread that holds a channel already gets the same one.  NULL means that
+ * there is none, or that the map is closed; a claim that existed is then
+ * still held, for the thread to drain its channel before it calls
+ * dpdk_dma_map_release(). */
+struct dpdk_dma_chan *
+dpdk_dma_map_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
+{
+    struct dma_slot *best = NULL;
+    int best_distance = 3;
+
+    ovs_mutex_lock(&map->mutex);
+    if (map->open) {
+        const struct dma_pin *pin = dma_map_find_pin(map, core);
+
+        for (size_t i = 0; i < map->n_slots; i++) {
+            struct dma_slot *slot = map->slots[i];
+            int distance;
+
+            if (slot->owner == core) {
+                best = dpdk_dma_chan_failed(&slot->chan) ? NULL : slot;
+                break;
+            }
+            if (pin ? strcmp(slot->dev_name, pin->dev_name)
+                    : dma_map_is_pinned(map, slot->dev_name)) {
+                continue;
+            }
+            distance = dma_map_distance(slot, numa_id);
+            if (distance < best_distance) {
+                best_distance = distance;
+                best = slot;
+            }
+        }
+        if (best) {
+            best->owner = core;
+        }
+    }
+    ovs_mutex_unlock(&map->mutex);
+
+    return best ? &best->chan : NULL;
+}
+
+/* Gives up what 'core' holds, if anything.  The thread must not use the
+ * channel any more. */
+void
+dpdk_dma_map_release(struct dpdk_dma_map *map, uint32_t core)
+{
+    ovs_mutex_lock(&map->mutex);
+    for (size_t i = 0; i < map->n_slots; i++) {
+        if (map->slots[i]->owner == core) {
+            map->slots[i]->owner = DPDK_DMA_NO_CORE;
+        }
+    }
+    ovs_mutex_unlock(&map->mutex);
+}
+
+/* Marks all channels of the dmadev 'dev_id' as failed: an engine that hangs
+ * for one vchan is not trusted with another.  Owners see it before their next
+ * use of the channel.  Returns false if they were marked already. */
+bool
+dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
+{
+    bool changed = false;
+
+    ovs_mutex_lock(&map->mutex);
+    for (size_t i = 0; i < map->n_slots; i++) {
+        struct dpdk_dma_chan *chan = &map->slots[i]->chan;
+
+        if (chan->dev_id == dev_id && !dpdk_dma_chan_failed(chan)) {
+            atomic_store_relaxed(&chan->failed, true);
+            changed = true;
+        }
+    }
+    ovs_mutex_unlock(&map->mutex);
+
+    return changed;
+}
+
+/* Returns the state of 'chan' and, in '*core', its owner or
+ * DPDK_DMA_NO_CORE. */
+enum dpdk_dma_chan_state
+dpdk_dma_map_state(const struct dpdk_dma_map *map_,
+                   const struct dpdk_dma_chan *chan, uint32_t *core)
+{
+    struct dpdk_dma_map *map = CONST_CAST(struct dpdk_dma_map *, map_);
+
+    ovs_mutex_lock(&map->mutex);
+    *core = map->slots[chan->index]->owner;
+    ovs_mutex_unlock(&map->mutex);
+
+    return (dpdk_dma_chan_failed(chan) ? DPDK_DMA_CHAN_FAILED
+            : *core != DPDK_DMA_NO_CORE ? DPDK_DMA_CHAN_CLAIMED
+            : DPDK_DMA_CHAN_FREE);
+}

@@ -1,0 +1,391 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of dpif-netdev-dma.h.
+ *
+ * A PMD thread has its 'struct vhost_async_thread' from its first attachment
+ * to its detachment, whether it has a channel or not, so that dma-show can
+ * say so; 'threads_mutex' protects the list of them and their 'chan' against
+ * those who print them.  The thread itself reads its own 'chan' without it,
+ * since nobody else writes it. */
+
+#include <config.h>
+
+#include "dpif-netdev-dma.h"
+
+#include <rte_cycles.h>
+
+#include "dpdk.h"
+#include "dpdk-dma-dev.h"
+#include "dpdk-dma-map.h"
+#include "netdev-dpdk-async.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/vlog.h"
+#include "ovs-numa.h"
+#include "smap.h"
+#include "unixctl.h"
+#include "util.h"
+#include "vhost-async-txq.h"
+
+VLOG_DEFINE_THIS_MODULE(dpif_netdev_dma);
+
+static struct ovs_mutex threads_mutex = OVS_MUTEX_INITIALIZER;
+/* All PMD threads. */
+static struct ovs_list threads OVS_GUARDED_BY(threads_mutex)
+    = OVS_LIST_INITIALIZER(&threads);
+
+/* The calling thread's, with a channel or without. */
+DEFINE_STATIC_PER_THREAD_DATA(struct vhost_async_thread *, dma_thread, NULL);
+
+/* Configuration.  Main thread. */
+
+static bool was_enabled;
+static char *last_pins;
+
+/* Takes the keys of 'other_config' that concern DMA.  Returns true if claims
+ * may be against them now: all PMD threads must reload then, which gives up
+ * their claims, and once more after dpif_netdev_dma_config_done(), to claim
+ * anew. */
+bool
+dpif_netdev_dma_set_config(const struct smap *other_config)
+{
+    const char *pins = smap_get(other_config, "vhost-async-dma-map");
+    bool enabled, changed;
+
+    if (!dpdk_available()) {
+        return false;
+    }
+
+    netdev_dpdk_async_configure(other_config);
+    enabled = netdev_dpdk_async_is_enabled();
+    changed = enabled != was_enabled
+              || (enabled && !nullable_string_is_equal(pins, last_pins));
+    if (changed) {
+        dpdk_dma_map_close(dpdk_dma_dev_map());
+        was_enabled = enabled;
+        free(last_pins);
+        last_pins = nullable_xstrdup(pins);
+    }
+    return changed;
+}
+
+/* All threads gave up their claims.  Returns true if they are to reload
+ * again. */
+bool
+dpif_netdev_dma_config_done(void)
+{
+    if (netdev_dpdk_async_is_enabled()) {
+        dpdk_dma_map_open(dpdk_dma_dev_map());
+        return true;
+    }
+    dpdk_dma_dev_stop_all();
+    return false;
+}
+
+/* PMD threads. */
+
+static void
+dma_thread_set_chan(struct vhost_async_thread *self,
+                    struct dpdk_dma_chan *chan)
+{
+    ovs_mutex_lock(&threads_mutex);
+    self->chan = chan;
+    ovs_mutex_unlock(&threads_mutex);
+    *vhost_async_self_get() = chan ? self : NULL;
+}
+
+static void
+dma_thread_release(struct vhost_async_thread *self)
+{
+    if (!self->chan) {
+        return;
+    }
+    if (!dpdk_dma_chan_failed(self->chan)) {
+        vhost_async_engine_drain(self);
+    }
+    VLOG_INFO("PMD thread on core %"PRIu32" released DMA channel %s:%"PRIu16
+              ".", self->core_id, self->chan->dev_name, self->chan->vchan);
+    dma_thread_set_chan(self, NULL);
+    dpdk_dma_map_release(dpdk_dma_dev_map(), self->core_id);
+}
+
+static void
+dma_thread_claim(struct vhost_async_thread *self)
+{
+    struct dpdk_dma_chan *chan;
+
+    chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
+                              self->numa_id);
+    if (!chan) {
+        return;
+    }
+    vhost_async_engine_thread_init(self);
+    dma_thread_set_chan(self, chan);
+    VLOG_INFO("PMD thread on core %"PRIu32" claimed DMA channel %s:%"PRIu16
+              " on NUMA node %d.", self->core_id, chan->dev_name, chan->vchan,
+              chan->numa_id);
+}
+
+static struct vhost_async_thread *
+dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
+{
+    struct vhost_async_thread *self = xzalloc_cacheline(sizeof *self);
+
+    self->core_id = core_id;
+    self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
+    self->dp_name = xstrdup(dp_name);
+    vhost_async_engine_thread_init(self);
+    *dma_thread_get() = self;
+
+    ovs_mutex_lock(&threads_mutex);
+    ovs_list_push_back(&threads, &self->list_node);
+    ovs_mutex_unlock(&threads_mutex);
+    return self;
+}
+
+/* To be called when the PMD thread starts and at the end of each reload:
+ * tries to claim a channel if the thread has none and polls 'n_rxqs' > 0
+ * queues.  A thread that polls none leaves the channel to others. */
+void
+dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
+                       int n_rxqs)
+{
+    struct vhost_async_thread *self = *dma_thread_get();
+
+    if (!dpdk_available()) {
+        return;
+    }
+    if (!self) {
+        self = dma_thread_create(dp_name, core_id, numa_id);
+    }
+    if (!self->chan && n_rxqs && netdev_dpdk_async_is_enabled()) {
+        dma_thread_claim(self);
+    }
+}
+
+/* To be called in a reload, before the main thread is told that it is done
+ * and may take ports away: afterwards the thread has no reference to a port.
+ * A claim that is no longer confirmed, or of no use because 'n_rxqs' is 0, is
+ * given up. */
+void
+dpif_netdev_dma_drain(int n_rxqs)
+{
+    struct vhost_async_thread *self = *dma_thread_get();
+
+    if (!self || !self->chan) {
+        return;
+    }
+    if (n_rxqs && !dpdk_dma_chan_failed(self->chan)
+        && dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
+                              self->numa_id) == self->chan) {
+        vhost_async_engine_drain(self);
+    } else {
+        dma_thread_release(self);
+    }
+}
+
+/* To be called before the PMD thread ends. */
+void
+dpif_netdev_dma_detach(void)
+{
+    struct vhost_async_thread *self = *dma_thread_get();
+
+    if (!self) {
+        return;
+    }
+    dma_thread_release(self);
+    ovs_mutex_lock(&threads_mutex);
+    ovs_list_remove(&self->list_node);
+    ovs_mutex_unlock(&threads_mutex);
+    *dma_thread_get() = NULL;
+    free(self->dp_name);
+    free_cacheline(self);
+}
+
+/* The part of dpif_netdev_dma_reap() for a thread with copies in flight. */
+unsigned int
+dpif_netdev_dma_reap__(struct vhost_async_thread *self,
+                       struct pmd_perf_stats *s)
+{
+    struct cycle_timer timer;
+    unsigned int n;
+
+    cycle_timer_start(s, &timer);
+    n = vhost_async_engine_reap(self);
+    self->reap_cycles += cycle_timer_stop(s, &timer);
+    return n;
+}
+
+/* What an operator sees. */
+
+static double
+tsc_to_us(uint64_t cycles)
+{
+    return cycles * 1e6 / rte_get_tsc_hz();
+}
+
+static void
+format_thread_stats(struct ds *ds, const struct vhost_async_thread *t)
+{
+#define GET(MEMBER) (vhost_async_counter(&t->stats.MEMBER)  \
+                     - vhost_async_counter(&t->zero.MEMBER))
+    uint64_t bursts = GET(bursts), samples = GET(latency_n);
+
+    ds_put_format(ds, "  copies by DMA: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  GET(dma_packets), GET(dma_bytes));
+    ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  GET(cpu_packets), GET(cpu_bytes));
+    ds_put_format(ds, "  bursts: %"PRIu64", of which %"PRIu64" did not fit at "
+                  "once\n", bursts, GET(full));
+    ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
+                  " found nothing\n", GET(polls),
+                  bursts ? (double) GET(polls) / bursts : 0, GET(empty_polls));
+    ds_put_format(ds, "  completion latency: %.1f us on average, %.1f us at "
+                  "most\n",
+                  samples ? tsc_to_us(GET(latency_sum)) / samples : 0,
+                  tsc_to_us(vhost_async_counter(&t->stats.latency_max)));
+#undef GET
+}
+
+static void
+format_thread(struct ds *ds, const struct vhost_async_thread *t)
+    OVS_REQUIRES(threads_mutex)
+{
+    ds_put_format(ds, "pmd thread numa_id %d core_id %"PRIu32":\n",
+                  t->numa_id, t->core_id);
+    if (t->chan) {
+        ds_put_format(ds, "  channel: %s, vchan %"PRIu16", NUMA node %d, "
+                      "ring of %"PRIu16" descriptors%s\n", t->chan->dev_name,
+                      t->chan->vchan, t->chan->numa_id, t->chan->ring_size,
+                      dpdk_dma_chan_failed(t->chan) ? " (failed)" : "");
+        ds_put_format(ds, "  in flight: %"PRIu16" copies, errors: %"PRIu64
+                      "\n", dpdk_dma_chan_in_flight(t->chan),
+                      dpdk_dma_chan_errors(t->chan));
+    } else {
+        ds_put_format(ds, "  channel: none\n");
+    }
+    format_thread_stats(ds, t);
+}
+
+static void
+format_channels(struct ds *ds)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    const struct dpdk_dma_chan *chan;
+    unsigned int n[3] = { 0 };
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        uint32_t core;
+
+        n[dpdk_dma_map_state(map, chan, &core)]++;
+    }
+    ds_put_format(ds, "DMA channels: %u claimed, %u free, %u failed\n",
+                  n[DPDK_DMA_CHAN_CLAIMED], n[DPDK_DMA_CHAN_FREE],
+                  n[DPDK_DMA_CHAN_FAILED]);
+}
+
+static void
+dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
+         void *aux OVS_UNUSED)
+{
+    struct ds ds = DS_EMPTY_INITIALIZER;
+    const struct vhost_async_thread *t;
+    const char *dp_name = NULL;
+    unsigned int core = UINT_MAX;
+    bool found = false;
+
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-pmd")) {
+            if (++i == argc || !str_to_uint(argv[i], 10, &core)) {
+                unixctl_command_reply_error(conn, "-pmd: a core number must "
+                                                  "follow");
+                return;
+            }
+        } else {
+            dp_name = argv[i];
+        }
+    }
+    if (!dpdk_available()) {
+        unixctl_command_reply_error(conn, "DPDK is not initialized; set "
+                                          "other_config:dpdk-init=true");
+        return;
+    }
+
+    ds_put_format(&ds, "vhost-async-support: %s, completion engine: %s\n",
+                  netdev_dpdk_async_is_enabled() ? "true" : "false",
+                  VHOST_ASYNC_ENGINE);
+    ds_put_format(&ds, "threshold: %"PRIu32" bytes\n",
+                  netdev_dpdk_async_threshold());
+    if (netdev_dpdk_async_is_enabled()) {
+        format_channels(&ds);
+    }
+
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        if ((core == UINT_MAX || core == t->core_id)
+            && (!dp_name || !strcmp(dp_name, t->dp_name))) {
+            format_thread(&ds, t);
+            found = true;
+        }
+    }
+    ovs_mutex_unlock(&threads_mutex);
+
+    if (!found && (dp_name || core != UINT_MAX)) {
+        unixctl_command_reply_error(conn, "no such PMD thread or datapath");
+    } else {
+        if (core == UINT_MAX) {
+            netdev_dpdk_async_format(&ds);
+        }
+        unixctl_command_reply(conn, ds_cstr(&ds));
+    }
+    ds_destroy(&ds);
+}
+
+static void
+dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
+                void *aux OVS_UNUSED)
+{
+    struct vhost_async_thread *t;
+    bool found = false;
+
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        if (argc < 2 || !strcmp(argv[1], t->dp_name)) {
+            /* The copied counters are atomics only for the thread's sake. */
+            memcpy(&t->zero, &t->stats, sizeof t->zero);
+            atomic_store_relaxed(&t->stats.latency_max, 0);
+            found = true;
+        }
+    }
+    ovs_mutex_unlock(&threads_mutex);
+
+    if (!found && argc > 1) {
+        unixctl_command_reply_error(conn, "no such datapath");
+        return;
+    }
+    netdev_dpdk_async_stats_clear();
+    unixctl_command_reply(conn, NULL);
+}
+
+/* Registers the commands. */
+void
+dpif_netdev_dma_init(void)
+{
+    unixctl_command_register("dpif-netdev/dma-show", "[-pmd core] [dp]", 0, 3,
+                             dma_show, NULL);
+    unixctl_command_register("dpif-netdev/dma-stats-clear", "[dp]", 0, 1,
+                             dma_stats_clear, NULL);
+}

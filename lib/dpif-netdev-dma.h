@@ -1,0 +1,147 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef DPIF_NETDEV_DMA_H
+#define DPIF_NETDEV_DMA_H 1
+
+/* The PMD thread's side of copying by DMA: claims a channel, reaps once per
+ * iteration, lets go in a reload; and what an operator sees of it.
+ *
+ * dpif-netdev.c calls these functions: from the PMD thread itself, except for
+ * dpif_netdev_dma_init() and dpif_netdev_dma_set_config(), which are the main
+ * thread's. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "openvswitch/compiler.h"
+
+struct smap;
+
+#ifdef VHOST_ASYNC
+
+#include "dpif-netdev-perf.h"
+#include "vhost-async-engine.h"
+
+void dpif_netdev_dma_init(void);
+bool dpif_netdev_dma_set_config(const struct smap *other_config);
+bool dpif_netdev_dma_config_done(void);
+
+void dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id,
+                            int numa_id, int n_rxqs);
+void dpif_netdev_dma_drain(int n_rxqs);
+void dpif_netdev_dma_detach(void);
+
+unsigned int dpif_netdev_dma_reap__(struct vhost_async_thread *,
+                                    struct pmd_perf_stats *);
+
+/* Reaps.  Returns the number of packets that came back, which makes the
+ * iteration a busy one. */
+static inline unsigned int
+dpif_netdev_dma_reap(struct pmd_perf_stats *s)
+{
+    struct vhost_async_thread *self = *vhost_async_self_get();
+
+    if (OVS_LIKELY(!self || !vhost_async_engine_is_busy(self))) {
+        return 0;
+    }
+    return dpif_netdev_dma_reap__(self, s);
+}
+
+/* Whether the thread has copies in flight and must not sleep. */
+static inline bool
+dpif_netdev_dma_is_busy(void)
+{
+    const struct vhost_async_thread *self = *vhost_async_self_get();
+
+    return self && vhost_async_engine_is_busy(self);
+}
+
+/* Returns the cycles spent reaping, for the rxqs whose packets were just sent
+ * to account for, if some of these packets went by DMA. */
+static inline uint64_t
+dpif_netdev_dma_take_cycles(void)
+{
+    struct vhost_async_thread *self = *vhost_async_self_get();
+    uint64_t cycles = 0;
+
+    if (OVS_UNLIKELY(self && self->charge)) {
+        cycles = self->reap_cycles;
+        self->reap_cycles = 0;
+        self->charge = false;
+    }
+    return cycles;
+}
+
+#else /* !VHOST_ASYNC */
+
+struct pmd_perf_stats;
+
+static inline void
+dpif_netdev_dma_init(void)
+{
+}
+
+static inline bool
+dpif_netdev_dma_set_config(const struct smap *other_config OVS_UNUSED)
+{
+    return false;
+}
+
+static inline bool
+dpif_netdev_dma_config_done(void)
+{
+    return false;
+}
+
+static inline void
+dpif_netdev_dma_attach(const char *dp_name OVS_UNUSED,
+                       unsigned int core_id OVS_UNUSED,
+                       int numa_id OVS_UNUSED, int n_rxqs OVS_UNUSED)
+{
+}
+
+static inline void
+dpif_netdev_dma_drain(int n_rxqs OVS_UNUSED)
+{
+}
+
+static inline void
+dpif_netdev_dma_detach(void)
+{
+}
+
+static inline unsigned int
+dpif_netdev_dma_reap(struct pmd_perf_stats *s OVS_UNUSED)
+{
+    return 0;
+}
+
+static inline bool
+dpif_netdev_dma_is_busy(void)
+{
+    return false;
+}
+
+static inline uint64_t
+dpif_netdev_dma_take_cycles(void)
+{
+    return 0;
+}
+
+#endif /* !VHOST_ASYNC */
+
+#endif /* dpif-netdev-dma.h */

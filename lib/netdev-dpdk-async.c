@@ -1,0 +1,968 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of netdev-dpdk-async.h.
+ *
+ * Which thread runs what: configuration, status and statistics are the main
+ * thread's; new_device, destroy_device and async_pre_message are called back
+ * by the vhost library's thread, vring_enabled by OVS's own thread for vhost
+ * events; sending is any thread's.  What protects which data is said in the
+ * header. */
+
+#include <config.h>
+
+#include "netdev-dpdk-async.h"
+
+#include <errno.h>
+
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+
+#include "coverage.h"
+#include "dpdk-dma-dev.h"
+#include "dpdk-dma-map.h"
+#include "netdev-provider.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/vlog.h"
+#include "smap.h"
+#include "util.h"
+#include "vhost-async-engine.h"
+#include "vhost-async-txq.h"
+
+VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
+
+/* More than any guest has; netdev-dpdk.c allocates as many txqs. */
+#define MAX_TXQS 1024
+
+/* Copies below it are done by CPU.  The fixed cost of a copy by DMA, some 100
+ * cycles, is what a CPU needs for about that many bytes. */
+#define DEFAULT_THRESHOLD 1024
+
+/* What the operator wants; the main thread's, but for 'threshold'. */
+static struct {
+    bool enabled;               /* vhost-async-support. */
+    bool iommu;                 /* vhost-iommu-support. */
+    bool postcopy;              /* vhost-postcopy-support. */
+    unsigned int n_channels;    /* That can be claimed. */
+    char *support_string;       /* As in the database, for warnings. */
+    char *threshold_string;
+    atomic_uint32_t threshold;
+} config = {
+    .threshold = ATOMIC_VAR_INIT(DEFAULT_THRESHOLD),
+};
+
+static struct ovs_mutex ports_mutex = OVS_MUTEX_INITIALIZER;
+/* All vhost ports. */
+static struct ovs_list ports OVS_GUARDED_BY(ports_mutex)
+    = OVS_LIST_INITIALIZER(&ports);
+
+/* Ports by device, for callbacks of the library that get to know no more.
+ * 1024 devices are its limit (RTE_MAX_VHOST_DEVICE, 22.11).  Set by the thread
+ * of the library, in the callbacks of the device itself. */
+static ATOMIC(struct netdev_dpdk_async *) by_vid[1024];
+
+COVERAGE_DEFINE(vhost_async_busy_drop);
+
+static struct vhost_async_txq *
+async_txq(const struct netdev_dpdk_async *async, int qid)
+{
+    return async->txqs ? ovsrcu_get(struct vhost_async_txq *,
+                                    &async->txqs[qid]) : NULL;
+}
+
+#define ASYNC_FOR_EACH_TXQ(TXQ, QID, ASYNC)                         \
+    for (int QID = 0; (ASYNC)->txqs && QID < MAX_TXQS; QID++)       \
+        if (((TXQ) = async_txq(ASYNC, QID)))
+
+/* Configuration. */
+
+/* Returns true if 'value' is "true" or "false", the value in '*result'. */
+static bool
+parse_bool(const char *value, bool *result)
+{
+    if (!strcmp(value, "true") || !strcmp(value, "false")) {
+        *result = !strcmp(value, "true");
+        return true;
+    }
+    return false;
+}
+
+/* Takes 'value', of key 'key', into '*stored'.  Returns true if it differs
+ * from what was there, so that a warning about it is due once only. */
+static bool
+config_changed(char **stored, const char *value)
+{
+    if (nullable_string_is_equal(*stored, value)) {
+        return false;
+    }
+    free(*stored);
+    *stored = nullable_xstrdup(value);
+    return true;
+}
+
+static void
+configure_support(const struct smap *other_config)
+{
+    const char *value = smap_get(other_config, "vhost-async-support");
+
+    if (!config_changed(&config.support_string, value)) {
+        return;
+    }
+    if (!value || !parse_bool(value, &config.enabled)) {
+        config.enabled = false;
+    }
+    if (value && !parse_bool(value, &config.enabled)) {
+        VLOG_WARN("other_config:vhost-async-support: \"%s\" is neither "
+                  "\"true\" nor \"false\"; \"false\" is used.", value);
+    }
+    VLOG_INFO("Copying to vhost ports by DMA is %s (completion engine: %s).",
+              config.enabled ? "enabled" : "disabled", VHOST_ASYNC_ENGINE);
+}
+
+static void
+configure_threshold(const struct smap *other_config)
+{
+    const char *value = smap_get(other_config, "vhost-async-threshold");
+    unsigned int threshold = DEFAULT_THRESHOLD;
+
+    if (!config_changed(&config.threshold_string, value)) {
+        return;
+    }
+    if (value && (!*value || value[strspn(value, "0123456789")]
+                  || !str_to_uint(value, 10, &threshold))) {
+        threshold = DEFAULT_THRESHOLD;
+        VLOG_WARN("other_config:vhost-async-threshold: \"%s\" is not a number "
+                  "of bytes; %u is used.", value, threshold);
+    }
+    atomic_store_relaxed(&config.threshold, threshold);
+    VLOG_INFO("Packets below %u bytes are copied to vhost ports by CPU.",
+              threshold);
+}
+
+static void
+configure_pins(const struct smap *other_config)
+{
+    struct ds warnings = DS_EMPTY_INITIALIZER;
+    char *line, *save = NULL;
+
+    dpdk_dma_map_set_pins(dpdk_dma_dev_map(),
+                          smap_get(other_config, "vhost-async-dma-map"),
+                          &warnings);
+    for (line = strtok_r(ds_cstr(&warnings), "\n", &save); line;
+         line = strtok_r(NULL, "\n", &save)) {
+        VLOG_WARN("other_config:vhost-async-dma-map: %s.", line);
+    }
+    ds_destroy(&warnings);
+}
+
+/* Why no port of the kind ('client' or server) can be on DMA, or NULL. */
+static const char *
+async_refusal(const struct netdev_dpdk_async *async, bool client)
+{
+    if (!config.enabled) {
+        return "other_config:vhost-async-support is false";
+    } else if (async->override == NETDEV_DPDK_ASYNC_OFF) {
+        return "options:vhost-async is false";
+    } else if (client && config.iommu) {
+        return "other_config:vhost-iommu-support is true";
+    } else if (client && config.postcopy) {
+        return "other_config:vhost-postcopy-support is true";
+    } else if (!config.n_channels) {
+        return "there is no DMA channel";
+    }
+    return NULL;
+}
+
+/* The flags are set by several threads and tell each a fact by itself: nothing
+ * is ordered by them. */
+static bool
+flag_get(const atomic_bool *flag)
+{
+    bool value;
+
+    atomic_read_relaxed(CONST_CAST(atomic_bool *, flag), &value);
+    return value;
+}
+
+static bool
+async_needs_reconnect(const struct netdev_dpdk_async *async)
+{
+    bool wanted = !async_refusal(async, async->client);
+
+    return wanted != (async->txqs != NULL) || flag_get(&async->stuck);
+}
+
+static void
+ports_request_reconnect(void)
+{
+    struct netdev_dpdk_async *async;
+
+    ovs_mutex_lock(&ports_mutex);
+    LIST_FOR_EACH (async, list_node, &ports) {
+        if (async_needs_reconnect(async)) {
+            netdev_request_reconfigure(async->netdev);
+        }
+    }
+    ovs_mutex_unlock(&ports_mutex);
+}
+
+/* Takes the keys of other_config that concern DMA.  Wrong values are warned
+ * of and replaced by the defaults.  Ports that change sides reconnect to
+ * their guests in their next reconfiguration.
+ *
+ * Main thread, once DPDK is initialized.  When 'enabled' or the explicit map
+ * change, PMD threads must reload: see dpif_netdev_dma_set_config(). */
+void
+netdev_dpdk_async_configure(const struct smap *other_config)
+{
+    bool was_enabled = config.enabled;
+
+    configure_threshold(other_config);
+    configure_support(other_config);
+    if (config.enabled) {
+        if (!was_enabled) {
+            config.n_channels = dpdk_dma_dev_start_all();
+            if (!config.n_channels) {
+                VLOG_WARN("other_config:vhost-async-support is true, but "
+                          "there is no DMA channel; add a DMA device, for "
+                          "instance by other_config:dpdk-extra.");
+            }
+        }
+        configure_pins(other_config);
+    }
+    ports_request_reconnect();
+}
+
+/* Notes that 'iommu' or 'postcopy' support was asked for: the vhost library
+ * refuses both on a port that is on DMA (rte_vhost_driver_register(), 22.11),
+ * and protection comes before speed.  Main thread, while DPDK is
+ * initialized. */
+void
+netdev_dpdk_async_set_protection(bool iommu, bool postcopy)
+{
+    config.iommu = iommu;
+    config.postcopy = postcopy;
+    if (iommu || postcopy) {
+        VLOG_INFO("dpdkvhostuserclient ports do not use DMA: "
+                  "other_config:vhost-%s-support is true.",
+                  iommu ? "iommu" : "postcopy");
+    }
+}
+
+bool
+netdev_dpdk_async_is_enabled(void)
+{
+    return config.enabled;
+}
+
+uint32_t
+netdev_dpdk_async_threshold(void)
+{
+    uint32_t threshold;
+
+    atomic_read_relaxed(&config.threshold, &threshold);
+    return threshold;
+}
+
+/* Ports. */
+
+/* Prepares 'async', zeroed but for what netdev_dpdk_async_driver_flags() set,
+ * of 'netdev'.  'vid' is where the netdev keeps its device. */
+void
+netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
+                       const ovsrcu_index *vid)
+{
+    ovs_mutex_init(&async->mutex);
+    async->netdev = netdev;
+    async->vid = vid;
+    atomic_init(&async->reconnecting, false);
+    atomic_init(&async->stuck, false);
+    atomic_init(&async->connected, false);
+    atomic_init(&async->pending, false);
+
+    ovs_mutex_lock(&ports_mutex);
+    ovs_list_push_back(&ports, &async->list_node);
+    ovs_mutex_unlock(&ports_mutex);
+}
+
+/* The netdev is being destructed, and no callback of the vhost library finds
+ * it any more: drains 'vid', if there is one.  To be followed by
+ * netdev_dpdk_async_free() once the library forgot the port. */
+void
+netdev_dpdk_async_uninit(struct netdev_dpdk_async *async, int vid)
+{
+    ovs_mutex_lock(&ports_mutex);
+    ovs_list_remove(&async->list_node);
+    ovs_mutex_unlock(&ports_mutex);
+
+    if (vid >= 0) {
+        netdev_dpdk_async_destroy_device(async, vid);
+    }
+}
+
+static void
+async_free_txqs(struct netdev_dpdk_async *async)
+{
+    struct vhost_async_txq *txq;
+
+    ovs_mutex_lock(&async->mutex);
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        async->lost += vhost_async_counter(&txq->stats.lost_drops);
+        vhost_async_txq_destroy(txq);
+    }
+    ovs_mutex_unlock(&async->mutex);
+    free(async->txqs);
+    async->txqs = NULL;
+}
+
+void
+netdev_dpdk_async_free(struct netdev_dpdk_async *async)
+{
+    async_free_txqs(async);
+    ovs_mutex_destroy(&async->mutex);
+}
+
+/* Takes options:vhost-async of the interface.  Main thread. */
+void
+netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
+                             const struct smap *args)
+{
+    const char *value = smap_get(args, "vhost-async");
+    enum netdev_dpdk_async_override override = NETDEV_DPDK_ASYNC_DEFAULT;
+    bool on;
+
+    if (value) {
+        if (parse_bool(value, &on)) {
+            override = on ? NETDEV_DPDK_ASYNC_ON : NETDEV_DPDK_ASYNC_OFF;
+        } else {
+            VLOG_WARN("%s: options:vhost-async: \"%s\" is neither \"true\" "
+                      "nor \"false\"; it is ignored.",
+                      netdev_get_name(async->netdev), value);
+        }
+    }
+    async->override = override;
+    if (async_needs_reconnect(async)) {
+        netdev_request_reconfigure(async->netdev);
+    }
+}
+
+/* Returns the flags to add for rte_vhost_driver_register(), and puts the port
+ * on DMA accordingly.  Main thread, while no thread uses the port. */
+uint64_t
+netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *async, bool client)
+{
+    async->client = client;
+    if (async_refusal(async, client)) {
+        return 0;
+    }
+    if (!async->txqs) {
+        async->txqs = xcalloc(MAX_TXQS, sizeof *async->txqs);
+    }
+    return RTE_VHOST_USER_ASYNC_COPY;
+}
+
+/* Returns true if the port must be registered anew with the vhost library, to
+ * get on DMA, off it, or out of a txq that is stuck, in which case the caller
+ * unregisters the driver, calls netdev_dpdk_async_reconnect_end() and
+ * registers it again.
+ *
+ * A port in server mode cannot call its guest back, so it waits for it to
+ * leave: netdev_dpdk_async_disconnected() asks again.  Main thread, while no
+ * thread uses the port. */
+bool
+netdev_dpdk_async_reconnect_begin(struct netdev_dpdk_async *async)
+{
+    if (!async_needs_reconnect(async)) {
+        return false;
+    }
+    if (!async->client && flag_get(&async->connected)
+        && !flag_get(&async->stuck)) {
+        atomic_store_relaxed(&async->pending, true);
+        return false;
+    }
+    atomic_store_relaxed(&async->pending, false);
+    VLOG_INFO("%s: reconnecting to the guest to %s.",
+              netdev_get_name(async->netdev),
+              async_refusal(async, async->client) ? "copy by CPU"
+                                                  : "copy by DMA");
+    atomic_store_relaxed(&async->reconnecting, true);
+    return true;
+}
+
+void
+netdev_dpdk_async_reconnect_end(struct netdev_dpdk_async *async)
+{
+    async_free_txqs(async);
+    atomic_store_relaxed(&async->stuck, false);
+    atomic_store_relaxed(&async->reconnecting, false);
+}
+
+/* Whether the port's device is being destroyed by its own reconfiguration.
+ * No thread uses the port then, so that there is nobody to wait for, and the
+ * main thread, which holds locks that others want, must not. */
+bool
+netdev_dpdk_async_is_reconnecting(const struct netdev_dpdk_async *async)
+{
+    return flag_get(&async->reconnecting);
+}
+
+/* Devices. */
+
+/* The requests of the vhost-user protocol that matter here.  The library
+ * holds the locks of all virtqueues of the device while it handles those
+ * (vhost_user_msg_handler(), 22.11). */
+enum {
+    REQ_SET_FEATURES = 2,
+    REQ_SET_OWNER = 3,
+    REQ_SET_MEM_TABLE = 5,
+    REQ_SET_LOG_BASE = 6,
+    REQ_SET_LOG_FD = 7,
+    REQ_SET_VRING_NUM = 8,
+    REQ_SET_VRING_ADDR = 9,
+    REQ_SET_VRING_BASE = 10,
+    REQ_SET_VRING_KICK = 12,
+    REQ_SET_VRING_CALL = 13,
+    REQ_SET_VRING_ERR = 14,
+    REQ_SET_PROTOCOL_FEATURES = 16,
+    REQ_SET_VRING_ENABLE = 18,
+};
+
+static bool
+request_is_locked(uint32_t request)
+{
+    switch (request) {
+    case REQ_SET_FEATURES:
+    case REQ_SET_OWNER:
+    case REQ_SET_MEM_TABLE:
+    case REQ_SET_LOG_BASE:
+    case REQ_SET_LOG_FD:
+    case REQ_SET_VRING_NUM:
+    case REQ_SET_VRING_ADDR:
+    case REQ_SET_VRING_BASE:
+    case REQ_SET_VRING_KICK:
+    case REQ_SET_VRING_CALL:
+    case REQ_SET_VRING_ERR:
+    case REQ_SET_PROTOCOL_FEATURES:
+    case REQ_SET_VRING_ENABLE:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static struct netdev_dpdk_async *
+async_by_vid(int vid)
+{
+    struct netdev_dpdk_async *async = NULL;
+
+    if (vid >= 0 && vid < ARRAY_SIZE(by_vid)) {
+        atomic_read_relaxed(&by_vid[vid], &async);
+    }
+    return async;
+}
+
+static void
+async_set_vid(struct netdev_dpdk_async *async, int vid)
+{
+    if (vid >= 0 && vid < ARRAY_SIZE(by_vid)) {
+        atomic_store_relaxed(&by_vid[vid], async);
+    }
+}
+
+/* Called by the vhost library for each message of the guest before it looks
+ * at it: nothing is in flight to the device when it does, and all virtqueues
+ * stay locked until it is done.  So memory is never unmapped under a copy
+ * (SET_MEM_TABLE), no descriptor is forgotten (SET_VRING_ENABLE, which with 0
+ * would have packets in flight vanish and with 1 would fail), and the arrays
+ * that the library sized when the queue was registered fit (SET_VRING_NUM,
+ * SET_FEATURES; the queue is registered again when it is next enabled).
+ *
+ * When an engine does not finish, the message is refused, memory stays, and
+ * the connection ends in netdev_dpdk_async_destroy_device(), which may wait
+ * for the engine to be stopped.
+ *
+ * The mutex of the port is not taken, since elsewhere it is held when locks
+ * of the library are taken. */
+static enum rte_vhost_msg_result
+async_pre_message(int vid, void *msg)
+{
+    struct netdev_dpdk_async *async = async_by_vid(vid);
+    struct vhost_async_txq *txq;
+    uint32_t request;
+
+    /* A message starts with its request (vhost-user protocol). */
+    memcpy(&request, msg, sizeof request);
+    if (!async || !request_is_locked(request)) {
+        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    }
+
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        if (!vhost_async_txq_drain_locked(txq, vid,
+                                          VHOST_ASYNC_TIMEOUT_MS * 1000)) {
+            VLOG_ERR("%s: message %"PRIu32" of the guest is refused: copies "
+                     "in flight to txq %d do not complete.",
+                     netdev_get_name(async->netdev), request, qid);
+            dpdk_dma_dev_quarantine_hung();
+            return RTE_VHOST_MSG_RESULT_ERR;
+        }
+        if (request == REQ_SET_VRING_NUM || request == REQ_SET_FEATURES) {
+            vhost_async_txq_unregister_locked(txq, vid);
+        }
+    }
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+static const struct rte_vhost_user_extern_ops async_extern_ops = {
+    .pre_msg_handle = async_pre_message,
+};
+
+static void
+async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
+    OVS_REQUIRES(async->mutex)
+{
+    struct vhost_async_txq *txq;
+
+    if (qid < 0 || qid >= MAX_TXQS) {
+        return;
+    }
+    txq = async_txq(async, qid);
+    if (!txq) {
+        txq = vhost_async_txq_create(qid, async);
+        ovsrcu_set(&async->txqs[qid], txq);
+    }
+    vhost_async_txq_register(txq, vid);
+}
+
+/* The guest's device 'vid' is ready: registers its txqs.  Those that the
+ * guest has not set up yet follow in netdev_dpdk_async_vring_enabled(). */
+void
+netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
+{
+    atomic_store_relaxed(&async->connected, true);
+    if (!async->txqs) {
+        return;
+    }
+    if (rte_vhost_extern_callback_register(vid, &async_extern_ops, NULL)) {
+        VLOG_WARN("%s: device %d stays on CPU copy: its messages cannot be "
+                  "watched.", netdev_get_name(async->netdev), vid);
+        return;
+    }
+
+    ovs_mutex_lock(&async->mutex);
+    async_set_vid(async, vid);
+    for (int qid = 0; qid < rte_vhost_get_vring_num(vid) / 2; qid++) {
+        async_register_txq(async, vid, qid);
+    }
+    ovs_mutex_unlock(&async->mutex);
+}
+
+/* The guest enabled txq 'qid' of 'vid'.  Called from OVS's thread for vhost
+ * events, under the mutex of the netdev, which holds off destroy_device(). */
+void
+netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *async, int vid,
+                                int qid)
+{
+    if (!async->txqs || async_by_vid(vid) != async) {
+        return;
+    }
+    ovs_mutex_lock(&async->mutex);
+    async_register_txq(async, vid, qid);
+    ovs_mutex_unlock(&async->mutex);
+}
+
+static bool
+async_drain(struct netdev_dpdk_async *async, int vid)
+    OVS_REQUIRES(async->mutex)
+{
+    struct vhost_async_txq *txq;
+    bool drained = true;
+
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        if (vhost_async_txq_is_registered(txq)
+            && !vhost_async_txq_drain(txq, vid,
+                                      VHOST_ASYNC_TIMEOUT_MS * 1000)) {
+            dpdk_dma_dev_quarantine_hung();
+            drained = false;
+        }
+    }
+    return drained;
+}
+
+static void
+async_abandon(struct netdev_dpdk_async *async, struct vhost_async_txq *txq)
+{
+    unsigned int n = vhost_async_txq_abandon(txq);
+
+    VLOG_ERR("%s: txq %"PRIu16": %u packet(s) lost in flight on a DMA channel "
+             "that failed.", netdev_get_name(async->netdev), txq->qid, n);
+    /* The library still counts them, so that the virtqueue is of no more use
+     * before the guest connects again. */
+    atomic_store_relaxed(&txq->registered, false);
+    netdev_dpdk_async_txq_stuck(txq);
+}
+
+/* The guest's device 'vid' is about to go, or to be set up anew: waits until
+ * nothing is in flight to it.  Engines that do not finish are stopped first,
+ * so that in any case memory of the guest is not written to and its
+ * virtqueues are not looked at after the return.
+ *
+ * No thread may be able to send to 'vid' any more: a grace period has passed
+ * since it was unset, or no thread uses the port. */
+void
+netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
+{
+    struct vhost_async_txq *txq;
+
+    if (!async->txqs) {
+        return;
+    }
+
+    ovs_mutex_lock(&async->mutex);
+    async_set_vid(NULL, vid);
+    if (!async_drain(async, vid)) {
+        dpdk_dma_dev_quarantine_wait();
+    }
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        if (vhost_async_txq_in_flight(txq)) {
+            async_abandon(async, txq);
+        } else {
+            vhost_async_txq_unregister(txq, vid);
+        }
+    }
+    ovs_mutex_unlock(&async->mutex);
+}
+
+/* The guest is gone.  Called by the thread of the vhost library. */
+void
+netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async)
+{
+    atomic_store_relaxed(&async->connected, false);
+    if (flag_get(&async->pending)) {
+        netdev_request_reconfigure(async->netdev);
+    }
+}
+
+/* Marks 'txq' as stuck: its packets are dropped until the guest has connected
+ * again, which is asked for here.  Any thread. */
+void
+netdev_dpdk_async_txq_stuck(struct vhost_async_txq *txq)
+{
+    struct netdev_dpdk_async *async = txq->port;
+
+    atomic_store_relaxed(&txq->stuck, true);
+    atomic_store_relaxed(&async->stuck, true);
+    netdev_request_reconfigure(async->netdev);
+}
+
+/* Sending. */
+
+static uint32_t
+count_bytes(struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint32_t n = 0;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        n += rte_pktmbuf_pkt_len(pkts[i]);
+    }
+    return n;
+}
+
+/* Copies by CPU.  Nothing may be in flight: rte_vhost_enqueue_burst() takes
+ * the used ring for its own (22.11). */
+static uint16_t
+send_by_cpu(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+            int vid, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint16_t n = rte_vhost_enqueue_burst(vid, txq->vring, pkts, cnt);
+    uint32_t bytes = count_bytes(pkts, n);
+
+    vhost_async_count(&txq->stats.cpu_packets, n);
+    vhost_async_count(&txq->stats.cpu_bytes, bytes);
+    if (self) {
+        vhost_async_count(&self->stats.cpu_packets, n);
+        vhost_async_count(&self->stats.cpu_bytes, bytes);
+    }
+    return n;
+}
+
+static uint16_t
+send_by_dma(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+            int vid, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    /* Counted before: another thread may free them as soon as they are
+     * submitted. */
+    uint32_t bytes = count_bytes(pkts, cnt);
+    uint16_t n = vhost_async_engine_send(self, txq, vid, pkts, cnt);
+
+    if (OVS_UNLIKELY(n < cnt)) {
+        bytes -= count_bytes(&pkts[n], cnt - n);
+    }
+    memset(pkts, 0, n * sizeof *pkts);
+
+    vhost_async_count(&txq->stats.dma_packets, n);
+    vhost_async_count(&txq->stats.dma_bytes, bytes);
+    vhost_async_count(&self->stats.dma_packets, n);
+    vhost_async_count(&self->stats.dma_bytes, bytes);
+    return n;
+}
+
+/* A thread without a channel: the main thread, or one of more PMD threads
+ * than there are channels.  Others' copies in flight must land first. */
+static uint16_t
+send_without_channel(struct vhost_async_txq *txq, int vid,
+                     struct rte_mbuf **pkts, uint16_t cnt)
+{
+    if (vhost_async_txq_in_flight(txq)
+        && !vhost_async_txq_drain(txq, vid, VHOST_ASYNC_WAIT_US)) {
+        COVERAGE_INC(vhost_async_busy_drop);
+        vhost_async_count(&txq->stats.busy_drops, cnt);
+        return 0;
+    }
+    return send_by_cpu(NULL, txq, vid, pkts, cnt);
+}
+
+static uint16_t
+leading_below(struct rte_mbuf **pkts, uint16_t cnt, uint32_t threshold)
+{
+    uint16_t n = 0;
+
+    while (n < cnt && rte_pktmbuf_pkt_len(pkts[n]) < threshold) {
+        n++;
+    }
+    return n;
+}
+
+/* The part of netdev_dpdk_async_enqueue() for a port that is on DMA. */
+uint16_t
+netdev_dpdk_async_send(const struct netdev_dpdk_async *async, int vid,
+                       uint16_t vring, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    struct vhost_async_thread *self = *vhost_async_self_get();
+    struct vhost_async_txq *txq = async_txq(async, vring / 2);
+    uint16_t small = 0;
+    uint16_t n = 0;
+
+    if (OVS_UNLIKELY(!txq || !vhost_async_txq_is_registered(txq))) {
+        return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+    }
+    if (OVS_UNLIKELY(vhost_async_txq_is_stuck(txq))) {
+        vhost_async_count(&txq->stats.stuck_drops, cnt);
+        return 0;
+    }
+    if (OVS_UNLIKELY(!self || dpdk_dma_chan_failed(self->chan))) {
+        return send_without_channel(txq, vid, pkts, cnt);
+    }
+
+    /* Small packets first in line go by CPU, which is cheaper for them.
+     * Behind a copy in flight that would be out of order. */
+    if (!vhost_async_txq_in_flight(txq)) {
+        small = leading_below(pkts, cnt, netdev_dpdk_async_threshold());
+        if (small) {
+            n = send_by_cpu(self, txq, vid, pkts, small);
+        }
+    }
+    if (n == small && n < cnt) {
+        n += send_by_dma(self, txq, vid, &pkts[n], cnt - n);
+    }
+    return n;
+}
+
+/* Status and statistics. */
+
+/* Why 'async' is not on DMA, or NULL if it is. */
+static const char *
+async_why_cpu(const struct netdev_dpdk_async *async)
+{
+    const char *refusal = async_refusal(async, async->client);
+
+    if (refusal && async->txqs) {
+        return NULL;            /* About to change. */
+    } else if (!refusal && !async->txqs) {
+        return "it takes effect when the guest connects next";
+    }
+    return refusal;
+}
+
+static const char *
+txq_why_cpu(const struct vhost_async_txq *txq)
+{
+    if (vhost_async_txq_is_stuck(txq)) {
+        return "none: its DMA channel failed, waiting for the guest to "
+               "reconnect";
+    } else if (!vhost_async_txq_is_registered(txq)) {
+        return "CPU: the guest has not enabled it";
+    }
+    return "DMA";
+}
+
+/* Adds to the status of the interface how packets reach the guest. */
+void
+netdev_dpdk_async_get_status(const struct netdev_dpdk_async *async,
+                             struct smap *args)
+{
+    const char *why = async_why_cpu(async);
+
+    if (why) {
+        smap_add_format(args, "vhost_async", "CPU: %s", why);
+    } else {
+        smap_add(args, "vhost_async", "DMA");
+    }
+}
+
+struct txq_totals {
+    uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes;
+    uint64_t busy_drops, stuck_drops, lost_drops;
+    uint64_t in_flight;
+};
+
+static void
+add_totals(struct txq_totals *t, const struct vhost_async_txq *txq,
+           bool since_clear)
+{
+    static const struct vhost_async_txq_stats none;
+    const struct vhost_async_txq_stats *stats = &txq->stats;
+    const struct vhost_async_txq_stats *zero = since_clear ? &txq->zero
+                                                           : &none;
+
+#define ADD(MEMBER) t->MEMBER += vhost_async_counter(&stats->MEMBER)    \
+                                 - vhost_async_counter(&zero->MEMBER)
+    ADD(dma_packets);
+    ADD(dma_bytes);
+    ADD(cpu_packets);
+    ADD(cpu_bytes);
+    ADD(busy_drops);
+    ADD(stuck_drops);
+    ADD(lost_drops);
+#undef ADD
+    t->in_flight += vhost_async_txq_in_flight(txq);
+}
+
+/* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
+ * alone, to the statistics of the interface. */
+void
+netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
+                                   struct netdev_custom_stats *custom)
+{
+    const struct vhost_async_txq *txq;
+    struct txq_totals t = { .in_flight = 0 };
+
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        add_totals(&t, txq, false);
+    }
+
+    const struct {
+        const char *name;
+        uint64_t value;
+    } counters[] = {
+        { "tx_async_dma_packets", t.dma_packets },
+        { "tx_async_dma_bytes", t.dma_bytes },
+        { "tx_async_cpu_packets", t.cpu_packets },
+        { "tx_async_cpu_bytes", t.cpu_bytes },
+        { "tx_async_in_flight", t.in_flight },
+        { "tx_async_busy_drops", t.busy_drops },
+        { "tx_async_stuck_drops", t.stuck_drops },
+        { "tx_async_lost_drops", netdev_dpdk_async_lost(async) },
+    };
+
+    custom->counters = xrealloc(custom->counters,
+                                (custom->size + ARRAY_SIZE(counters))
+                                * sizeof *custom->counters);
+    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+        struct netdev_custom_counter *c = &custom->counters[custom->size++];
+
+        ovs_strlcpy(c->name, counters[i].name, sizeof c->name);
+        c->value = counters[i].value;
+    }
+}
+
+/* Returns how many packets of the port were in flight on a channel that
+ * failed.  They were taken for sent until then; netdev-dpdk.c adds them to
+ * its drops. */
+uint64_t
+netdev_dpdk_async_lost(const struct netdev_dpdk_async *async_)
+{
+    struct netdev_dpdk_async *async
+        = CONST_CAST(struct netdev_dpdk_async *, async_);
+    const struct vhost_async_txq *txq;
+    uint64_t lost;
+
+    ovs_mutex_lock(&async->mutex);
+    lost = async->lost;
+    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        lost += vhost_async_counter(&txq->stats.lost_drops);
+    }
+    ovs_mutex_unlock(&async->mutex);
+    return lost;
+}
+
+static void
+format_txq(struct ds *ds, const struct vhost_async_txq *txq)
+{
+    struct txq_totals t = { .in_flight = 0 };
+
+    add_totals(&t, txq, true);
+    ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->qid, txq_why_cpu(txq));
+    ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
+                  "in flight: %"PRIu64" packets\n",
+                  t.dma_packets, t.dma_bytes, t.in_flight);
+    ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  t.cpu_packets, t.cpu_bytes);
+    if (t.busy_drops || t.stuck_drops || t.lost_drops) {
+        ds_put_format(ds, "    dropped: %"PRIu64" busy, %"PRIu64" stuck, "
+                      "%"PRIu64" lost\n",
+                      t.busy_drops, t.stuck_drops, t.lost_drops);
+    }
+}
+
+/* Appends a section per vhost port to 'ds', for dpif-netdev/dma-show.  Main
+ * thread. */
+void
+netdev_dpdk_async_format(struct ds *ds)
+{
+    const struct netdev_dpdk_async *async;
+    const struct vhost_async_txq *txq;
+
+    ovs_mutex_lock(&ports_mutex);
+    LIST_FOR_EACH (async, list_node, &ports) {
+        const char *why = async_why_cpu(async);
+
+        ds_put_format(ds, "port %s: %s%s%s\n", netdev_get_name(async->netdev),
+                      why ? "CPU: " : "DMA", why ? why : "",
+                      !why && ovsrcu_index_get(async->vid) < 0
+                      ? ", no guest" : "");
+        ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+            format_txq(ds, txq);
+        }
+    }
+    ovs_mutex_unlock(&ports_mutex);
+}
+
+/* Has dpif-netdev/dma-show count from 0.  Main thread. */
+void
+netdev_dpdk_async_stats_clear(void)
+{
+    struct netdev_dpdk_async *async;
+    struct vhost_async_txq *txq;
+
+    ovs_mutex_lock(&ports_mutex);
+    LIST_FOR_EACH (async, list_node, &ports) {
+        ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+            /* The copied counters are atomics only for the senders' sake. */
+            memcpy(&txq->zero, &txq->stats, sizeof txq->zero);
+        }
+    }
+    ovs_mutex_unlock(&ports_mutex);
+}

@@ -1,0 +1,182 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef NETDEV_DPDK_ASYNC_H
+#define NETDEV_DPDK_ASYNC_H 1
+
+/* The vhost port's side of copying by DMA: whether a port uses it and why
+ * not, its txqs' lives between the guest's connection and disconnection, and
+ * the way of each burst, by DMA or by CPU.
+ *
+ * netdev-dpdk.c embeds a 'struct netdev_dpdk_async' in each vhost netdev and
+ * calls these functions from its own; other callers say so.
+ *
+ * Thread-safety
+ * =============
+ *
+ * 'txqs' changes only while no thread uses the port: at construction,
+ * reconfiguration and destruction.  Its elements appear one by one, under
+ * 'mutex', and stay.  The rest is the main thread's or protected by 'mutex',
+ * as marked.
+ *
+ * Lock order: dpdk_mutex, the mutex of the netdev, the mutex of the list of
+ * ports (in netdev-dpdk-async.c), 'mutex', locks of the vhost library. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "openvswitch/compiler.h"
+
+struct ds;
+struct netdev;
+struct netdev_custom_stats;
+struct smap;
+
+#ifdef VHOST_ASYNC
+
+#include <rte_vhost.h>
+
+#include "openvswitch/list.h"
+#include "openvswitch/thread.h"
+#include "ovs-atomic.h"
+#include "ovs-rcu.h"
+
+struct rte_mbuf;
+struct vhost_async_txq;
+
+enum netdev_dpdk_async_override {
+    NETDEV_DPDK_ASYNC_DEFAULT,      /* As vhost-async-support says. */
+    NETDEV_DPDK_ASYNC_ON,
+    NETDEV_DPDK_ASYNC_OFF,
+};
+
+struct netdev_dpdk_async {
+    /* By txq number; NULL while the port is not registered for DMA, which is
+     * all that the send path of such a port ever looks at. */
+    OVSRCU_TYPE(struct vhost_async_txq *) *txqs;
+
+    struct ovs_mutex mutex;
+    struct ovs_list list_node;      /* In the list of all vhost ports. */
+    struct netdev *netdev;          /* Constant. */
+    const ovsrcu_index *vid;        /* Constant, of the netdev. */
+    bool client;                    /* Main thread: "dpdkvhostuserclient". */
+    enum netdev_dpdk_async_override override;   /* Main thread. */
+    atomic_bool reconnecting;       /* No thread uses the port. */
+    atomic_bool stuck;              /* Some txq is. */
+    atomic_bool connected;          /* A guest is there. */
+    atomic_bool pending;            /* To reconnect once it has left. */
+    uint64_t lost OVS_GUARDED;      /* By txqs that are gone. */
+};
+
+void netdev_dpdk_async_configure(const struct smap *other_config);
+void netdev_dpdk_async_set_protection(bool iommu, bool postcopy);
+
+void netdev_dpdk_async_init(struct netdev_dpdk_async *, struct netdev *,
+                            const ovsrcu_index *vid);
+void netdev_dpdk_async_uninit(struct netdev_dpdk_async *, int vid);
+void netdev_dpdk_async_free(struct netdev_dpdk_async *);
+
+void netdev_dpdk_async_set_config(struct netdev_dpdk_async *,
+                                  const struct smap *args);
+uint64_t netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *,
+                                        bool client);
+bool netdev_dpdk_async_reconnect_begin(struct netdev_dpdk_async *);
+void netdev_dpdk_async_reconnect_end(struct netdev_dpdk_async *);
+bool netdev_dpdk_async_is_reconnecting(const struct netdev_dpdk_async *);
+
+void netdev_dpdk_async_new_device(struct netdev_dpdk_async *, int vid);
+void netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *, int vid,
+                                     int qid);
+void netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *, int vid);
+void netdev_dpdk_async_disconnected(struct netdev_dpdk_async *);
+
+void netdev_dpdk_async_get_status(const struct netdev_dpdk_async *,
+                                  struct smap *);
+void netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *,
+                                        struct netdev_custom_stats *);
+uint64_t netdev_dpdk_async_lost(const struct netdev_dpdk_async *);
+
+/* For dpif-netdev-dma. */
+void netdev_dpdk_async_format(struct ds *);
+void netdev_dpdk_async_stats_clear(void);
+bool netdev_dpdk_async_is_enabled(void);
+uint32_t netdev_dpdk_async_threshold(void);
+
+/* For completion engines. */
+void netdev_dpdk_async_txq_stuck(struct vhost_async_txq *);
+
+uint16_t netdev_dpdk_async_send(const struct netdev_dpdk_async *, int vid,
+                                uint16_t vring, struct rte_mbuf **,
+                                uint16_t cnt);
+
+/* Sends 'cnt' packets, 32 at most, to virtqueue 'vring' of device 'vid', as
+ * rte_vhost_enqueue_burst() does, which it is when the port is not on DMA.
+ * Returns how many packets, from the first on, were taken.  Those in whose
+ * place is NULL then belong to the txq; all others still to the caller.
+ *
+ * Any thread that may send, under the tx lock of the txq; 'vid' read in this
+ * RCU critical section. */
+static inline uint16_t
+netdev_dpdk_async_enqueue(const struct netdev_dpdk_async *async, int vid,
+                          uint16_t vring, struct rte_mbuf **pkts,
+                          uint16_t cnt)
+{
+    if (OVS_LIKELY(!async->txqs)) {
+        return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+    }
+    return netdev_dpdk_async_send(async, vid, vring, pkts, cnt);
+}
+
+#else /* !VHOST_ASYNC */
+
+struct netdev_dpdk_async {
+    char dummy;
+};
+
+#define netdev_dpdk_async_enqueue(ASYNC, VID, VRING, PKTS, CNT) \
+    rte_vhost_enqueue_burst(VID, VRING, PKTS, CNT)
+
+static inline void
+netdev_dpdk_async_set_protection(bool iommu OVS_UNUSED,
+                                 bool postcopy OVS_UNUSED)
+{
+}
+
+static inline void
+netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
+{
+}
+
+#define netdev_dpdk_async_init(ASYNC, NETDEV, VID) ((void) 0)
+#define netdev_dpdk_async_uninit(ASYNC, VID) ((void) (VID))
+#define netdev_dpdk_async_free(ASYNC) ((void) 0)
+#define netdev_dpdk_async_set_config(ASYNC, ARGS) ((void) (ARGS))
+#define netdev_dpdk_async_driver_flags(ASYNC, CLIENT) UINT64_C(0)
+#define netdev_dpdk_async_reconnect_begin(ASYNC) false
+#define netdev_dpdk_async_reconnect_end(ASYNC) ((void) 0)
+#define netdev_dpdk_async_is_reconnecting(ASYNC) false
+#define netdev_dpdk_async_new_device(ASYNC, VID) ((void) 0)
+#define netdev_dpdk_async_vring_enabled(ASYNC, VID, QID) ((void) 0)
+#define netdev_dpdk_async_destroy_device(ASYNC, VID) ((void) 0)
+#define netdev_dpdk_async_disconnected(ASYNC) ((void) 0)
+#define netdev_dpdk_async_get_status(ASYNC, ARGS) ((void) 0)
+#define netdev_dpdk_async_get_custom_stats(ASYNC, STATS) ((void) 0)
+#define netdev_dpdk_async_lost(ASYNC) 0
+
+#endif /* !VHOST_ASYNC */
+
+#endif /* netdev-dpdk-async.h */

@@ -1,0 +1,254 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* The completion engine "defer".
+ *
+ * A PMD thread that submitted copies to a txq queues the pair (channel, txq)
+ * in its own deferred-work queue, and polls it once per iteration until all
+ * that it submitted came back.  The queue holds a pair once, however many
+ * bursts are outstanding.  Nothing is shared between threads but the txq's
+ * counters and what the vhost library locks.
+ *
+ * Runs in PMD threads only; see vhost-async-engine.h. */
+
+#include <config.h>
+
+#include "vhost-async-engine.h"
+
+#include <rte_cycles.h>
+
+#include "coverage.h"
+#include "dpdk-dma-dev.h"
+#include "dpdk-dma-map.h"
+#include "netdev-dpdk-async.h"
+#include "util.h"
+#include "vhost-async-txq.h"
+
+COVERAGE_DEFINE(vhost_async_full);
+COVERAGE_DEFINE(vhost_async_reap);
+
+DEFINE_EXTERN_PER_THREAD_DATA(vhost_async_self, NULL);
+
+/* Prepares the engine's part of 'self', whose channel was just claimed. */
+void
+vhost_async_engine_thread_init(struct vhost_async_thread *self)
+{
+    dma_defer_init(&self->queue);
+    self->progress_tsc = 0;
+    self->reap_cycles = 0;
+    self->charge = false;
+}
+
+void
+vhost_async_engine_work_init(struct vhost_async_work *work,
+                             struct vhost_async_txq *txq)
+{
+    dma_defer_node_init(&work->node);
+    work->txq = txq;
+}
+
+static uint16_t
+defer_poll(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+           int vid)
+{
+    uint16_t n = vhost_async_txq_poll(txq, vid, self->chan);
+
+    vhost_async_count(&self->stats.polls, 1);
+    if (n) {
+        vhost_async_count(&self->stats.reaped, n);
+    } else {
+        vhost_async_count(&self->stats.empty_polls, 1);
+    }
+    return n;
+}
+
+/* Submits 'cnt' packets to 'txq' through the channel of 'self'.  Returns how
+ * many were taken, which belong to the txq from now on.
+ *
+ * When they do not all fit, what the engine finished meanwhile makes room,
+ * and the rest gets one more chance; further ones are for the caller, who
+ * knows of tx-retries-max.
+ *
+ * The caller holds the tx lock and read 'vid' in this RCU critical
+ * section. */
+uint16_t
+vhost_async_engine_send(struct vhost_async_thread *self,
+                        struct vhost_async_txq *txq, int vid,
+                        struct rte_mbuf **pkts, uint16_t cnt)
+{
+    struct vhost_async_work *work = &txq->work[self->chan->index];
+    uint16_t n;
+
+    n = vhost_async_txq_submit(txq, vid, self->chan, pkts, cnt);
+    if (OVS_UNLIKELY(n < cnt)) {
+        COVERAGE_INC(vhost_async_full);
+        vhost_async_count(&self->stats.full, 1);
+        defer_poll(self, txq, vid);
+        n += vhost_async_txq_submit(txq, vid, self->chan, &pkts[n], cnt - n);
+        if (!n) {
+            return 0;
+        }
+    }
+
+    work->last = vhost_async_txq_submitted(txq);
+    vhost_async_count(&self->stats.bursts, 1);
+    self->charge = true;
+    if (!dma_defer_is_queued(&work->node)) {
+        work->tsc = rte_get_tsc_cycles();
+        if (dma_defer_is_empty(&self->queue)) {
+            self->progress_tsc = work->tsc;
+        }
+        dma_defer_push(&self->queue, &work->node);
+    }
+    return n;
+}
+
+static bool
+defer_is_done(const struct vhost_async_work *work)
+{
+    return (int32_t) (vhost_async_txq_completed(work->txq) - work->last) >= 0;
+}
+
+static void
+defer_sample_latency(struct vhost_async_thread *self,
+                     const struct vhost_async_work *work)
+{
+    struct vhost_async_thread_stats *stats = &self->stats;
+    uint64_t latency = rte_get_tsc_cycles() - work->tsc;
+
+    vhost_async_count(&stats->latency_n, 1);
+    vhost_async_count(&stats->latency_sum, latency);
+    if (OVS_UNLIKELY(latency > vhost_async_counter(&stats->latency_max))) {
+        atomic_store_relaxed(&stats->latency_max, latency);
+    }
+}
+
+struct defer_reap_aux {
+    struct vhost_async_thread *self;
+    unsigned int n;             /* Packets reaped. */
+};
+
+/* The device of a pair can be gone, or be another one by now.  A pair whose
+ * packets all came back is done, whoever reaped them; for a device that is
+ * just going, whose 'vid' is unset, its vhost thread drains.  In both cases
+ * nothing is touched but the txq itself, which outlives devices. */
+static bool
+defer_reap_one(struct dma_defer_node *node, void *aux_)
+{
+    struct vhost_async_work *work
+        = CONTAINER_OF(node, struct vhost_async_work, node);
+    struct defer_reap_aux *aux = aux_;
+    int vid;
+
+    if (defer_is_done(work)) {
+        return true;
+    }
+    vid = ovsrcu_index_get(work->txq->vid);
+    if (OVS_UNLIKELY(vid < 0 || !vhost_async_txq_is_registered(work->txq))) {
+        return true;
+    }
+
+    aux->n += defer_poll(aux->self, work->txq, vid);
+    if (!defer_is_done(work)) {
+        return false;
+    }
+    defer_sample_latency(aux->self, work);
+    return true;
+}
+
+static bool
+defer_mark_stuck(struct dma_defer_node *node, void *aux OVS_UNUSED)
+{
+    struct vhost_async_work *work
+        = CONTAINER_OF(node, struct vhost_async_work, node);
+
+    if (!defer_is_done(work)) {
+        netdev_dpdk_async_txq_stuck(work->txq);
+    }
+    return true;
+}
+
+/* Lets go of a channel that failed: the thread copies by CPU from now on, and
+ * the txqs that wait for the channel are cleaned up by their ports. */
+static void
+defer_give_up(struct vhost_async_thread *self)
+{
+    dma_defer_run(&self->queue, defer_mark_stuck, NULL);
+    *vhost_async_self_get() = NULL;
+}
+
+/* An engine fails when it has copies of this thread and finished none for
+ * longer than the timeout.  A txq whose head is on another channel makes no
+ * progress either, and that is not this channel's fault. */
+static bool
+defer_is_overdue(const struct vhost_async_thread *self)
+{
+    uint64_t timeout = rte_get_tsc_hz() / 1000 * VHOST_ASYNC_TIMEOUT_MS;
+
+    return rte_get_tsc_cycles() - self->progress_tsc > timeout
+           && dpdk_dma_chan_in_flight(self->chan);
+}
+
+/* Reaps what came back to the txqs that 'self' has copies in flight to, each
+ * one once.  Returns the number of packets.  To be called once per PMD
+ * iteration if vhost_async_engine_is_busy(). */
+unsigned int
+vhost_async_engine_reap(struct vhost_async_thread *self)
+{
+    struct defer_reap_aux aux = { .self = self };
+
+    if (OVS_UNLIKELY(dpdk_dma_chan_failed(self->chan))) {
+        defer_give_up(self);
+        return 0;
+    }
+
+    dma_defer_run(&self->queue, defer_reap_one, &aux);
+    if (aux.n) {
+        COVERAGE_INC(vhost_async_reap);
+        self->progress_tsc = rte_get_tsc_cycles();
+    } else if (OVS_UNLIKELY(defer_is_overdue(self))) {
+        dpdk_dma_dev_quarantine(self->chan, "it did not complete a copy in "
+                                            "time");
+        defer_give_up(self);
+    }
+    return aux.n;
+}
+
+/* Empties the queue of 'self', so that no reference to a port is left: waits
+ * for the engine until its channel's copies came back or it failed, which the
+ * timeout bounds.  A pair that is left then waits for another channel, whose
+ * owner reaps it. */
+void
+vhost_async_engine_drain(struct vhost_async_thread *self)
+{
+    uint64_t deadline;
+
+    while (vhost_async_engine_is_busy(self)
+           && dpdk_dma_chan_in_flight(self->chan)) {
+        vhost_async_engine_reap(self);
+    }
+
+    /* All completions are in, the last ones maybe not handed back: a poll
+     * takes a limited number, and none while another thread is at the
+     * virtqueue. */
+    deadline = rte_get_tsc_cycles()
+               + rte_get_tsc_hz() / 1000000 * VHOST_ASYNC_WAIT_US;
+    while (vhost_async_engine_is_busy(self)
+           && rte_get_tsc_cycles() < deadline) {
+        vhost_async_engine_reap(self);
+    }
+    dma_defer_clear(&self->queue);
+}

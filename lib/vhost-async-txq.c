@@ -1,0 +1,353 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-txq.h: the only file that calls the
+ * asynchronous data path of the vhost library.  Facts about the library were
+ * read from the source of DPDK 22.11.11, lib/vhost/virtio_net.c and
+ * vhost.c. */
+
+#include <config.h>
+
+#include "vhost-async-txq.h"
+
+#include <sched.h>
+
+#include <rte_cycles.h>
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+#include <rte_vhost_async.h>
+
+#include "coverage.h"
+#include "dpdk-dma-dev.h"
+#include "netdev-dpdk-async.h"
+#include "openvswitch/vlog.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(vhost_async_txq);
+
+COVERAGE_DEFINE(vhost_async_submit);
+COVERAGE_DEFINE(vhost_async_poll);
+COVERAGE_DEFINE(vhost_async_poll_empty);
+COVERAGE_DEFINE(vhost_async_drain);
+COVERAGE_DEFINE(vhost_async_drain_timeout);
+
+/* Packets asked for in one poll: two bursts, so that a thread which polls
+ * once per burst catches up. */
+#define POLL_BURST 64
+
+/* Attempts to get at a virtqueue that other threads keep busy, one
+ * microsecond each, in rte_vhost_async_channel_unregister(), which only tries
+ * the lock. */
+#define UNREGISTER_TRIES 100000
+
+/* Creates the txq numbered 'qid' of 'port'.  It is not registered yet. */
+struct vhost_async_txq *
+vhost_async_txq_create(uint16_t qid, struct netdev_dpdk_async *port)
+{
+    size_t n_work = dpdk_dma_map_count(dpdk_dma_dev_map());
+    struct vhost_async_txq *txq;
+
+    txq = xzalloc_cacheline(sizeof *txq + n_work * sizeof txq->work[0]);
+    txq->port = port;
+    txq->vid = port->vid;
+    txq->qid = qid;
+    txq->vring = qid * 2;       /* The guest's receive queue of pair 'qid'. */
+    txq->n_work = n_work;
+    for (size_t i = 0; i < n_work; i++) {
+        vhost_async_engine_work_init(&txq->work[i], txq);
+    }
+    return txq;
+}
+
+/* Destroys 'txq'.  No thread may know of it any more; nothing may be in
+ * flight. */
+void
+vhost_async_txq_destroy(struct vhost_async_txq *txq)
+{
+    if (txq) {
+        ovs_assert(!vhost_async_txq_in_flight(txq));
+        free(ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow));
+        free_cacheline(txq);
+    }
+}
+
+/* Has 'shadow' hold 'n' mbufs at least.  The old one may still be written to
+ * by a sender, hence the grace period. */
+static void
+txq_resize_shadow(struct vhost_async_txq *txq, uint32_t n)
+{
+    struct vhost_async_shadow *old, *new;
+    bool was_quiescent = ovsrcu_is_quiescent();
+
+    old = ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow);
+    n = 1u << log_2_ceil(MAX(n, 1));
+    if (old && old->mask >= n - 1) {
+        return;
+    }
+
+    new = xzalloc(sizeof *new + n * sizeof new->mbufs[0]);
+    new->mask = n - 1;
+    ovsrcu_set(&txq->shadow, new);
+    if (old) {
+        ovsrcu_postpone(free, old);
+        if (was_quiescent) {
+            ovsrcu_quiesce_start();
+        }
+    }
+}
+
+/* Registers 'txq' with the vhost library, device 'vid', if its virtqueue is
+ * there and it was not yet.  Senders may use it meanwhile, by CPU.
+ *
+ * Called by the threads of the vhost library and of OVS's vhost events, under
+ * the mutex of the port and without any lock of the library. */
+bool
+vhost_async_txq_register(struct vhost_async_txq *txq, int vid)
+{
+    struct rte_vhost_vring vring;
+
+    if (vhost_async_txq_is_registered(txq)) {
+        return true;
+    }
+    if (vhost_async_txq_in_flight(txq)
+        || rte_vhost_get_vhost_vring(vid, txq->vring, &vring)) {
+        return false;
+    }
+
+    txq_resize_shadow(txq, vring.size);
+    /* Fails without a message while the guest has not set the ring up. */
+    if (rte_vhost_async_channel_register(vid, txq->vring)) {
+        return false;
+    }
+    atomic_store_relaxed(&txq->stuck, false);
+    atomic_store_explicit(&txq->registered, true, memory_order_release);
+    return true;
+}
+
+/* Reverses vhost_async_txq_register().  Nothing may be in flight, nobody may
+ * send.  The library only tries the lock of the virtqueue, which a poller or
+ * a receiver of the same device can hold for a moment. */
+void
+vhost_async_txq_unregister(struct vhost_async_txq *txq, int vid)
+{
+    if (!vhost_async_txq_is_registered(txq)) {
+        return;
+    }
+    atomic_store_relaxed(&txq->registered, false);
+    for (int i = 0; i < UNREGISTER_TRIES; i++) {
+        if (!rte_vhost_async_channel_unregister(vid, txq->vring)) {
+            return;
+        }
+        rte_delay_us_sleep(1);
+    }
+    VLOG_WARN("vhost device %d: cannot unregister virtqueue %"PRIu16" from "
+              "asynchronous copies.", vid, txq->vring);
+}
+
+/* As vhost_async_txq_unregister(), for callbacks of the library that run with
+ * all virtqueues of the device locked.  Senders find the queue unregistered
+ * once they get its lock. */
+void
+vhost_async_txq_unregister_locked(struct vhost_async_txq *txq, int vid)
+{
+    if (vhost_async_txq_is_registered(txq)
+        && !rte_vhost_async_channel_unregister_thread_unsafe(vid,
+                                                             txq->vring)) {
+        atomic_store_relaxed(&txq->registered, false);
+    }
+}
+
+/* Hands 'cnt' packets, 32 at most, to 'chan'.  Returns how many of them, from
+ * the first on, were taken: those belong to the txq from now on.  Fewer than
+ * 'cnt' if the virtqueue or the ring of the channel lacks room, or if the
+ * queue is disabled.
+ *
+ * The caller holds the tx lock, owns 'chan' and read 'vid' in this RCU
+ * critical section. */
+uint16_t
+vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
+                       const struct dpdk_dma_chan *chan,
+                       struct rte_mbuf **pkts, uint16_t cnt)
+{
+    struct vhost_async_shadow *shadow
+        = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
+    uint32_t seq = vhost_async_txq_submitted(txq);
+    uint16_t n;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        shadow->mbufs[(seq + i) & shadow->mask] = pkts[i];
+    }
+
+    /* Counted first: another thread can poll these packets back before the
+     * call returns, and the number in flight must not pass zero.  Relaxed,
+     * because who concludes something from it holds the tx lock. */
+    atomic_store_relaxed(&txq->submitted, seq + cnt);
+    n = rte_vhost_submit_enqueue_burst(vid, txq->vring, pkts, cnt,
+                                       chan->dev_id, chan->vchan);
+    if (OVS_UNLIKELY(n < cnt)) {
+        atomic_store_relaxed(&txq->submitted, seq + n);
+    }
+    COVERAGE_INC(vhost_async_submit);
+    return n;
+}
+
+static void
+txq_complete(struct vhost_async_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+    uint32_t orig;
+
+    /* Release, see vhost_async_txq_completed(). */
+    atomic_add_explicit(&txq->completed, n, &orig, memory_order_release);
+    rte_pktmbuf_free_bulk(pkts, n);
+}
+
+/* Gives the guest what the engine behind 'chan' finished and frees the mbufs.
+ * Returns the number of packets, 0 also if another thread is at the
+ * virtqueue.
+ *
+ * Any thread may call this, see at the top of vhost-async-txq.h.  'chan' must
+ * be usable, 'vid' read in this RCU critical section. */
+uint16_t
+vhost_async_txq_poll(struct vhost_async_txq *txq, int vid,
+                     const struct dpdk_dma_chan *chan)
+{
+    struct rte_mbuf *pkts[POLL_BURST];
+    uint16_t n;
+
+    n = rte_vhost_poll_enqueue_completed(vid, txq->vring, pkts,
+                                         ARRAY_SIZE(pkts), chan->dev_id,
+                                         chan->vchan);
+    COVERAGE_INC(vhost_async_poll);
+    if (!n) {
+        COVERAGE_INC(vhost_async_poll_empty);
+        return 0;
+    }
+    txq_complete(txq, pkts, n);
+    return n;
+}
+
+static uint64_t
+deadline_after(unsigned int timeout_us)
+{
+    return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000000 * timeout_us;
+}
+
+/* Waits until nothing is in flight to 'txq', polling all channels that may
+ * have copies for it.  Returns false if that takes longer than 'timeout_us'.
+ *
+ * Nobody else may be sending.  The caller may hold the tx lock; it must hold
+ * no lock of the vhost library. */
+bool
+vhost_async_txq_drain(struct vhost_async_txq *txq, int vid,
+                      unsigned int timeout_us)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    uint64_t deadline;
+
+    if (!vhost_async_txq_in_flight(txq)) {
+        return true;
+    }
+
+    COVERAGE_INC(vhost_async_drain);
+    deadline = deadline_after(timeout_us);
+    do {
+        const struct dpdk_dma_chan *chan;
+        bool hope = false;
+
+        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+            if (dpdk_dma_chan_usable(chan)) {
+                vhost_async_txq_poll(txq, vid, chan);
+                hope = true;
+            }
+        }
+        if (!vhost_async_txq_in_flight(txq)) {
+            return true;
+        }
+        if (!hope) {
+            break;              /* All channels failed. */
+        }
+        /* A software engine may need this very core. */
+        sched_yield();
+    } while (rte_get_tsc_cycles() < deadline);
+
+    COVERAGE_INC(vhost_async_drain_timeout);
+    return false;
+}
+
+/* As vhost_async_txq_drain(), for callbacks of the library that run with all
+ * virtqueues of the device locked.  Senders may be waiting for the lock with
+ * packets already counted, so what the library knows decides. */
+bool
+vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
+                             unsigned int timeout_us)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    uint64_t deadline = deadline_after(timeout_us);
+
+    if (!vhost_async_txq_is_registered(txq)) {
+        return true;
+    }
+
+    for (;;) {
+        const struct dpdk_dma_chan *chan;
+        struct rte_mbuf *pkts[POLL_BURST];
+
+        if (rte_vhost_async_get_inflight_thread_unsafe(vid,
+                                                       txq->vring) <= 0) {
+            return true;
+        }
+        if (rte_get_tsc_cycles() >= deadline) {
+            COVERAGE_INC(vhost_async_drain_timeout);
+            return false;
+        }
+        COVERAGE_INC(vhost_async_drain);
+        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+            uint16_t n;
+
+            if (!dpdk_dma_chan_usable(chan)) {
+                continue;
+            }
+            n = rte_vhost_clear_queue_thread_unsafe(vid, txq->vring, pkts,
+                                                    ARRAY_SIZE(pkts),
+                                                    chan->dev_id,
+                                                    chan->vchan);
+            if (n && n <= ARRAY_SIZE(pkts)) {
+                txq_complete(txq, pkts, n);
+            }
+        }
+        sched_yield();
+    }
+}
+
+/* Gives up what is still in flight to 'txq': its mbufs are freed and counted
+ * as lost.  To be called once the engine that should have carried them was
+ * stopped, nobody can be sending or polling, and the virtqueue will not be
+ * used again.  Returns the number of packets. */
+unsigned int
+vhost_async_txq_abandon(struct vhost_async_txq *txq)
+{
+    const struct vhost_async_shadow *shadow
+        = ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow);
+    uint32_t n = vhost_async_txq_in_flight(txq);
+    uint32_t seq = vhost_async_txq_completed(txq);
+
+    for (uint32_t i = 0; i < n; i++) {
+        rte_pktmbuf_free(shadow->mbufs[(seq + i) & shadow->mask]);
+    }
+    atomic_store_relaxed(&txq->completed, seq + n);
+    vhost_async_count(&txq->stats.lost_drops, n);
+    return n;
+}
