@@ -22,6 +22,7 @@ by packet.  The last line says PASS or FAIL.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -51,17 +52,17 @@ QUEUE_SIZE = 1024
 
 TOPOLOGY = {
     "tcp": """\
-    namespace A               Open vSwitch                 guest 1
-   {a:>12} --- veth --- nic1 <-----> v1 === vhost === virtio-user0
-                                                              |  forwards
-   {b:>12} --- veth --- nic2 <-----> v2 === vhost === virtio-user1
-    namespace B
+   namespace A               Open vSwitch                  guest 1
+  {a:>12} --- veth --- nic1 <-----> v1 === vhost === virtio-user0
+                                                            | forwards
+  {b:>12} --- veth --- nic2 <-----> v2 === vhost === virtio-user1
+   namespace B
 """,
     "pcap": """\
-    namespace C               Open vSwitch                 guest 2
-       sent.pcap --- veth --- nic3 ------> v3 === vhost === virtio-user0
-                                                              |  records
-                                                        received.pcap
+   namespace C               Open vSwitch                  guest 2
+     sent.pcap --- veth --- nic3 ------> v3 === vhost === virtio-user0
+                                                            | records
+                                                      received.pcap
 """}
 
 DMA, CPU = "tx_async_dma_packets", "tx_async_cpu_packets"
@@ -96,6 +97,7 @@ class Demo:
         self.switch = None
         self.data = None
         self.vhost_ports = []
+        self.stats = {}
         self.result = None
 
     # The switch and what hangs on it.
@@ -124,7 +126,7 @@ class Demo:
 
     def topology(self):
         for part in self.args.only:
-            self.steps.note(TOPOLOGY[part].format(a=ADDR_A, b=ADDR_B))
+            lablib.say(TOPOLOGY[part].format(a=ADDR_A, b=ADDR_B))
 
     def nic(self, number, ns, ns_if, addresses=()):
         switch_if = "sw%d" % number
@@ -163,13 +165,18 @@ class Demo:
 
     def dma_show(self, when):
         if not self.args.stock:
-            self.steps.note("dpif-netdev/dma-show %s:" % when)
+            self.steps.note("$ ovs-appctl dpif-netdev/dma-show    # %s"
+                            % when)
             self.steps.note(self.switch.appctl("dpif-netdev/dma-show"))
 
-    def counters(self, ports):
-        return self.switch.settled_statistics(
+    def drain(self, ports):
+        """Waits until the ports' counters are up to date, checks them and
+        remembers them: a vhost port that has lost its guest has none."""
+        stats = self.switch.settled_statistics(
             ports, meanwhile=lambda: self.steps.progress(
                 "waiting for the counters of the ports"))
+        self.stats.update(stats)
+        return stats
 
     def check_counters(self, stats):
         """Every packet that the port took went by DMA or by CPU, or was
@@ -214,7 +221,7 @@ class Demo:
             self.transfer(ns_a, ns_b, source, size, digest)
         with steps.step("draining"):
             guest.cmd("stop")
-            stats = self.counters(("v1", "v2"))
+            stats = self.drain(("v1", "v2"))
             self.check_counters(stats)
             for port, s in stats.items():
                 steps.note("%s: %d packets sent to the guest, %d dropped"
@@ -290,9 +297,9 @@ class Demo:
                         % (args.packets, args.seed)):
             n, total = traffic.write_pcap(
                 sent, traffic.make_packets(args.packets, args.seed))
-            steps.note("%d to %d bytes, %d MB in all; %s"
-                       % (traffic.MIN_LEN, traffic.MAX_LEN, total >> 20,
-                          ", ".join(k.name for k in traffic.KINDS)))
+            steps.note("%d to %d bytes, %d MB in all; IPv4 and IPv6, TCP "
+                       "and UDP, with and without VLAN tag"
+                       % (traffic.MIN_LEN, traffic.MAX_LEN, total >> 20))
         with steps.step("connecting namespace C to guest 2"):
             ns_c = lab.netns("c")
             nic = self.nic(3, ns_c, "eth0")
@@ -305,7 +312,7 @@ class Demo:
         with steps.step("sending them"):
             self.send(ns_c, sent, received)
         with steps.step("draining"):
-            stats = self.counters(("v3",))
+            stats = self.drain(("v3",))
             guest.cmd("stop")
             guest.stop()
         with steps.step("comparing packet by packet"):
@@ -352,6 +359,25 @@ class Demo:
     # All of it.
 
     def run(self):
+        try:
+            return self.run_steps()
+        except LabError:
+            if self.switch and self.switch.vswitchd:
+                # The reason is on its way; this may explain it.
+                with contextlib.suppress(LabError):
+                    self.show_losses()
+                    self.dma_show("at the failure")
+            raise
+
+    def show_losses(self):
+        for port in self.vhost_ports:
+            bad = ["%s=%d" % (key, value) for key, value
+                   in self.switch.statistics(port).items()
+                   if value and re.search("drop|err|fail", key)]
+            if bad:
+                self.steps.note("%s: %s" % (port, ", ".join(bad)))
+
+    def run_steps(self):
         self.topology()
         self.start()
         if "tcp" in self.args.only:
@@ -359,15 +385,15 @@ class Demo:
         if "pcap" in self.args.only:
             self.pcap()
         self.dma_show("after the traffic")
-        stats = {p: self.switch.statistics(p) for p in self.vhost_ports}
-        self.check_counters(stats)
-        dma = sum(s.get(DMA, 0) for s in stats.values())
-        cpu = sum(s.get(CPU, 0) for s in stats.values())
+        dma = sum(s.get(DMA, 0) for s in self.stats.values())
+        cpu = sum(s.get(CPU, 0) for s in self.stats.values())
         if self.args.use_dma and not dma:
             raise LabError("no copy went through DMA")
         if not self.args.use_dma and dma:
             raise LabError("%d copies went through DMA although async is off"
                            % dma)
+        with self.steps.step("stopping Open vSwitch"):
+            self.switch.stop()
         return dma, cpu
 
 
@@ -382,6 +408,7 @@ def preflight(args):
         ("sysctl", "procps"))
     if not args.stock:
         lablib.need_driver("dma_skeleton", "librte-dma-skeleton23")
+    lablib.need_file("/dev/net/tun", "run 'modprobe tun'")
     lablib.need_driver("net_virtio", "librte-net-virtio23")
     lablib.need_driver("net_pcap", "librte-net-pcap23")
     if "tcp" in args.only and not os.path.exists(TARBALL):
@@ -412,6 +439,8 @@ def parse_args():
     if args.packets < 1:
         parser.error("--packets %d: at least 1 is needed" % args.packets)
     args.only = (args.only,) if args.only else ("tcp", "pcap")
+    if args.stock:
+        args.engine = "none"
     args.use_dma = args.use_dma == "on" and not args.stock
     return args
 

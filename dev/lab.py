@@ -25,6 +25,7 @@ Run directly, 'lab.py hugepages' wraps a command that needs hugepages.
 """
 
 import argparse
+import atexit
 import contextlib
 import ctypes
 import errno
@@ -118,17 +119,25 @@ def log_excerpt(path, lines=12):
     return (bad or text)[-lines:]
 
 
-def say(text=""):
-    print(text, flush=True)
+def say(text="", end="\n"):
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        # Nobody reads any more.  That is no reason to stop half-way.
+        sys.stdout = open(os.devnull, "w")
 
 
 def run(*args, check=True, timeout=30, **kwargs):
-    """Runs a short command and returns its standard output."""
+    """Runs a short command and returns its standard output.
+
+    It gets a session of its own: a second Ctrl-C must not kill the commands
+    that clean up after the first."""
     args = [str(arg) for arg in args]
     try:
         p = subprocess.run(args, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
                            text=True, errors="replace", timeout=timeout,
+                           start_new_session=True,
                            preexec_fn=die_with_parent(), **kwargs)
     except FileNotFoundError:
         raise LabError("%s: no such program" % args[0])
@@ -183,13 +192,13 @@ class Steps:
 
     def _end_line(self):
         if self.open_line:
-            print()
+            say()
             self.open_line = False
 
     def note(self, text):
         self._end_line()
         for line in text.splitlines():
-            say("           " + line)
+            say(" " * 11 + line)
 
     def progress(self, text):
         """A line that replaces itself on a terminal, and that comes only
@@ -199,22 +208,19 @@ class Steps:
             return
         self.last_shown = now
         if self.tty:
-            print("\r           %-66s" % text, end="", flush=True)
+            say("\r" + " " * 11 + "%-66s" % text, end="")
             self.open_line = True
         else:
-            say("           " + text)
+            self.note(text)
 
     @contextlib.contextmanager
     def step(self, text):
         begin = time.monotonic()
         self.current = text
         self.last_shown = begin
-        say("[%6.1f s] %s ..." % (begin - self.t0, text))
+        say("[%5.1f s]  %s" % (begin - self.t0, text))
         yield self
-        self._end_line()
-        now = time.monotonic()
-        say("[%6.1f s] %s: done (%.1f s)" % (now - self.t0, text,
-                                             now - begin))
+        self.note("done in %.1f s" % (time.monotonic() - begin))
         self.current = None
 
 
@@ -339,7 +345,7 @@ class Process:
                         preexec_fn=die_with_parent(idle))
                 except FileNotFoundError:
                     raise LabError("%s: no such program" % args[0])
-                self.forget = lab.on_exit("stop " + name, self.stop)
+                self.forget = lab.on_exit("kill " + name, self.kill)
 
     @property
     def pid(self):
@@ -369,16 +375,18 @@ class Process:
             if not self._wait(grace):
                 self.signal(signal.SIGTERM)
                 self._wait(2)
-        self.signal(signal.SIGKILL)
-        self.popen.wait()
-        if self.popen.stdout:
-            self.popen.stdout.close()
-        self.forget()
+        self.kill()
 
     def kill(self):
         """Dies at once, as in a crash."""
         self.signal(signal.SIGKILL)
         self.popen.wait()
+        self.close()
+
+    def close(self):
+        """Lets go of what belongs to a process that is gone."""
+        if self.popen.stdout:
+            self.popen.stdout.close()
         self.forget()
 
     def check_alive(self):
@@ -497,8 +505,8 @@ class Testpmd(Process):
             with contextlib.suppress(LabError, OSError):
                 self._pump(0.05)
 
-    def stop(self, grace=5):
-        super().stop(grace)
+    def close(self):
+        super().close()
         if self.master is not None:
             os.close(self.master)
             self.master = None
@@ -580,13 +588,22 @@ class Switch:
         return self.vsctl("get", "Open_vSwitch", ".",
                           "dpdk_initialized").strip() == "true"
 
-    def stop(self):
-        if self.vswitchd:
-            with contextlib.suppress(LabError):
-                self.appctl("exit", timeout=5)
-            self.vswitchd._wait(10)
-            self.vswitchd.stop()
-            self.vswitchd = None
+    def stop(self, timeout=10):
+        """Has vswitchd exit.  A crash on the way out is a failure, too."""
+        vswitchd, self.vswitchd = self.vswitchd, None
+        if not vswitchd:
+            return
+        vswitchd.check_alive()
+        self.appctl("exit", timeout=5)
+        if not vswitchd._wait(timeout):
+            vswitchd.kill()
+            raise LabError("ovs-vswitchd did not exit within %d s" % timeout)
+        status = vswitchd.popen.returncode
+        vswitchd.kill()
+        if status:
+            raise LabError("ovs-vswitchd ended with %s" % (
+                "exit status %d" % status if status > 0
+                else signal.Signals(-status).name))
 
     @staticmethod
     def wait_for(condition, timeout, process, complaint, pause=0.05):
@@ -703,16 +720,21 @@ class Lab:
         self.steps = steps or Steps()
         self.keep_logs = keep_logs
         self.undo = []
+        self._leaving = False
+        self._old = {}
         self.run_dir = None
         self.switch = None
-        self.guests = []
         self.failure_lines = []
         self._names = {}
 
     # Entering and leaving.
 
     def __enter__(self):
-        self._old = {s: signal.signal(s, self._on_signal) for s in SIGNALS}
+        # Whoever started us with a signal ignored (nohup) meant it.
+        self._old = {s: signal.signal(s, self._on_signal) for s in SIGNALS
+                     if signal.getsignal(s) != signal.SIG_IGN}
+        # Should a signal come between two lines that leave the context.
+        atexit.register(self._cleanup)
         try:
             self._setup()
         except BaseException:
@@ -726,7 +748,9 @@ class Lab:
         self._cleanup()
 
     def _on_signal(self, signum, frame):
-        raise Interrupted(signum)
+        # While we clean up, a signal would only do harm.
+        if not self._leaving:
+            raise Interrupted(signum)
 
     def _setup(self):
         if os.geteuid():
@@ -794,10 +818,7 @@ class Lab:
         return forget
 
     def _cleanup(self):
-        # From here on a signal would only do harm.
-        for s in SIGNALS:
-            signal.signal(s, signal.SIG_IGN)
-        self._stop_all()
+        self._leaving = True
         while self.undo:
             name, function = self.undo[-1]
             try:
@@ -808,15 +829,8 @@ class Lab:
                 self.undo.pop()
         for s, handler in self._old.items():
             signal.signal(s, handler)
-
-    def _stop_all(self):
-        """Asks in the order that is fast: a guest goes before its switch."""
-        for guest in self.guests:
-            with contextlib.suppress(Exception):
-                guest.stop(1)
-        if self.switch:
-            with contextlib.suppress(Exception):
-                self.switch.stop()
+        self._old = {}
+        atexit.unregister(self._cleanup)
 
     def _keep(self):
         os.makedirs(self.keep_logs, exist_ok=True)
@@ -933,9 +947,7 @@ class Lab:
         return self.switch
 
     def guest(self, name, vdevs, args=(), **kwargs):
-        guest = Testpmd(self, name, vdevs, args, **kwargs)
-        self.guests.append(guest)
-        return guest
+        return Testpmd(self, name, vdevs, args, **kwargs)
 
     def process(self, name, args, **kwargs):
         return Process(self, name, args, **kwargs)
@@ -1005,6 +1017,11 @@ def need_programs(*programs):
                             path=os.environ.get("PATH", "") + ":/usr/sbin"):
             raise LabError("%s is not installed: run 'apt-get install %s'"
                            % (program, package))
+
+
+def need_file(path, remedy):
+    if not os.path.exists(path):
+        raise LabError("%s is missing: %s" % (path, remedy))
 
 
 def need_driver(driver, package):
