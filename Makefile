@@ -1,6 +1,6 @@
 # Targets for people; what they do is in dev/.  'make' alone lists them.
 
-ENGINE = defer
+ENGINE ?= defer
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \

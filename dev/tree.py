@@ -139,6 +139,10 @@ def boot(tree, log):
     shutil.rmtree(os.path.join(tree, "autom4te.cache"), ignore_errors=True)
 
 
+def is_autotools_input(name):
+    return AUTOTOOLS_INPUT.fullmatch(os.path.basename(name))
+
+
 def tree_files(tree):
     return sorted(os.path.relpath(os.path.join(where, name), tree)
                   for where, _, names in os.walk(tree) for name in names)
@@ -180,8 +184,7 @@ def sync(fresh, tree, old):
         if os.path.exists(path):
             os.unlink(path)
             changed.append(name)
-    if any(AUTOTOOLS_INPUT.fullmatch(os.path.basename(name))
-           for name in changed):
+    if any(is_autotools_input(name) for name in changed):
         # These are up to date even where they came out as they were.
         for name in AUTOTOOLS_OUTPUT:
             os.utime(os.path.join(tree, name))
@@ -195,6 +198,8 @@ def make_src():
               os.path.join(ROOT, "NEWS"),
               os.path.join(ROOT, "patches/series")]
     inputs += [os.path.join(ROOT, "patches", name) for name in series()]
+    inputs += [os.path.join(ROOT, name) for name in own_files()
+               if is_autotools_input(name)]
     key = digest(inputs, read(os.path.abspath(__file__)), *own_files())
 
     with lock("src"):

@@ -1,0 +1,292 @@
+#!/usr/bin/python3
+# Runs the checks: all of them, or the suites that are named.  Prints what
+# failed and why, one line a suite, and last one line that sums them.
+
+import argparse
+import os
+import re
+import shutil
+import sys
+import time
+
+import check_style
+import tree
+from autotest import Testsuite, excerpt
+from common import (JOBS, OUT, ROOT, Stop, capture, check_engine, child_env,
+                    main, out, read, run, tail, write)
+
+# What the hooks touch, seen from OVS's own tests.
+OVS_TESTS = ("alb.at", "bridge.at", "dpctl.at", "dpif-netdev.at",
+             "drop-stats.at", "mcast-snooping.at", "netdev-type.at", "odp.at",
+             "ofproto-dpif.at", "ovs-vswitchd.at", "packet-type-aware.at",
+             "pmd.at", "tunnel-push-pop.at", "tunnel-push-pop-ipv6.at")
+
+# These tests wait more than they compute.
+OVS_JOBS = 4 * JOBS
+
+HUGEPAGES_MB = 2048
+
+
+class Suite:
+    """The results of one suite."""
+
+    def __init__(self, name):
+        self.name = name
+        self.passed = 0
+        self.failed = 0
+        self.skipped = 0
+        self.start = time.monotonic()
+        self.log = out("check", name + ".results")
+        write(self.log, "")
+
+    def add(self, name, good, details=""):
+        if good:
+            self.passed += 1
+        else:
+            self.failed += 1
+            print("FAILED %s: %s" % (self.name, name))
+            for line in details.strip().splitlines()[-40:]:
+                print("    " + line)
+            sys.stdout.flush()
+        self._note("passed" if good else "FAILED", name, details)
+
+    def skip(self, name, why):
+        self.skipped += 1
+        print("skipped %s: %s: %s" % (self.name, name, why), flush=True)
+        self._note("skipped", name, why)
+
+    def add_test(self, test, why=""):
+        if test.skipped:
+            self.skip(str(test), test.result)
+        else:
+            self.add(str(test), not test.failed,
+                     "%s\n%s" % (why or test.why(), excerpt(test)))
+
+    def _note(self, what, name, details):
+        with open(self.log, "a") as f:
+            f.write("%s %s\n" % (what, name))
+            if what != "passed":
+                f.write("".join("    %s\n" % line
+                                for line in details.strip().splitlines()))
+
+    def __str__(self):
+        return "%d passed, %d failed, %d skipped" % (
+            self.passed, self.failed, self.skipped)
+
+
+def build_suite(suite, engine):
+    # Two tests: the series applies, and it compiles with no warning (-Werror)
+    # and links.  Without a build there is nothing to run the others on.
+    for name, action in (("the series applies", tree.make_src),
+                         ("gcc -Werror builds ENGINE=%s" % engine,
+                          lambda: tree.make_build(engine))):
+        try:
+            action()
+        except Stop as e:
+            suite.add(name, False, str(e))
+            break
+        suite.add(name, True)
+
+
+def our_tests(suite, testsuite):
+    tests = testsuite.list("-k", "vhost-async")
+    if not tests:
+        suite.add("tests with the keyword vhost-async", False,
+                  "%s has none" % testsuite.script)
+    return tests
+
+
+def unit_suite(suite, engine):
+    testsuite = Testsuite(out("src"), out(engine))
+    tests = our_tests(suite, testsuite)
+    testsuite.run(tests, out("check/unit.log"), "unit tests", JOBS)
+    for test in tests.values():
+        suite.add_test(test)
+
+
+def is_plain(name):
+    """Whether a file of ours does without DPDK."""
+    return "rte_" not in read(os.path.join(ROOT, name))
+
+
+def build_sanitized(engine, where):
+    """Makes where/ovstest, with the sanitizers in our own code: our files
+    come before the library that has them too, so these are used."""
+    build, src = out(engine), out("src")
+    own = tree.own_files()
+    sources = [f for f in own if re.fullmatch(r"tests/test-.*\.c", f)]
+    sources += [f for f in own if re.fullmatch(r"lib/.*\.c", f)
+                and is_plain(f)]
+    sources += ["tests/ovstest.c"]
+    variables = "\n".join(
+        "%s:\n\t@echo $(%s)" % (v, v)
+        for v in ("DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS", "AM_CFLAGS",
+                  "LIBS"))
+
+    def value(*names):
+        _, text = capture(["make", "-s", "-f", "Makefile", "-f", "-"]
+                          + list(names), cwd=build, text=variables)
+        return text.split()
+
+    sanitize = ["-g", "-O1", "-fno-omit-frame-pointer",
+                "-fsanitize=address,undefined",
+                "-fno-sanitize-recover=undefined"]
+    cflags = value("DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS", "AM_CFLAGS")
+    log = out("check/sanitize-build.log")
+    shutil.rmtree(where, ignore_errors=True)
+    os.makedirs(where)
+    objects = []
+    for source in sources:
+        objects.append(os.path.join(where, source.replace("/", "-") + ".o"))
+        if run(["gcc", "-Werror"] + cflags + sanitize
+               + ["-c", os.path.join(src, source), "-o", objects[-1]], log,
+               cwd=build, append=True):
+            raise Stop("cannot compile %s with the sanitizers:\n%s"
+                       % (source, tail(log)))
+    if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"]
+           + sanitize + ["-o", os.path.join(where, "ovstest")] + objects
+           + ["lib/libopenvswitch.la"] + value("LIBS"), log, cwd=build,
+           append=True):
+        raise Stop("cannot link ovstest with the sanitizers:\n" + tail(log))
+
+
+def sanitize_suite(suite, engine):
+    where = out("check/sanitize")
+    build_sanitized(engine, where)
+    testsuite = Testsuite(out("src"), out(engine))
+    tests = our_tests(suite, testsuite)
+    path = read(os.path.join(out(engine), "Makefile"))
+    path = re.search(r"^AUTOTEST_PATH = (.*)$", path, re.M)[1]
+    # OVS's own tests leave leaks undetected, ours have no leak to hide.
+    testsuite.run(tests, out("check/sanitize.log"),
+                  "unit tests under sanitizers", JOBS,
+                  ["AUTOTEST_PATH=%s:%s" % (where, path)],
+                  env=child_env(ASAN_OPTIONS="detect_leaks=1"))
+    for test in tests.values():
+        suite.add_test(test)
+
+
+def lab_command():
+    return ["/usr/bin/python3", os.path.join(ROOT, "dev/lab.py"), "hugepages",
+            "--mb", str(HUGEPAGES_MB), "--mount", "--"]
+
+
+def system_suite(suite, engine):
+    testsuite = Testsuite(out("src"), out(engine), "system-dpdk-testsuite",
+                          "check-dpdk")
+    tests = our_tests(suite, testsuite)
+    testsuite.run(tests, out("check/system.log"), "system tests", 1,
+                  wrapper=lab_command())
+    for test in tests.values():
+        suite.add_test(test)
+
+
+def packets_suite(suite, engine):
+    for use in ("off", "on"):
+        log = out("check/packets-%s.log" % use)
+        status = run(["/usr/bin/python3", os.path.join(ROOT, "dev/demo.py"),
+                      "--build", out(engine), "--engine", engine,
+                      "--only", "pcap", "--async", use], log)
+        suite.add("packet by packet with async " + use, not status,
+                  tail(log, 30))
+
+
+def ovs_suite(suite, engine):
+    testsuite = Testsuite(out("src"), out(engine))
+    tests = {n: t for n, t in testsuite.list().items() if t.file in OVS_TESTS}
+    log = out("check/ovs.log")
+    testsuite.run(tests, log, "OVS's own tests", OVS_JOBS)
+
+    # Some of them are sensitive to load; what passes alone passes.
+    again = {n: t for n, t in tests.items() if t.failed}
+    if again:
+        for test in again.values():
+            print("once more, alone: %s" % test)
+        testsuite.run(again, out("check/ovs-again.log"),
+                      "failed tests, one at a time")
+    stock = {}
+    failed = {n: t for n, t in again.items() if t.failed}
+    if failed:
+        stock = run_on_stock(failed)
+    for test in tests.values():
+        if test.number in failed and stock.get(test.key) == "fails":
+            suite.skip(str(test), "%s, and so it does on the stock build"
+                       % test.why())
+        else:
+            suite.add_test(test, "fails here, %s on the stock build"
+                           % stock.get(test.key, "is not") if test.failed
+                           else "")
+
+
+def run_on_stock(failed):
+    """Runs the same tests on a build of OVS as it is.  Returns, by key,
+    whether each passes."""
+    print("building stock OVS, to see whether they pass there")
+    tree.make_stock()
+    testsuite = Testsuite(out("stock-src"), out("stock"))
+    keys = {t.key for t in failed.values()}
+    tests = {n: t for n, t in testsuite.list().items() if t.key in keys}
+    if tests:
+        testsuite.run(tests, out("check/ovs-stock.log"),
+                      "the failed tests on stock OVS")
+    return {t.key: "fails" if t.failed else "passes" for t in tests.values()}
+
+
+SUITES = {
+    "build": build_suite,
+    "style": check_style.style,
+    "unit": unit_suite,
+    "sanitize": sanitize_suite,
+    "system": system_suite,
+    "packets": packets_suite,
+    "ovs": ovs_suite,
+}
+NEEDS_ROOT = ("system", "packets")
+
+
+def run_command():
+    parser = argparse.ArgumentParser(description="Runs the checks.")
+    parser.add_argument("--engine", default="defer")
+    parser.add_argument("suites", nargs="*", metavar="SUITE",
+                        help="one of " + ", ".join(SUITES))
+    args = parser.parse_args()
+    check_engine(args.engine)
+    wrong = [name for name in args.suites if name not in SUITES]
+    if wrong:
+        raise Stop("there is no suite %s; there are %s."
+                   % (wrong[0], ", ".join(SUITES)))
+    names = [name for name in SUITES if name in args.suites or not args.suites]
+    if "build" not in names:
+        names.insert(0, "build")
+    if os.geteuid() and set(names) & set(NEEDS_ROOT):
+        raise Stop("the suites %s need root (hugepages, network namespaces); "
+                   "run this as root, or others with make check-unit and the "
+                   "like." % " and ".join(NEEDS_ROOT))
+
+    os.makedirs(os.path.join(OUT, "check"), exist_ok=True)
+    summary = out("check/summary")
+    write(summary, "")
+    suites = []
+    for name in names:
+        suite = Suite(name)
+        suites.append(suite)
+        try:
+            SUITES[name](suite, args.engine)
+        except Stop as e:
+            suite.add("the suite itself", False, str(e))
+        print("== %s: %s (%d s)" % (name, suite,
+                                    time.monotonic() - suite.start),
+              flush=True)
+        if name == "build" and suite.failed:
+            print("== without a build the other suites have nothing to run")
+            break
+    total = "%d passed, %d failed, %d skipped" % tuple(
+        sum(getattr(s, what) for s in suites)
+        for what in ("passed", "failed", "skipped"))
+    write(summary, total + "\n")
+    print(total, flush=True)
+    return 1 if any(s.failed for s in suites) else 0
+
+
+if __name__ == "__main__":
+    main(run_command)

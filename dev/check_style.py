@@ -1,0 +1,183 @@
+# The checks that read and compile our changes without running them.
+
+import glob
+import os
+import re
+
+import series
+import tree
+from common import JOBS, ROOT, Stop, capture, lock, out, read, run, tail
+
+MAX_HOOK_LINES = 250
+
+# As in the Makefile.am of OVS.
+FLAKE8_IGNORE = ("E121,E123,E125,E126,E127,E128,E129,E131,E203,E722,W503,"
+                 "W504,F811,D,H,I")
+
+# What Debian's compilers and DPDK headers do not leave to us is not ours to
+# fix; keep this list empty as long as it can be.
+CLANG = ["CC=clang"]
+
+
+def record(suite, name, cmd, cwd=ROOT):
+    """One test: passes when 'cmd' succeeds."""
+    status, text = capture(cmd, cwd=cwd)
+    suite.add(name, not status, text)
+
+
+def checkpatch(suite):
+    # By the path in OVS, because some rules depend on it.
+    script = [os.path.join(out("src"), "utilities/checkpatch.py")]
+    script.insert(0, "/usr/bin/python3")
+    for name in tree.own_files():
+        record(suite, "checkpatch " + name, script + ["-f", name])
+    for name in ("acinclude.m4", "NEWS"):
+        if os.path.exists(os.path.join(ROOT, name)):
+            record(suite, "checkpatch " + name, script + ["-f", name])
+    for name in tree.series():
+        record(suite, "checkpatch patches/" + name,
+               script + ["patches/" + name])
+
+
+def hooks(suite):
+    lines = {}
+    for name in tree.series():
+        diff = read(tree.patch_path(name)).split("\ndiff --git", 1)[-1]
+        lines[name] = len(re.findall(r"^[+-](?!\+\+ |-- )", diff, re.M))
+    total = sum(lines.values())
+    suite.add("hooks under %d changed lines" % MAX_HOOK_LINES,
+              total < MAX_HOOK_LINES, "%d lines: %s"
+              % (total, ", ".join("%s %d" % x for x in lines.items())))
+    unlisted = (set(os.path.basename(p) for p in
+                    glob.glob(os.path.join(ROOT, "patches/*.patch")))
+                - set(tree.series()))
+    suite.add("patches/series names every patch", not unlisted,
+              "not named: " + ", ".join(sorted(unlisted)))
+
+
+def mails(suite):
+    """The series as a maintainer gets it: it applies, and passes the checks
+    that need patch and new files together (a document is in the index)."""
+    try:
+        series.make_series()
+    except Stop as e:
+        suite.add("git am applies the series", False, str(e))
+        return
+    suite.add("git am applies the series", True)
+    for mail in sorted(glob.glob(out("series", "*.patch"))):
+        record(suite, "checkpatch out/series/" + os.path.basename(mail),
+               ["/usr/bin/python3", "utilities/checkpatch.py", mail],
+               out("src"))
+
+
+def scripts(suite):
+    for name in sorted(glob.glob("dev/*.py", root_dir=ROOT)
+                       + glob.glob("tests/*.py", root_dir=ROOT)):
+        record(suite, "flake8 " + name,
+               ["/usr/bin/flake8", "--ignore=" + FLAKE8_IGNORE, name])
+    for name in sorted(glob.glob("dev/*.sh", root_dir=ROOT)) + [".ci/run"]:
+        record(suite, "sh -n " + name, ["sh", "-n", name])
+
+
+def documentation(suite):
+    record(suite, "documentation builds with no warning",
+           ["/usr/bin/sphinx-build", "-W", "-n", "-q", "--keep-going",
+            "-b", "html", "-d", out("check/doctrees"),
+            os.path.join(out("src"), "Documentation"), out("check/html")])
+
+
+def touched_sources():
+    """The C files that are ours or that a hook changes."""
+    files = set(name for name in tree.own_files() if name.endswith(".c"))
+    for name in tree.series():
+        files |= set(re.findall(r"^\+\+\+ b/(\S+\.c)$",
+                                read(tree.patch_path(name)), re.M))
+    return sorted(files)
+
+
+def make_value(build, name):
+    _, text = capture(["make", "-s", "-f", "Makefile", "-f", "-", "print"],
+                      cwd=build, text="print:\n\t@echo '$(%s)'\n" % name)
+    return text.split()
+
+
+def objects_of(build, sources):
+    """The object files that this build makes of 'sources', by source."""
+    _, text = capture(["make", "-n", "-W", "config.h", "all"], cwd=build)
+    objects = {}
+    for source in sources:
+        stem = re.escape(os.path.splitext(os.path.basename(source))[0])
+        where = re.escape(os.path.dirname(source))
+        m = re.search(r"\s-o (%s/(?:\w+-)?%s\.l?o)\b" % (where, stem), text)
+        if m:
+            objects[source] = m[1]
+    return objects
+
+
+def compile_touched(suite, name, args, expect_async):
+    """Compiles what the series touches in a configuration of its own."""
+    build = out(name)
+    log = os.path.join(build, "build.log")
+    label = {"clang": "clang -Werror"}.get(name, name)
+    try:
+        with lock(name):
+            tree.configure(out("src"), build, args)
+            generated = make_value(build, "BUILT_SOURCES")
+            if run(["make", "V=0", "-j%d" % JOBS] + generated, log,
+                   cwd=build):
+                raise Stop("make failed, see %s:\n%s" % (log, tail(log)))
+            objects = objects_of(build, touched_sources())
+            for obj in objects.values():
+                # Compile anew: a warning must not be lost to an earlier run.
+                for path in glob.glob(os.path.join(build, obj)):
+                    os.unlink(path)
+            run(["make", "-k", "V=0", "-j%d" % JOBS]
+                + sorted(objects.values()), log, cwd=build, append=True)
+    except Stop as e:
+        suite.add(label + ": configure", False, str(e))
+        return
+    text = read(log)
+    for source, obj in sorted(objects.items()):
+        about = [line for line in text.splitlines()
+                 if os.path.basename(source) in line]
+        suite.add("%s: %s" % (label, source),
+                  os.path.exists(os.path.join(build, obj)),
+                  "\n".join(about[-20:]) or tail(log))
+    defined = re.findall(r"^#define \w*VHOST_ASYNC\w*",
+                         read(os.path.join(build, "config.h")), re.M)
+    suite.add("%s: async is %sconfigured"
+              % (label, "" if expect_async else "not "),
+              bool(defined) == expect_async, "config.h: %s" % defined)
+
+
+def configurations(suite, engine):
+    base = tree.CONFIGURE
+    with_async = "--with-vhost-async=" + engine
+    compile_touched(suite, "clang",
+                    [a for a in base if not a.startswith("CC=")]
+                    + CLANG + [with_async], engine != "no")
+    compile_touched(suite, "no", base + ["--with-vhost-async=no"], False)
+    compile_touched(suite, "nodpdk",
+                    [a for a in base if not a.startswith("--with-dpdk")],
+                    False)
+    wrong_option(suite)
+
+
+def wrong_option(suite):
+    build = out("check/wrong-option")
+    os.makedirs(build, exist_ok=True)
+    status, text = capture([os.path.join(out("src"), "configure")]
+                           + tree.CONFIGURE + ["--with-vhost-async=foo"],
+                           cwd=build)
+    error = [line for line in text.splitlines()
+             if line.startswith("configure: error:")]
+    suite.add("--with-vhost-async=foo is refused by name",
+              bool(status and error and "foo" in error[0]),
+              "\n".join(error) or text[-2000:])
+
+
+def style(suite, engine):
+    tree.make_src()
+    for part in (checkpatch, hooks, scripts, mails, documentation):
+        part(suite)
+    configurations(suite, engine)
