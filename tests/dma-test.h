@@ -1,0 +1,102 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef DMA_TEST_H
+#define DMA_TEST_H 1
+
+/* What the test programs of vhost async share: each is a table of cases,
+ * which are run in order.  A case that fails aborts the program, after its
+ * name was printed.
+ *
+ *     ovstest PROGRAM [--seed=N] [CASE...]
+ *
+ * runs the cases that are named, all by default.  The seed of those that
+ * choose at random is printed, so that a failure can be repeated. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "openvswitch/vlog.h"
+#include "random.h"
+#include "timeval.h"
+#include "util.h"
+
+/* Longest time that a program may take, in seconds.  One that waits for what
+ * never comes is killed. */
+#define DMA_TEST_TIMEOUT 300
+
+struct dma_test_case {
+    const char *name;
+    void (*run)(void);
+};
+
+/* The case in the function test_NAME(). */
+#define DMA_TEST_CASE(NAME) { #NAME, test_##NAME }
+
+static inline const struct dma_test_case *
+dma_test_find(const struct dma_test_case *cases, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!strcmp(cases[i].name, name)) {
+            return &cases[i];
+        }
+    }
+    ovs_fatal(0, "there is no case \"%s\"", name);
+}
+
+static inline void
+dma_test_run_case(const struct dma_test_case *c, uint32_t seed)
+{
+    printf("%s", c->name);
+    fflush(stdout);
+    /* Each case repeats alone what it does among others. */
+    random_set_seed(seed);
+    c->run();
+    printf(": passed\n");
+}
+
+static inline void
+dma_test_main(const struct dma_test_case *cases, size_t n, int argc,
+              char *argv[])
+{
+    uint32_t seed = time_wall_msec();
+    int first = 1;
+
+    set_program_name(argv[0]);
+    vlog_set_levels(NULL, VLF_ANY_DESTINATION, VLL_OFF);
+    vlog_set_levels(NULL, VLF_CONSOLE, VLL_EMER);
+    alarm(DMA_TEST_TIMEOUT);
+
+    if (first < argc && !strncmp(argv[first], "--seed=", 7)) {
+        seed = strtoul(argv[first++] + 7, NULL, 0);
+    }
+    /* 0 is no seed for lib/random.c. */
+    seed = MAX(seed, 1);
+    printf("seed %"PRIu32"\n", seed);
+
+    if (first == argc) {
+        for (size_t i = 0; i < n; i++) {
+            dma_test_run_case(&cases[i], seed);
+        }
+    }
+    for (int i = first; i < argc; i++) {
+        dma_test_run_case(dma_test_find(cases, n, argv[i]), seed);
+    }
+}
+
+#endif /* dma-test.h */
