@@ -83,9 +83,23 @@ async_txq(const struct netdev_dpdk_async *async, int qid)
                                     &async->txqs[qid]) : NULL;
 }
 
-#define ASYNC_FOR_EACH_TXQ(TXQ, QID, ASYNC)                         \
-    for (int QID = 0; (ASYNC)->txqs && QID < MAX_TXQS; QID++)       \
-        if (((TXQ) = async_txq(ASYNC, QID)))
+/* Returns the first txq that exists from number '*qid' on, or NULL.  Advances
+ * '*qid' past it. */
+static struct vhost_async_txq *
+async_next_txq(const struct netdev_dpdk_async *async, int *qid)
+{
+    while (async->txqs && *qid < MAX_TXQS) {
+        struct vhost_async_txq *txq = async_txq(async, (*qid)++);
+
+        if (txq) {
+            return txq;
+        }
+    }
+    return NULL;
+}
+
+#define ASYNC_FOR_EACH_TXQ(TXQ, ASYNC)                                  \
+    for (int qid__ = 0; (TXQ = async_next_txq(ASYNC, &qid__)); )
 
 /* Configuration. */
 
@@ -319,7 +333,7 @@ async_free_txqs(struct netdev_dpdk_async *async)
     struct vhost_async_txq *txq;
 
     ovs_mutex_lock(&async->mutex);
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         async->lost += vhost_async_counter(&txq->stats.lost_drops);
         vhost_async_txq_destroy(txq);
     }
@@ -509,12 +523,12 @@ async_pre_message(int vid, void *msg)
         return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
     }
 
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         if (!vhost_async_txq_drain_locked(txq, vid,
                                           VHOST_ASYNC_TIMEOUT_MS * 1000)) {
             VLOG_ERR("%s: message %"PRIu32" of the guest is refused: copies "
-                     "in flight to txq %d do not complete.",
-                     netdev_get_name(async->netdev), request, qid);
+                     "in flight to txq %"PRIu16" do not complete.",
+                     netdev_get_name(async->netdev), request, txq->qid);
             dpdk_dma_dev_quarantine_hung();
             return RTE_VHOST_MSG_RESULT_ERR;
         }
@@ -590,7 +604,7 @@ async_drain(struct netdev_dpdk_async *async, int vid)
     struct vhost_async_txq *txq;
     bool drained = true;
 
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         if (vhost_async_txq_is_registered(txq)
             && !vhost_async_txq_drain(txq, vid,
                                       VHOST_ASYNC_TIMEOUT_MS * 1000)) {
@@ -635,7 +649,7 @@ netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
     if (!async_drain(async, vid)) {
         dpdk_dma_dev_quarantine_wait();
     }
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         if (vhost_async_txq_in_flight(txq)) {
             async_abandon(async, txq);
         } else {
@@ -803,7 +817,7 @@ txq_why_cpu(const struct vhost_async_txq *txq)
         return "none: its DMA channel failed, waiting for the guest to "
                "reconnect";
     } else if (!vhost_async_txq_is_registered(txq)) {
-        return "CPU: the guest has not enabled it";
+        return "no guest uses it";
     }
     return "DMA";
 }
@@ -859,7 +873,7 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
     const struct vhost_async_txq *txq;
     struct txq_totals t = { .in_flight = 0 };
 
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         add_totals(&t, txq, false);
     }
 
@@ -901,7 +915,7 @@ netdev_dpdk_async_lost(const struct netdev_dpdk_async *async_)
 
     ovs_mutex_lock(&async->mutex);
     lost = async->lost;
-    ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+    ASYNC_FOR_EACH_TXQ (txq, async) {
         lost += vhost_async_counter(&txq->stats.lost_drops);
     }
     ovs_mutex_unlock(&async->mutex);
@@ -943,7 +957,7 @@ netdev_dpdk_async_format(struct ds *ds)
                       why ? "CPU: " : "DMA", why ? why : "",
                       !why && ovsrcu_index_get(async->vid) < 0
                       ? ", no guest" : "");
-        ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        ASYNC_FOR_EACH_TXQ (txq, async) {
             format_txq(ds, txq);
         }
     }
@@ -959,7 +973,7 @@ netdev_dpdk_async_stats_clear(void)
 
     ovs_mutex_lock(&ports_mutex);
     LIST_FOR_EACH (async, list_node, &ports) {
-        ASYNC_FOR_EACH_TXQ (txq, qid, async) {
+        ASYNC_FOR_EACH_TXQ (txq, async) {
             /* The copied counters are atomics only for the senders' sake. */
             memcpy(&txq->zero, &txq->stats, sizeof txq->zero);
         }
