@@ -98,8 +98,8 @@ dma_defer_remove(struct dma_defer_queue *q, struct dma_defer_node *node)
 
 /* Calls 'func' for each node that is queued now, oldest first, and removes
  * those for which it returns true.  The others keep their places.  'func' may
- * push nodes, the visited one included: what it pushes is visited by the next
- * run. */
+ * push other nodes, which the next run visits; whether the visited one stays
+ * is for its return value to say. */
 static inline void
 dma_defer_run(struct dma_defer_queue *q, dma_defer_func *func, void *aux)
 {

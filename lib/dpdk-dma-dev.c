@@ -451,21 +451,32 @@ dpdk_dma_dev_quarantine_wait(void)
 }
 
 /* Returns the number of copies that were handed to 'chan' and that nobody has
- * reaped yet.  Any thread may call this; rte_dma_burst_capacity() only reads
- * (22.11), so the result is exact for the owner, a hint for others.
+ * reaped yet.  Any thread may call this, since both functions of DPDK only
+ * read (22.11); the result is exact for the owner, a hint for others.
  *
- * A batching driver can report less room than its ring has while it is idle,
- * hence the comparison with what it reported when it was started. */
+ * Two sources, because neither tells all with all drivers.  The statistics of
+ * idxd and ioat count a copy as completed when it is reaped, those of the
+ * skeleton when it is done.  The room in the ring tells what was not reaped,
+ * but idxd reports no more than the size of a batch, busy or idle. */
 uint16_t
 dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
 {
+    struct rte_dma_stats stats;
     uint16_t capacity;
+    uint64_t n = 0;
 
-    if (dpdk_dma_chan_failed(chan) || !chan->idle_capacity) {
+    if (!dpdk_dma_chan_usable(chan)) {
         return 0;
     }
+    if (!rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
+        && stats.submitted > stats.completed) {
+        n = stats.submitted - stats.completed;
+    }
     capacity = rte_dma_burst_capacity(chan->dev_id, chan->vchan);
-    return capacity < chan->idle_capacity ? chan->idle_capacity - capacity : 0;
+    if (capacity < chan->idle_capacity) {
+        n = MAX(n, chan->idle_capacity - capacity);
+    }
+    return MIN(n, UINT16_MAX);
 }
 
 /* Returns the number of copies that the device reported as failed, 0 if the

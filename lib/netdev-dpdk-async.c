@@ -83,13 +83,12 @@ async_txq(const struct netdev_dpdk_async *async, int qid)
                                     &async->txqs[qid]) : NULL;
 }
 
-/* Returns the first txq that exists from number '*qid' on, or NULL.  Advances
- * '*qid' past it. */
+/* Returns the first txq that exists from number 'qid' on, or NULL. */
 static struct vhost_async_txq *
-async_next_txq(const struct netdev_dpdk_async *async, int *qid)
+async_next_txq(const struct netdev_dpdk_async *async, int qid)
 {
-    while (async->txqs && *qid < MAX_TXQS) {
-        struct vhost_async_txq *txq = async_txq(async, (*qid)++);
+    for (; async->txqs && qid < MAX_TXQS; qid++) {
+        struct vhost_async_txq *txq = async_txq(async, qid);
 
         if (txq) {
             return txq;
@@ -99,7 +98,8 @@ async_next_txq(const struct netdev_dpdk_async *async, int *qid)
 }
 
 #define ASYNC_FOR_EACH_TXQ(TXQ, ASYNC)                                  \
-    for (int qid__ = 0; (TXQ = async_next_txq(ASYNC, &qid__)); )
+    for (TXQ = async_next_txq(ASYNC, 0); TXQ;                           \
+         TXQ = async_next_txq(ASYNC, TXQ->qid + 1))
 
 /* Configuration. */
 
@@ -333,9 +333,12 @@ async_free_txqs(struct netdev_dpdk_async *async)
     struct vhost_async_txq *txq;
 
     ovs_mutex_lock(&async->mutex);
-    ASYNC_FOR_EACH_TXQ (txq, async) {
-        async->lost += vhost_async_counter(&txq->stats.lost_drops);
-        vhost_async_txq_destroy(txq);
+    for (int qid = 0; async->txqs && qid < MAX_TXQS; qid++) {
+        txq = async_txq(async, qid);
+        if (txq) {
+            async->lost += vhost_async_counter(&txq->stats.lost_drops);
+            vhost_async_txq_destroy(txq);
+        }
     }
     ovs_mutex_unlock(&async->mutex);
     free(async->txqs);
