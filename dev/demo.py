@@ -69,7 +69,7 @@ DMA, CPU = "tx_async_dma_packets", "tx_async_cpu_packets"
 IN_FLIGHT = "tx_async_in_flight"
 
 
-def jsons(process, timeout, meanwhile=lambda: None):
+def jsons(process, timeout):
     """Yields what a helper prints, one JSON object a line, until it ends."""
     deadline = time.monotonic() + timeout
     pipe = process.popen.stdout
@@ -83,7 +83,7 @@ def jsons(process, timeout, meanwhile=lambda: None):
             *lines, pending = pending.split(b"\n")
             for line in lines:
                 yield json.loads(line)
-        meanwhile()
+        process.lab.check_daemons()
         if time.monotonic() > deadline:
             raise LabError("%s did not end within %d s"
                            % (process.name, timeout))
@@ -96,6 +96,7 @@ class Demo:
         self.steps = lab.steps
         self.switch = None
         self.data = None
+        self.nics = []
         self.vhost_ports = []
         self.stats = {}
         self.result = None
@@ -133,6 +134,7 @@ class Demo:
         self.lab.veth(switch_if, ns, ns_if, addresses, MTU)
         name = "nic%d" % number
         self.switch.add_nic(name, switch_if, number, MTU)
+        self.nics.append(name)
         return name
 
     def vhost(self, number):
@@ -167,7 +169,14 @@ class Demo:
         if not self.args.stock:
             self.steps.note("$ ovs-appctl dpif-netdev/dma-show    # %s"
                             % when)
-            self.steps.note(self.switch.appctl("dpif-netdev/dma-show"))
+            text = self.switch.appctl("dpif-netdev/dma-show")
+            self.steps.note(text)
+            m = re.search(r"engine: (\w+)", text)
+            if m and m.group(1) != self.args.engine:
+                raise LabError("%s has the completion engine %s, not %s: "
+                               "build it again with 'make build ENGINE=%s'"
+                               % (self.args.build, m.group(1),
+                                  self.args.engine, self.args.engine))
 
     def drain(self, ports):
         """Waits until the ports' counters are up to date, checks them and
@@ -193,11 +202,15 @@ class Demo:
             if s[IN_FLIGHT]:
                 raise LabError("%d copies are still in flight on port %s"
                                % (s[IN_FLIGHT], port))
-            if self.args.use_dma and s[DMA] + s[CPU] != s.get("tx_packets", 0):
-                raise LabError(
-                    "the counters of port %s do not add up: %d packets by "
-                    "DMA and %d by CPU, but %d sent"
-                    % (port, s[DMA], s[CPU], s.get("tx_packets", 0)))
+            for unit in ("packets", "bytes") if self.args.use_dma else ():
+                dma = s["tx_async_dma_" + unit]
+                cpu = s["tx_async_cpu_" + unit]
+                total = s.get("tx_" + unit, 0)
+                if dma + cpu != total:
+                    raise LabError(
+                        "the counters of port %s do not add up: %d %s by "
+                        "DMA and %d by CPU, but %d sent"
+                        % (port, dma, unit, cpu, total))
 
     # TCP.
 
@@ -227,6 +240,7 @@ class Demo:
                 steps.note("%s: %d packets sent to the guest, %d dropped"
                            % (port, s.get("tx_packets", 0),
                               s.get("tx_dropped", 0)))
+            self.show_losses()
             guest.stop()
 
     def transfer(self, ns_a, ns_b, source, size, digest):
@@ -265,9 +279,7 @@ class Demo:
             sender.check_alive()
         sender.stop()
         time.sleep(1)
-        ping.signal(signal.SIGINT)
-        output = ping.popen.stdout.read().decode()
-        ping.stop()
+        output = self.end_ping(ping)
         if not last.get("final"):
             raise LabError("the TCP transfer broke off after %d of %d bytes"
                            % (last.get("bytes", 0), size))
@@ -286,6 +298,28 @@ class Demo:
             raise LabError("ping from A to B got no answer")
         steps.note("ping: %s sent, %s answered, %s%% lost; round trip "
                    "min/avg/max %s/%s/%s ms" % (m.groups() + rtt.groups()))
+
+    @staticmethod
+    def end_ping(ping):
+        """Ends ping between an answer and the next question: what is under
+        way would count as lost."""
+        pipe = ping.popen.stdout
+        output = b""
+        asked = False
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            if not select.select([pipe], [], [], 0.1)[0]:
+                continue
+            data = os.read(pipe.fileno(), 65536)
+            output += data
+            if not data:
+                break
+            # What came first has waited in the pipe.
+            if not asked and time.monotonic() > deadline - 2.5:
+                ping.signal(signal.SIGINT)
+                asked = True
+        ping.stop()
+        return output.decode()
 
     # Packet by packet.
 
@@ -362,6 +396,7 @@ class Demo:
         try:
             return self.run_steps()
         except LabError:
+            self.lab.check_daemons()
             if self.switch and self.switch.vswitchd:
                 # The reason is on its way; this may explain it.
                 with contextlib.suppress(LabError):
@@ -370,6 +405,12 @@ class Demo:
             raise
 
     def show_losses(self):
+        for nic in self.nics:
+            missed = self.switch.statistics(nic).get("rx_missed_errors")
+            if missed:
+                self.steps.note("%s: %d packets missed by the capture that "
+                                "stands in for a NIC, before the switch"
+                                % (nic, missed))
         for port in self.vhost_ports:
             bad = ["%s=%d" % (key, value) for key, value
                    in self.switch.statistics(port).items()
@@ -439,8 +480,6 @@ def parse_args():
     if args.packets < 1:
         parser.error("--packets %d: at least 1 is needed" % args.packets)
     args.only = (args.only,) if args.only else ("tcp", "pcap")
-    if args.stock:
-        args.engine = "none"
     args.use_dma = args.use_dma == "on" and not args.stock
     return args
 
@@ -461,8 +500,9 @@ def main():
         ("sent", "received", "lost", "corrupted", "reordered"), 0)
     print("demo: PASS engine=%s sent=%d received=%d lost=%d corrupted=%d "
           "reordered=%d dma_copies=%d cpu_copies=%d"
-          % (args.engine, r["sent"], r["received"], r["lost"],
-             r["corrupted"], r["reordered"], dma, cpu), flush=True)
+          % (args.engine if args.use_dma else "none", r["sent"],
+             r["received"], r["lost"], r["corrupted"], r["reordered"], dma,
+             cpu), flush=True)
     return 0
 
 

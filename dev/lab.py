@@ -109,14 +109,21 @@ def cpu_list(text):
     return cpus
 
 
+# Log lines that look bad and are part of every run.
+HARMLESS = re.compile(
+    r"No legacy callbacks|No free 1048576 kB hugepages|"
+    r"\|timeval\||Rx checksum offload is not supported|"
+    r"does not support MTU configuration|failed to connect: No such file|"
+    r"-FAILED: 0|netdev_max_backlog|enabling promiscuous mode")
+
+
 def log_excerpt(path, lines=12):
-    """The last lines of a log that say that something is wrong, or, when
-    none does, simply its last ones."""
-    text = read(path, "").splitlines()
-    bad = [line for line in text
+    """The last lines of a log that say that something is wrong."""
+    bad = [line for line in read(path, "").splitlines()
            if re.search(r"\|(WARN|ERR|EMER)\||error|fail|cannot|panic",
-                        line, re.I)]
-    return (bad or text)[-lines:]
+                        line, re.I)
+           and not HARMLESS.search(line)]
+    return bad[-lines:]
 
 
 def say(text="", end="\n"):
@@ -231,7 +238,9 @@ class Cores:
     of the software dmadev have to share the other one with everything else:
     then the guest, which polls without rest, runs in the idle scheduling
     class.  Otherwise the copy thread, which sleeps a little whenever it finds
-    nothing, would wait a whole time slice of the guest for each burst."""
+    nothing, would wait a whole time slice of the guest for each burst.  (Not
+    the other way round, a higher priority for the copy thread: it also spins
+    for a while before it sleeps, and then nobody else gets on.)"""
 
     def __init__(self, n_pmds=1):
         allowed = os.sched_getaffinity(0)
@@ -321,7 +330,9 @@ class Process:
     act on, not for it) that dies with us."""
 
     def __init__(self, lab, name, args, log=None, netns=None, env=None,
-                 idle=False, capture=False, stdio=None, stop_signal=None):
+                 idle=False, capture=False, stdio=None, stop_signal=None,
+                 daemon=False):
+        self.lab = lab
         self.name = name
         self.log = log
         self.stop_signal = stop_signal or signal.SIGTERM
@@ -346,6 +357,8 @@ class Process:
                 except FileNotFoundError:
                     raise LabError("%s: no such program" % args[0])
                 self.forget = lab.on_exit("kill " + name, self.kill)
+        if daemon:
+            lab.daemons.append(self)
 
     @property
     def pid(self):
@@ -387,6 +400,8 @@ class Process:
         """Lets go of what belongs to a process that is gone."""
         if self.popen.stdout:
             self.popen.stdout.close()
+        if self in self.lab.daemons:
+            self.lab.daemons.remove(self)
         self.forget()
 
     def check_alive(self):
@@ -394,7 +409,11 @@ class Process:
             status = self.popen.returncode
             how = ("exit status %d" % status if status >= 0
                    else signal.Signals(-status).name)
-            raise LabError("%s ended unexpectedly (%s)" % (self.name, how))
+            last = []
+            if self.log and self not in self.lab.daemons:
+                last = read(self.log, "").splitlines()[-1:]
+            raise LabError("%s ended unexpectedly (%s)%s"
+                           % (self.name, how, ": ".join([""] + last)))
 
 
 class Testpmd(Process):
@@ -432,7 +451,7 @@ class Testpmd(Process):
             super().__init__(
                 lab, "testpmd " + name,
                 ["dpdk-testpmd"] + eal + ["--", "-i"] + list(args),
-                log=log, netns=netns, stdio=slave,
+                log=log, netns=netns, stdio=slave, daemon=True,
                 idle=cores.guest_shares)
         except BaseException:
             os.close(self.master)
@@ -563,7 +582,7 @@ class Switch:
             lab, "ovsdb-server",
             [self.program("ovsdb-server"), db, "--remote=punix:" + sock,
              "--pidfile", "--log-file", "-vconsole:off"],
-            netns=self.netns)
+            netns=self.netns, daemon=True)
         self.wait_for(lambda: os.path.exists(sock), 10, self.ovsdb,
                       "ovsdb-server did not open its socket")
         self.vsctl("--no-wait", "init")
@@ -580,7 +599,7 @@ class Switch:
              "unix:" + self.lab.path("db.sock"),
              "--pidfile", "--log-file", "--no-chdir", "-vconsole:off",
              *args],
-            netns=self.netns)
+            netns=self.netns, daemon=True)
         self.wait_for(self.dpdk_initialized, timeout, self.vswitchd,
                       "ovs-vswitchd did not initialize DPDK")
 
@@ -725,6 +744,7 @@ class Lab:
         self.run_dir = None
         self.switch = None
         self.failure_lines = []
+        self.daemons = []
         self._names = {}
 
     # Entering and leaving.
@@ -951,6 +971,12 @@ class Lab:
 
     def process(self, name, args, **kwargs):
         return Process(self, name, args, **kwargs)
+
+    def check_daemons(self):
+        """Raises when a switch or a guest is no longer there: what else goes
+        wrong then is only a consequence."""
+        for daemon in self.daemons:
+            daemon.check_alive()
 
     def excerpts(self):
         """What the logs have to say about a failure."""

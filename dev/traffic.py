@@ -23,6 +23,7 @@ random payload.  The seed decides everything about them.
 
 import argparse
 import bisect
+import collections
 import hashlib
 import json
 import mmap
@@ -287,12 +288,20 @@ def compare(sent_path, received_path):
 
 
 def send(args):
-    """Sends a pcap file into an interface, with no more under way than the
-    guest's virtqueue surely holds.
+    """Sends a pcap file into an interface, with no more under way than fits
+    anywhere on the way.
 
     What has arrived shows in the size of the file that the guest writes: it
     holds the same packets.  When it stops growing, packets were lost, and
-    what was under way is written off."""
+    what was under way is written off.
+
+    Two things bound what may be under way.  One is the number of buffers in
+    the guest.  The other is time: libpcap, through which the switch takes
+    the packets in, has 8 blocks of 256 kB, and the kernel moves on to the
+    next block when a millisecond or so has passed, however little is in it.
+    While the switch does not get to run, a trickle would fill them all.
+    Packets of 3 different milliseconds take 6 blocks at most, and another
+    one because of their size."""
     with PcapFile(args.pcap) as pcap, socket.socket(
             socket.AF_PACKET, socket.SOCK_RAW) as sock:
         sock.bind((args.interface, 0))
@@ -311,6 +320,9 @@ def send(args):
         last_size = -1
         moved = shown = begun = time.monotonic()
         data = memoryview(pcap.map)
+        # For each millisecond with packets under way: the one after the
+        # last.
+        ticks = collections.deque()
         try:
             while acked < n:
                 size = os.stat(args.watch).st_size
@@ -331,13 +343,24 @@ def send(args):
                 if now - shown > 0.2:
                     shown = now
                     print(json.dumps({"sent": next_}), flush=True)
+                while ticks and ticks[0][1] <= acked:
+                    ticks.popleft()
                 idle = True
                 while next_ < n and (buffers[next_ + 1] - buffers[acked]
                                      <= args.window):
+                    tick = time.monotonic_ns() // 1000000
+                    if len(ticks) > 1 and ticks[-1][0] != tick:
+                        break
                     a, b = spans[next_]
                     sock.send(data[a:b])
                     next_ += 1
                     idle = False
+                    # Sending may have taken until another millisecond.
+                    tick = time.monotonic_ns() // 1000000
+                    if ticks and ticks[-1][0] == tick:
+                        ticks[-1][1] = next_
+                    else:
+                        ticks.append([tick, next_])
                 if idle:
                     time.sleep(0.0002)
         finally:
@@ -515,7 +538,7 @@ def main():
     p.add_argument("pcap")
     p.add_argument("interface")
     p.add_argument("watch", help="the file that the receiver writes")
-    p.add_argument("--window", type=int, default=512,
+    p.add_argument("--window", type=int, default=256,
                    help="receive buffers under way at most")
     p.add_argument("--patience", type=float, default=3)
     p.set_defaults(function=send)
@@ -531,7 +554,7 @@ def main():
     p.add_argument("address")
     p.add_argument("port", type=int)
     p.add_argument("file")
-    p.add_argument("--sndbuf", type=int, default=1 << 20)
+    p.add_argument("--sndbuf", type=int, default=1 << 18)
     p.add_argument("--timeout", type=float, default=30)
     p.set_defaults(function=tcp_send)
 
