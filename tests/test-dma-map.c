@@ -153,6 +153,7 @@ test_no_more_than_max_channels(void)
 
     ovs_assert(!dpdk_dma_map_add(map, "more", 1, 0, 0));
     ovs_assert(dpdk_dma_map_count(map) == DPDK_DMA_MAX_CHANS);
+    ovs_assert(!dpdk_dma_map_get(map, DPDK_DMA_MAX_CHANS));
     for (uint32_t core = 0; core < DPDK_DMA_MAX_CHANS; core++) {
         ovs_assert(dpdk_dma_map_claim(map, core, 0));
     }
@@ -931,7 +932,7 @@ crowd_finish(struct crowd *crowd, struct crowd_member *members)
         uint32_t core;
 
         dpdk_dma_map_state(crowd->map, dpdk_dma_map_get(crowd->map, i), &core);
-        ovs_assert(core == DPDK_DMA_NO_CORE);
+        ovs_assert(core >= crowd->n_threads);
     }
     ovs_barrier_destroy(&crowd->start);
     dpdk_dma_map_destroy(crowd->map);
@@ -962,6 +963,24 @@ test_threads_with_enough_channels(void)
     };
 
     ovs_assert(!crowd_finish(&crowd, crowd_start(&crowd)));
+}
+
+/* All fight for the channel that a claim looks at first, and then looks at
+ * many others: the longer it takes, the more threads are at it at once. */
+static void
+test_threads_with_one_channel(void)
+{
+    struct crowd crowd = {
+        .map = MAKE_MAP({ "dma", DPDK_DMA_MAX_CHANS, 0 }),
+        .n_threads = 4,
+        .n_grants = 30000,
+    };
+
+    for (uint32_t i = 0; i < DPDK_DMA_MAX_CHANS; i++) {
+        check_claim(crowd.map, 1000 + i, 0, i);
+    }
+    dpdk_dma_map_release(crowd.map, 1000);
+    ovs_assert(crowd_finish(&crowd, crowd_start(&crowd)));
 }
 
 static void
@@ -1048,6 +1067,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(random_against_model),
     DMA_TEST_CASE(threads_with_too_few_channels),
     DMA_TEST_CASE(threads_with_enough_channels),
+    DMA_TEST_CASE(threads_with_one_channel),
     DMA_TEST_CASE(threads_with_pins),
     DMA_TEST_CASE(threads_and_reconfiguration),
 };
