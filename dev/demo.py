@@ -103,15 +103,19 @@ class Demo:
 
     # The switch and what hangs on it.
 
+    def reserve(self):
+        huge = self.lab.need_memory(SWITCH_MB
+                                    + len(self.args.only) * GUEST_MB + 16)
+        self.data = self.lab.data_dir(2 * (FILE_SIZE >> 20)
+                                      + self.args.packets // 250)
+        return huge.added
+
     def start(self):
         args, lab, cores = self.args, self.lab, self.lab.cores
-        guests = len(args.only)
         with self.steps.step("reserving hugepages"):
-            huge = lab.need_memory(SWITCH_MB + guests * GUEST_MB + 16)
+            added = self.reserve()
             self.steps.note("added %d pages of 2 MB, to be given back at the "
-                            "end" % huge.added if huge.added
-                            else "enough are free")
-            self.data = lab.data_dir()
+                            "end" % added if added else "enough are free")
         with self.steps.step("starting Open vSwitch"):
             self.switch = lab.start_switch(
                 args.build, dma=not args.stock, memory=SWITCH_MB,
@@ -439,10 +443,12 @@ class Demo:
 
 
 def preflight(args):
+    """What can be known before anything is touched."""
     if os.geteuid():
         raise LabError("this must run as root: use sudo")
     lablib.need_debian_12()
-    lablib.Switch.check_build(args.build)
+    if not args.preflight:
+        lablib.Switch.check_build(args.build)
     lablib.need_programs(
         ("dpdk-testpmd", "dpdk-dev"), ("ip", "iproute2"),
         ("ethtool", "ethtool"), ("ping", "iputils-ping"),
@@ -471,6 +477,9 @@ def parse_args():
     parser.add_argument("--packets", type=int, default=100000,
                         help="how many packets are compared")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--preflight", action="store_true",
+                        help="only see whether this machine will do; no "
+                        "build is needed")
     parser.add_argument("--logs", metavar="DIR",
                         help="copy all logs there at the end")
     # For comparison with an Open vSwitch without the series.
@@ -492,6 +501,9 @@ def main():
         lab = lablib.Lab(keep_logs=args.logs)
         with lab:
             demo = Demo(lab, args)
+            if args.preflight:
+                demo.reserve()
+                return 0
             dma, cpu = demo.run()
     except (LabError, traffic.TrafficError, OSError,
             lablib.Interrupted) as e:

@@ -865,8 +865,14 @@ class Lab:
     def log_path(self, name):
         return self.path(name + ".log")
 
-    def data_dir(self):
+    def data_dir(self, megabytes):
         """For big files: the run directory lies in memory."""
+        where = tempfile.gettempdir()
+        free = shutil.disk_usage(where).free >> 20
+        if free < megabytes:
+            raise LabError("%d MB needed in %s, %d MB free: make room there, "
+                           "or name another place in TMPDIR"
+                           % (megabytes, where, free))
         with signals_held():
             path = tempfile.mkdtemp(prefix=RUN_PREFIX)
             self.state["dirs"].append(path)
