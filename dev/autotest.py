@@ -73,6 +73,12 @@ class Testsuite:
         """Runs 'tests' (of list()) and sets their results.  Keeps the output
         in the file 'log', and the logs of failed tests beside it.  'wrapper'
         is put before the command."""
+        if not tests:
+            # To make, no number means every test.
+            return
+        if not tests:
+            # No number would mean every test.
+            return
         for test in tests.values():
             test.result = None
         progress = Progress(what, len(tests))

@@ -12,8 +12,8 @@ import time
 import check_style
 import tree
 from autotest import Testsuite, excerpt
-from common import (JOBS, OUT, ROOT, Stop, capture, check_engine, child_env,
-                    main, out, read, run, tail, write)
+from common import (JOBS, OUT, ROOT, Stop, check_engine, child_env, main, out,
+                    read, run, tail, write)
 
 # What the hooks touch, seen from OVS's own tests.
 OVS_TESTS = ("alb.at", "bridge.at", "dpctl.at", "dpif-netdev.at",
@@ -118,20 +118,11 @@ def build_sanitized(engine, where):
     sources += [f for f in own if re.fullmatch(r"lib/.*\.c", f)
                 and is_plain(f)]
     sources += ["tests/ovstest.c"]
-    variables = "\n".join(
-        "%s:\n\t@echo $(%s)" % (v, v)
-        for v in ("DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS", "AM_CFLAGS",
-                  "LIBS"))
-
-    def value(*names):
-        _, text = capture(["make", "-s", "-f", "Makefile", "-f", "-"]
-                          + list(names), cwd=build, text=variables)
-        return text.split()
-
     sanitize = ["-g", "-O1", "-fno-omit-frame-pointer",
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=undefined"]
-    cflags = value("DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS", "AM_CFLAGS")
+    cflags = tree.make_values(build, "DEFS", "DEFAULT_INCLUDES",
+                              "AM_CPPFLAGS", "AM_CFLAGS")
     log = out("check/sanitize-build.log")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
@@ -145,8 +136,8 @@ def build_sanitized(engine, where):
                        % (source, tail(log)))
     if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"]
            + sanitize + ["-o", os.path.join(where, "ovstest")] + objects
-           + ["lib/libopenvswitch.la"] + value("LIBS"), log, cwd=build,
-           append=True):
+           + ["lib/libopenvswitch.la"] + tree.make_values(build, "LIBS"), log,
+           cwd=build, append=True):
         raise Stop("cannot link ovstest with the sanitizers:\n" + tail(log))
 
 

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import sys
@@ -272,6 +273,20 @@ def configure(src, build, args):
                    % (name, log, "\n".join(errors) or tail(log)))
     write(stamp, wanted)
     progress.done()
+
+
+def make_values(build, *names):
+    """The words that variables of the build's Makefile hold, all together."""
+    # Marked, since make may first bring the Makefile up to date, and say so.
+    rule = "print-values:\n\t@echo '@values@ %s'\n" % " ".join(
+        "$(%s)" % name for name in names)
+    _, text = capture(["make", "-s", "-f", "Makefile", "-f", "-",
+                       "print-values"], cwd=build, text=rule)
+    m = re.search(r"^@values@ (.*)$", text, re.M)
+    if not m:
+        raise Stop("make cannot read the Makefile in %s:\n%s"
+                   % (build, text[-2000:]))
+    return shlex.split(m[1])
 
 
 STEP = re.compile(r"  (CC|CXX|CCLD|CXXLD|GEN|LD)  ")
