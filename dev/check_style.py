@@ -115,11 +115,13 @@ def objects_of(build, sources):
     return objects
 
 
-def compile_touched(suite, name, args, expect_async):
-    """Compiles what the series touches in a configuration of its own."""
+def compile_touched(suite, name, args, expect_async, link=False):
+    """Compiles what the series touches in a configuration of its own, and
+    with 'link' all of the switch."""
     build = out(name)
     log = os.path.join(build, "build.log")
-    label = {"clang": "clang -Werror"}.get(name, name)
+    label = {"clang": "clang -Werror", "no": "--with-vhost-async=no",
+             "nodpdk": "without DPDK"}[name]
     try:
         with lock(name):
             tree.configure(out("src"), build, args)
@@ -149,6 +151,13 @@ def compile_touched(suite, name, args, expect_async):
     suite.add("%s: async is %sconfigured"
               % (label, "" if expect_async else "not "),
               bool(defined) == expect_async, "config.h: %s" % defined)
+    if link:
+        try:
+            with lock(name):
+                tree.make(build, ["vswitchd/ovs-vswitchd"])
+            suite.add(label + ": ovs-vswitchd links", True)
+        except Stop as e:
+            suite.add(label + ": ovs-vswitchd links", False, str(e))
 
 
 def configurations(suite, engine):
@@ -157,10 +166,11 @@ def configurations(suite, engine):
     compile_touched(suite, "clang",
                     [a for a in base if not a.startswith("CC=")]
                     + ["CC=clang", with_async], engine != "no")
-    compile_touched(suite, "no", base + ["--with-vhost-async=no"], False)
+    compile_touched(suite, "no", base + ["--with-vhost-async=no"], False,
+                    link=True)
     compile_touched(suite, "nodpdk",
                     [a for a in base if not a.startswith("--with-dpdk")],
-                    False)
+                    False, link=True)
     wrong_option(suite)
 
 
