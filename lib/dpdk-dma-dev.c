@@ -43,10 +43,6 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * buffers in use, and an engine that is this far behind is no help. */
 #define DMA_RING_SIZE 4096
 
-/* An engine that has copies and completes none for this long, at the end of
- * a wait in vain, is hung. */
-#define DMA_HUNG_MS 20
-
 /* Bound on the wait for a grace period before failed devices are stopped. */
 #define DMA_STOP_WAIT_MS 1000
 
@@ -57,7 +53,13 @@ struct dma_dev {
     bool failed;                /* Not to be started again. */
 };
 
-static struct ovs_mutex dma_dev_mutex = OVS_MUTEX_INITIALIZER;
+/* Held for reading by threads that poll channels which are not theirs, for
+ * writing while a device is stopped: the vhost library's thread is quiescent,
+ * so that no grace period waits for it. */
+static struct ovs_rwlock dma_poll_rwlock = OVS_RWLOCK_INITIALIZER;
+
+static struct ovs_mutex dma_dev_mutex OVS_ACQ_BEFORE(dma_poll_rwlock)
+    = OVS_MUTEX_INITIALIZER;
 static struct dma_dev dma_devs[RTE_DMADEV_DEFAULT_MAX]
     OVS_GUARDED_BY(dma_dev_mutex);
 static size_t n_dma_devs OVS_GUARDED_BY(dma_dev_mutex);
@@ -206,6 +208,9 @@ dma_dev_attach(const struct dma_dev *dev, const struct rte_dma_info *info,
     return 0;
 }
 
+/* The vhost library keeps what it allocated for the vchans: it may still be
+ * looking at it for a guest that is just leaving, and does not allocate it a
+ * second time (rte_vhost_async_dma_configure(), 22.11). */
 static void
 dma_dev_detach(const struct dma_dev *dev, struct dpdk_dma_map *map)
     OVS_REQUIRES(dma_dev_mutex)
@@ -215,8 +220,24 @@ dma_dev_detach(const struct dma_dev *dev, struct dpdk_dma_map *map)
     for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
         if (chan->dev_id == dev->id) {
             atomic_store_relaxed(&chan->running, false);
-            rte_vhost_async_dma_unconfigure(dev->id, chan->vchan);
         }
+    }
+}
+
+static void
+dma_dev_stop(struct dma_dev *dev)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    int err;
+
+    ovs_rwlock_wrlock(&dma_poll_rwlock);
+    err = rte_dma_stop(dev->id);
+    ovs_rwlock_unlock(&dma_poll_rwlock);
+    if (err) {
+        VLOG_ERR("DMA device %"PRId16" cannot be stopped: %s.", dev->id,
+                 ovs_strerror(-err));
+    } else {
+        dev->started = false;
     }
 }
 
@@ -249,10 +270,40 @@ dma_dev_start(struct dma_dev *dev, struct dpdk_dma_map *map)
         dpdk_dma_map_fail_dev(map, dev->id);
         dev->failed = true;
         if (dev->started) {
-            rte_dma_stop(dev->id);
-            dev->started = false;
+            dma_dev_stop(dev);
         }
     }
+}
+
+/* Keeps all devices from being stopped until dpdk_dma_dev_poll_end().  To be
+ * called by a thread before it polls channels that it does not own, and looked
+ * at afterwards which are usable.  Any thread; waits while a device is being
+ * stopped. */
+void
+dpdk_dma_dev_poll_begin(void)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
+{
+    ovs_rwlock_rdlock(&dma_poll_rwlock);
+}
+
+void
+dpdk_dma_dev_poll_end(void)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
+{
+    ovs_rwlock_unlock(&dma_poll_rwlock);
+}
+
+/* Returns the number of channels that have not failed.  Any thread. */
+unsigned int
+dpdk_dma_dev_n_channels(void)
+{
+    const struct dpdk_dma_chan *chan;
+    unsigned int n = 0;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        n += !dpdk_dma_chan_failed(chan);
+    }
+    return n;
 }
 
 /* Starts all devices that are not, and returns the number of channels that
@@ -261,19 +312,13 @@ unsigned int
 dpdk_dma_dev_start_all(void)
 {
     struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    const struct dpdk_dma_chan *chan;
-    unsigned int n = 0;
 
     ovs_mutex_lock(&dma_dev_mutex);
     for (size_t i = 0; i < n_dma_devs; i++) {
         dma_dev_start(&dma_devs[i], map);
     }
     ovs_mutex_unlock(&dma_dev_mutex);
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        n += !dpdk_dma_chan_failed(chan);
-    }
-    return n;
+    return dpdk_dma_dev_n_channels();
 }
 
 static bool
@@ -305,9 +350,7 @@ dpdk_dma_dev_stop_all(void)
             continue;
         }
         dma_dev_detach(dev, dpdk_dma_dev_map());
-        if (!rte_dma_stop(dev->id)) {
-            dev->started = false;
-        }
+        dma_dev_stop(dev);
     }
     ovs_mutex_unlock(&dma_dev_mutex);
 }
@@ -331,14 +374,7 @@ dma_dev_stop_failed(struct dpdk_dma_chan *cause OVS_UNUSED)
             }
         }
         if (dev->failed && dev->started) {
-            int err = rte_dma_stop(dev->id);
-
-            if (err) {
-                VLOG_ERR("DMA device %"PRId16" failed and cannot be stopped: "
-                         "%s.", dev->id, ovs_strerror(-err));
-            } else {
-                dev->started = false;
-            }
+            dma_dev_stop(dev);
         }
     }
     ovs_mutex_unlock(&dma_dev_mutex);
@@ -361,48 +397,6 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
         ovsrcu_postpone(dma_dev_stop_failed, chan);
         if (was_quiescent) {
             ovsrcu_quiesce_start();
-        }
-    }
-}
-
-/* Returns the number of copies that 'chan' completed, 0 if the driver does
- * not count them. */
-static uint64_t
-dma_chan_completed(const struct dpdk_dma_chan *chan)
-{
-    struct rte_dma_stats stats;
-
-    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
-            ? 0 : stats.completed);
-}
-
-/* Somebody waited for copies in vain, without knowing for which channel's:
- * quarantines the channels that have copies and complete none within a moment
- * that is thousands of times what a copy takes.  If that is true of none, of
- * all that have copies, because memory that they write to is about to go.
- *
- * Any thread, as dpdk_dma_dev_quarantine(), but this one waits. */
-void
-dpdk_dma_dev_quarantine_hung(void)
-{
-    uint64_t completed[DPDK_DMA_MAX_CHANS];
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    struct dpdk_dma_chan *chan;
-    bool found = false;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        completed[i] = dma_chan_completed(chan);
-    }
-    rte_delay_us_sleep(DMA_HUNG_MS * 1000);
-
-    for (int all = 0; all < 2 && !found; all++) {
-        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            if (dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
-                && (all || completed[i] == dma_chan_completed(chan))) {
-                dpdk_dma_dev_quarantine(chan, "a guest's queue cannot be "
-                                              "drained");
-                found = true;
-            }
         }
     }
 }
@@ -477,6 +471,18 @@ dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
         n = MAX(n, chan->idle_capacity - capacity);
     }
     return MIN(n, UINT16_MAX);
+}
+
+/* Returns the number of copies that 'chan' completed, 0 if the driver does not
+ * count them.  Some drivers count when copies are reaped: to tell whether an
+ * engine makes progress, poll it meanwhile.  Any thread. */
+uint64_t
+dpdk_dma_chan_completed(const struct dpdk_dma_chan *chan)
+{
+    struct rte_dma_stats stats;
+
+    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
+            ? 0 : stats.completed);
 }
 
 /* Returns the number of copies that the device reported as failed, 0 if the

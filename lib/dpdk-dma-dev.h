@@ -36,11 +36,16 @@ struct dpdk_dma_map *dpdk_dma_dev_map(void);
 
 unsigned int dpdk_dma_dev_start_all(void);
 void dpdk_dma_dev_stop_all(void);
+unsigned int dpdk_dma_dev_n_channels(void);
+
+void dpdk_dma_dev_poll_begin(void);
+void dpdk_dma_dev_poll_end(void);
+
 void dpdk_dma_dev_quarantine(struct dpdk_dma_chan *, const char *why);
-void dpdk_dma_dev_quarantine_hung(void);
 void dpdk_dma_dev_quarantine_wait(void);
 
 uint16_t dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *);
+uint64_t dpdk_dma_chan_completed(const struct dpdk_dma_chan *);
 uint64_t dpdk_dma_chan_errors(const struct dpdk_dma_chan *);
 
 #endif /* dpdk-dma-dev.h */

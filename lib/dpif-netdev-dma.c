@@ -47,9 +47,6 @@ static struct ovs_mutex threads_mutex = OVS_MUTEX_INITIALIZER;
 static struct ovs_list threads OVS_GUARDED_BY(threads_mutex)
     = OVS_LIST_INITIALIZER(&threads);
 
-/* The calling thread's, with a channel or without. */
-DEFINE_STATIC_PER_THREAD_DATA(struct vhost_async_thread *, dma_thread, NULL);
-
 /* Configuration.  Main thread. */
 
 static bool was_enabled;
@@ -104,7 +101,6 @@ dma_thread_set_chan(struct vhost_async_thread *self,
     ovs_mutex_lock(&threads_mutex);
     self->chan = chan;
     ovs_mutex_unlock(&threads_mutex);
-    *vhost_async_self_get() = chan ? self : NULL;
 }
 
 static void
@@ -113,9 +109,7 @@ dma_thread_release(struct vhost_async_thread *self)
     if (!self->chan) {
         return;
     }
-    if (!dpdk_dma_chan_failed(self->chan)) {
-        vhost_async_engine_drain(self);
-    }
+    vhost_async_engine_drain(self);
     VLOG_INFO("PMD thread on core %"PRIu32" released DMA channel %s:%"PRIu16
               ".", self->core_id, self->chan->dev_name, self->chan->vchan);
     dma_thread_set_chan(self, NULL);
@@ -148,7 +142,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
     self->dp_name = xstrdup(dp_name);
     vhost_async_engine_thread_init(self);
-    *dma_thread_get() = self;
+    *vhost_async_self_get() = self;
 
     ovs_mutex_lock(&threads_mutex);
     ovs_list_push_back(&threads, &self->list_node);
@@ -163,7 +157,7 @@ void
 dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
                        int n_rxqs)
 {
-    struct vhost_async_thread *self = *dma_thread_get();
+    struct vhost_async_thread *self = *vhost_async_self_get();
 
     if (!dpdk_available()) {
         return;
@@ -183,7 +177,7 @@ dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
 void
 dpif_netdev_dma_drain(int n_rxqs)
 {
-    struct vhost_async_thread *self = *dma_thread_get();
+    struct vhost_async_thread *self = *vhost_async_self_get();
 
     if (!self || !self->chan) {
         return;
@@ -201,7 +195,7 @@ dpif_netdev_dma_drain(int n_rxqs)
 void
 dpif_netdev_dma_detach(void)
 {
-    struct vhost_async_thread *self = *dma_thread_get();
+    struct vhost_async_thread *self = *vhost_async_self_get();
 
     if (!self) {
         return;
@@ -210,7 +204,7 @@ dpif_netdev_dma_detach(void)
     ovs_mutex_lock(&threads_mutex);
     ovs_list_remove(&self->list_node);
     ovs_mutex_unlock(&threads_mutex);
-    *dma_thread_get() = NULL;
+    *vhost_async_self_get() = NULL;
     free(self->dp_name);
     free_cacheline(self);
 }
@@ -310,8 +304,8 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "-pmd")) {
             if (++i == argc || !str_to_uint(argv[i], 10, &core)) {
-                unixctl_command_reply_error(conn, "-pmd: a core number must "
-                                                  "follow");
+                unixctl_command_reply_error(conn, "a core number must follow "
+                                                  "-pmd");
                 return;
             }
         } else {
@@ -344,7 +338,16 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
     ovs_mutex_unlock(&threads_mutex);
 
     if (!found && (dp_name || core != UINT_MAX)) {
-        unixctl_command_reply_error(conn, "no such PMD thread or datapath");
+        ds_clear(&ds);
+        ds_put_cstr(&ds, "no PMD thread");
+        if (core != UINT_MAX) {
+            ds_put_format(&ds, " on core %u", core);
+        }
+        if (dp_name) {
+            ds_put_format(&ds, " of a datapath \"%s\"", dp_name);
+        }
+        ds_put_cstr(&ds, "; dpif-netdev/pmd-stats-show lists them");
+        unixctl_command_reply_error(conn, ds_cstr(&ds));
     } else {
         if (core == UINT_MAX) {
             netdev_dpdk_async_format(&ds);
@@ -373,7 +376,10 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
     ovs_mutex_unlock(&threads_mutex);
 
     if (!found && argc > 1) {
-        unixctl_command_reply_error(conn, "no such datapath");
+        char *error = xasprintf("no PMD thread of a datapath \"%s\"", argv[1]);
+
+        unixctl_command_reply_error(conn, error);
+        free(error);
         return;
     }
     netdev_dpdk_async_stats_clear();

@@ -38,6 +38,7 @@
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
 #include "smap.h"
+#include "timeval.h"
 #include "util.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-txq.h"
@@ -56,7 +57,6 @@ static struct {
     bool enabled;               /* vhost-async-support. */
     bool iommu;                 /* vhost-iommu-support. */
     bool postcopy;              /* vhost-postcopy-support. */
-    unsigned int n_channels;    /* That can be claimed. */
     char *support_string;       /* As in the database, for warnings. */
     char *threshold_string;
     atomic_uint32_t threshold;
@@ -68,6 +68,9 @@ static struct ovs_mutex ports_mutex = OVS_MUTEX_INITIALIZER;
 /* All vhost ports. */
 static struct ovs_list ports OVS_GUARDED_BY(ports_mutex)
     = OVS_LIST_INITIALIZER(&ports);
+
+/* Protects the state of all ports' connections; see the header. */
+static struct ovs_mutex state_mutex = OVS_MUTEX_INITIALIZER;
 
 /* Ports by device, for callbacks of the library that get to know no more.
  * 1024 devices are its limit (RTE_MAX_VHOST_DEVICE, 22.11).  Set by the thread
@@ -144,6 +147,11 @@ configure_support(const struct smap *other_config)
     }
     VLOG_INFO("Copying to vhost ports by DMA is %s (completion engine: %s).",
               config.enabled ? "enabled" : "disabled", VHOST_ASYNC_ENGINE);
+    if (config.enabled && (config.iommu || config.postcopy)) {
+        VLOG_WARN("dpdkvhostuserclient ports are copied to by CPU: "
+                  "other_config:vhost-%s-support is true.",
+                  config.iommu ? "iommu" : "postcopy");
+    }
 }
 
 static void
@@ -194,7 +202,7 @@ async_refusal(const struct netdev_dpdk_async *async, bool client)
         return "other_config:vhost-iommu-support is true";
     } else if (client && config.postcopy) {
         return "other_config:vhost-postcopy-support is true";
-    } else if (!config.n_channels) {
+    } else if (!dpdk_dma_dev_n_channels()) {
         return "there is no DMA channel";
     }
     return NULL;
@@ -219,16 +227,26 @@ async_needs_reconnect(const struct netdev_dpdk_async *async)
     return wanted != (async->txqs != NULL) || flag_get(&async->stuck);
 }
 
+/* Has the port reconfigured, if what is wanted of it changed. */
 static void
-ports_request_reconnect(void)
+async_update_wanted(struct netdev_dpdk_async *async)
+{
+    bool wanted = !async_refusal(async, async->client);
+
+    if (wanted != async->wanted) {
+        async->wanted = wanted;
+        netdev_request_reconfigure(async->netdev);
+    }
+}
+
+static void
+ports_update_wanted(void)
 {
     struct netdev_dpdk_async *async;
 
     ovs_mutex_lock(&ports_mutex);
     LIST_FOR_EACH (async, list_node, &ports) {
-        if (async_needs_reconnect(async)) {
-            netdev_request_reconfigure(async->netdev);
-        }
+        async_update_wanted(async);
     }
     ovs_mutex_unlock(&ports_mutex);
 }
@@ -247,17 +265,14 @@ netdev_dpdk_async_configure(const struct smap *other_config)
     configure_threshold(other_config);
     configure_support(other_config);
     if (config.enabled) {
-        if (!was_enabled) {
-            config.n_channels = dpdk_dma_dev_start_all();
-            if (!config.n_channels) {
-                VLOG_WARN("other_config:vhost-async-support is true, but "
-                          "there is no DMA channel; add a DMA device, for "
-                          "instance by other_config:dpdk-extra.");
-            }
+        if (!was_enabled && !dpdk_dma_dev_start_all()) {
+            VLOG_WARN("other_config:vhost-async-support is true, but there is "
+                      "no DMA channel; add a DMA device, for instance by "
+                      "other_config:dpdk-extra.");
         }
         configure_pins(other_config);
     }
-    ports_request_reconnect();
+    ports_update_wanted();
 }
 
 /* Notes that 'iommu' or 'postcopy' support was asked for: the vhost library
@@ -269,11 +284,6 @@ netdev_dpdk_async_set_protection(bool iommu, bool postcopy)
 {
     config.iommu = iommu;
     config.postcopy = postcopy;
-    if (iommu || postcopy) {
-        VLOG_INFO("dpdkvhostuserclient ports do not use DMA: "
-                  "other_config:vhost-%s-support is true.",
-                  iommu ? "iommu" : "postcopy");
-    }
 }
 
 bool
@@ -302,29 +312,82 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     ovs_mutex_init(&async->mutex);
     async->netdev = netdev;
     async->vid = vid;
-    atomic_init(&async->reconnecting, false);
     atomic_init(&async->stuck, false);
-    atomic_init(&async->connected, false);
-    atomic_init(&async->pending, false);
 
     ovs_mutex_lock(&ports_mutex);
     ovs_list_push_back(&ports, &async->list_node);
     ovs_mutex_unlock(&ports_mutex);
 }
 
-/* The netdev is being destructed, and no callback of the vhost library finds
- * it any more: drains 'vid', if there is one.  To be followed by
- * netdev_dpdk_async_free() once the library forgot the port. */
-void
-netdev_dpdk_async_uninit(struct netdev_dpdk_async *async, int vid)
+/* Unregisters the driver of a port that no thread uses, by whose callback the
+ * guest's device is drained.  In that callback nobody is waited for, since the
+ * main thread holds locks that others want. */
+static void
+async_unregister_driver(struct netdev_dpdk_async *async, const char *path)
 {
+    bool destroying;
+
+    ovs_mutex_lock(&state_mutex);
+    async->reconnecting = true;
+    destroying = async->destroying;
+    ovs_mutex_unlock(&state_mutex);
+
+    /* If the guest is just leaving, the library's thread waits for a grace
+     * period, and unregistering waits for that thread. */
+    if (destroying) {
+        ovsrcu_quiesce_start();
+    }
+    rte_vhost_driver_unregister(path);
+    if (destroying) {
+        ovsrcu_quiesce_end();
+    }
+
+    ovs_mutex_lock(&state_mutex);
+    async->reconnecting = false;
+    async->connected = false;
+    async->again = false;
+    ovs_mutex_unlock(&state_mutex);
+}
+
+/* The netdev, whose socket is 'path', is about to be destructed.  If it is on
+ * DMA, unregisters it from the vhost library, while callbacks of that still
+ * find it, and returns true.  Otherwise that is left to the caller.  To be
+ * followed by netdev_dpdk_async_free().  Main thread. */
+bool
+netdev_dpdk_async_uninit(struct netdev_dpdk_async *async, const char *path)
+{
+    bool unregister = async->txqs && path;
+
+    if (unregister) {
+        async_unregister_driver(async, path);
+    }
     ovs_mutex_lock(&ports_mutex);
     ovs_list_remove(&async->list_node);
     ovs_mutex_unlock(&ports_mutex);
+    return unregister;
+}
 
-    if (vid >= 0) {
-        netdev_dpdk_async_destroy_device(async, vid);
-    }
+/* Adds the counters of 'txq' to '*t', since they were cleared or ever. */
+static void
+add_totals(struct netdev_dpdk_async_totals *t,
+           const struct vhost_async_txq *txq, bool since_clear)
+{
+    static const struct vhost_async_txq_stats none;
+    const struct vhost_async_txq_stats *stats = &txq->stats;
+    const struct vhost_async_txq_stats *zero = since_clear ? &txq->zero
+                                                           : &none;
+
+#define ADD(MEMBER) t->MEMBER += vhost_async_counter(&stats->MEMBER)    \
+                                 - vhost_async_counter(&zero->MEMBER)
+    ADD(dma_packets);
+    ADD(dma_bytes);
+    ADD(cpu_packets);
+    ADD(cpu_bytes);
+    ADD(busy_drops);
+    ADD(stuck_drops);
+    ADD(lost_drops);
+#undef ADD
+    t->in_flight += vhost_async_txq_in_flight(txq);
 }
 
 static void
@@ -336,7 +399,7 @@ async_free_txqs(struct netdev_dpdk_async *async)
     for (int qid = 0; async->txqs && qid < MAX_TXQS; qid++) {
         txq = async_txq(async, qid);
         if (txq) {
-            async->lost += vhost_async_counter(&txq->stats.lost_drops);
+            add_totals(&async->gone, txq, false);
             vhost_async_txq_destroy(txq);
         }
     }
@@ -345,10 +408,13 @@ async_free_txqs(struct netdev_dpdk_async *async)
     async->txqs = NULL;
 }
 
+/* Frees what 'async' holds.  The vhost library must have forgotten the
+ * port. */
 void
 netdev_dpdk_async_free(struct netdev_dpdk_async *async)
 {
     async_free_txqs(async);
+    free(async->path);
     ovs_mutex_destroy(&async->mutex);
 }
 
@@ -371,18 +437,24 @@ netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
         }
     }
     async->override = override;
-    if (async_needs_reconnect(async)) {
-        netdev_request_reconfigure(async->netdev);
-    }
+    async_update_wanted(async);
 }
 
-/* Returns the flags to add for rte_vhost_driver_register(), and puts the port
- * on DMA accordingly.  Main thread, while no thread uses the port. */
+/* Returns the flags to add for rte_vhost_driver_register() with 'path', and
+ * puts the port on DMA accordingly.  Main thread, while no thread uses the
+ * port. */
 uint64_t
-netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *async, bool client)
+netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *async, bool client,
+                               const char *path)
 {
     async->client = client;
-    if (async_refusal(async, client)) {
+    ovs_mutex_lock(&ports_mutex);
+    free(async->path);
+    async->path = xstrdup(path);
+    ovs_mutex_unlock(&ports_mutex);
+
+    async->wanted = !async_refusal(async, client);
+    if (!async->wanted) {
         return 0;
     }
     if (!async->txqs) {
@@ -391,49 +463,41 @@ netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *async, bool client)
     return RTE_VHOST_USER_ASYNC_COPY;
 }
 
-/* Returns true if the port must be registered anew with the vhost library, to
- * get on DMA, off it, or out of a txq that is stuck, in which case the caller
- * unregisters the driver, calls netdev_dpdk_async_reconnect_end() and
- * registers it again.
- *
- * A port in server mode cannot call its guest back, so it waits for it to
- * leave: netdev_dpdk_async_disconnected() asks again.  Main thread, while no
- * thread uses the port. */
-bool
-netdev_dpdk_async_reconnect_begin(struct netdev_dpdk_async *async)
+/* Whether the port can be taken from its guest now.  A port in server mode
+ * cannot call its guest back, so it waits for it to leave; and while a guest
+ * is leaving the library's thread may be waiting for this one.  In both cases
+ * another reconfiguration is asked for when that is over. */
+static bool
+async_can_reconnect(struct netdev_dpdk_async *async)
 {
-    if (!async_needs_reconnect(async)) {
-        return false;
-    }
-    if (!async->client && flag_get(&async->connected)
-        && !flag_get(&async->stuck)) {
-        atomic_store_relaxed(&async->pending, true);
-        return false;
-    }
-    atomic_store_relaxed(&async->pending, false);
-    VLOG_INFO("%s: reconnecting to the guest to %s.",
-              netdev_get_name(async->netdev),
-              async_refusal(async, async->client) ? "copy by CPU"
-                                                  : "copy by DMA");
-    atomic_store_relaxed(&async->reconnecting, true);
-    return true;
+    bool can;
+
+    ovs_mutex_lock(&state_mutex);
+    can = !async->destroying
+          && (async->client || !async->connected || flag_get(&async->stuck));
+    async->again = !can;
+    ovs_mutex_unlock(&state_mutex);
+    return can;
 }
 
-void
-netdev_dpdk_async_reconnect_end(struct netdev_dpdk_async *async)
+/* Unregisters the port from the vhost library if it must be registered anew,
+ * to get on DMA, off it, or out of a txq that is stuck, and returns true if
+ * so.  Main thread, while no thread uses the port and without the mutex of the
+ * netdev. */
+bool
+netdev_dpdk_async_reconnect(struct netdev_dpdk_async *async)
 {
+    if (!async->path || !async_needs_reconnect(async)
+        || !async_can_reconnect(async)) {
+        return false;
+    }
+    VLOG_INFO("%s: reconnecting to the guest to copy by %s.",
+              netdev_get_name(async->netdev),
+              async_refusal(async, async->client) ? "CPU" : "DMA");
+    async_unregister_driver(async, async->path);
     async_free_txqs(async);
     atomic_store_relaxed(&async->stuck, false);
-    atomic_store_relaxed(&async->reconnecting, false);
-}
-
-/* Whether the port's device is being destroyed by its own reconfiguration.
- * No thread uses the port then, so that there is nobody to wait for, and the
- * main thread, which holds locks that others want, must not. */
-bool
-netdev_dpdk_async_is_reconnecting(const struct netdev_dpdk_async *async)
-{
-    return flag_get(&async->reconnecting);
+    return true;
 }
 
 /* Devices. */
@@ -532,7 +596,7 @@ async_pre_message(int vid, void *msg)
             VLOG_ERR("%s: message %"PRIu32" of the guest is refused: copies "
                      "in flight to txq %"PRIu16" do not complete.",
                      netdev_get_name(async->netdev), request, txq->qid);
-            dpdk_dma_dev_quarantine_hung();
+            vhost_async_txq_quarantine(txq, vid, true);
             return RTE_VHOST_MSG_RESULT_ERR;
         }
         if (request == REQ_SET_VRING_NUM || request == REQ_SET_FEATURES) {
@@ -563,12 +627,33 @@ async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
     vhost_async_txq_register(txq, vid);
 }
 
+/* A guest connected as 'vid'.  A callback of the library; returns 0. */
+int
+netdev_dpdk_async_new_connection(int vid)
+{
+    struct netdev_dpdk_async *async;
+    char path[PATH_MAX];
+
+    if (rte_vhost_get_ifname(vid, path, sizeof path)) {
+        return 0;
+    }
+    ovs_mutex_lock(&ports_mutex);
+    LIST_FOR_EACH (async, list_node, &ports) {
+        if (nullable_string_is_equal(async->path, path)) {
+            ovs_mutex_lock(&state_mutex);
+            async->connected = true;
+            ovs_mutex_unlock(&state_mutex);
+        }
+    }
+    ovs_mutex_unlock(&ports_mutex);
+    return 0;
+}
+
 /* The guest's device 'vid' is ready: registers its txqs.  Those that the
  * guest has not set up yet follow in netdev_dpdk_async_vring_enabled(). */
 void
 netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
 {
-    atomic_store_relaxed(&async->connected, true);
     if (!async->txqs) {
         return;
     }
@@ -600,19 +685,24 @@ netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *async, int vid,
     ovs_mutex_unlock(&async->mutex);
 }
 
+/* Waits for all txqs together no longer than for one. */
 static bool
 async_drain(struct netdev_dpdk_async *async, int vid)
     OVS_REQUIRES(async->mutex)
 {
+    unsigned int left_us = VHOST_ASYNC_TIMEOUT_MS * 1000;
     struct vhost_async_txq *txq;
     bool drained = true;
 
     ASYNC_FOR_EACH_TXQ (txq, async) {
-        if (vhost_async_txq_is_registered(txq)
-            && !vhost_async_txq_drain(txq, vid,
-                                      VHOST_ASYNC_TIMEOUT_MS * 1000)) {
-            dpdk_dma_dev_quarantine_hung();
-            drained = false;
+        if (vhost_async_txq_is_registered(txq)) {
+            long long int start = time_usec();
+
+            if (!vhost_async_txq_drain(txq, vid, left_us)) {
+                vhost_async_txq_quarantine(txq, vid, false);
+                drained = false;
+            }
+            left_us -= MIN(left_us, time_usec() - start);
         }
     }
     return drained;
@@ -631,6 +721,23 @@ async_abandon(struct netdev_dpdk_async *async, struct vhost_async_txq *txq)
     netdev_dpdk_async_txq_stuck(txq);
 }
 
+/* The guest's device is about to be destroyed.  Returns true if the caller is
+ * to let a grace period pass before netdev_dpdk_async_destroy_device().  Not
+ * so if the port itself ends the connection: no thread uses it then.
+ *
+ * Under the mutex of the netdev, by whichever thread runs the callback. */
+bool
+netdev_dpdk_async_destroy_begin(struct netdev_dpdk_async *async)
+{
+    bool wait;
+
+    ovs_mutex_lock(&state_mutex);
+    async->destroying = true;
+    wait = !async->reconnecting;
+    ovs_mutex_unlock(&state_mutex);
+    return wait;
+}
+
 /* The guest's device 'vid' is about to go, or to be set up anew: waits until
  * nothing is in flight to it.  Engines that do not finish are stopped first,
  * so that in any case memory of the guest is not written to and its
@@ -642,32 +749,51 @@ void
 netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
 {
     struct vhost_async_txq *txq;
+    bool again;
 
-    if (!async->txqs) {
-        return;
-    }
+    if (async->txqs) {
+        bool drained;
 
-    ovs_mutex_lock(&async->mutex);
-    async_set_vid(NULL, vid);
-    if (!async_drain(async, vid)) {
-        dpdk_dma_dev_quarantine_wait();
-    }
-    ASYNC_FOR_EACH_TXQ (txq, async) {
-        if (vhost_async_txq_in_flight(txq)) {
-            async_abandon(async, txq);
-        } else {
-            vhost_async_txq_unregister(txq, vid);
+        ovs_mutex_lock(&async->mutex);
+        async_set_vid(NULL, vid);
+        drained = async_drain(async, vid);
+        ovs_mutex_unlock(&async->mutex);
+
+        if (!drained) {
+            dpdk_dma_dev_quarantine_wait();
         }
+
+        ovs_mutex_lock(&async->mutex);
+        ASYNC_FOR_EACH_TXQ (txq, async) {
+            if (vhost_async_txq_in_flight(txq)) {
+                async_abandon(async, txq);
+            } else {
+                vhost_async_txq_unregister(txq, vid);
+            }
+        }
+        ovs_mutex_unlock(&async->mutex);
     }
-    ovs_mutex_unlock(&async->mutex);
+
+    ovs_mutex_lock(&state_mutex);
+    async->destroying = false;
+    again = async->again && async->client;
+    ovs_mutex_unlock(&state_mutex);
+    if (again) {
+        netdev_request_reconfigure(async->netdev);
+    }
 }
 
 /* The guest is gone.  Called by the thread of the vhost library. */
 void
 netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async)
 {
-    atomic_store_relaxed(&async->connected, false);
-    if (flag_get(&async->pending)) {
+    bool again;
+
+    ovs_mutex_lock(&state_mutex);
+    async->connected = false;
+    again = async->again;
+    ovs_mutex_unlock(&state_mutex);
+    if (again) {
         netdev_request_reconfigure(async->netdev);
     }
 }
@@ -739,7 +865,8 @@ send_by_dma(struct vhost_async_thread *self, struct vhost_async_txq *txq,
 /* A thread without a channel: the main thread, or one of more PMD threads
  * than there are channels.  Others' copies in flight must land first. */
 static uint16_t
-send_without_channel(struct vhost_async_txq *txq, int vid,
+send_without_channel(struct vhost_async_thread *self,
+                     struct vhost_async_txq *txq, int vid,
                      struct rte_mbuf **pkts, uint16_t cnt)
 {
     if (vhost_async_txq_in_flight(txq)
@@ -748,7 +875,7 @@ send_without_channel(struct vhost_async_txq *txq, int vid,
         vhost_async_count(&txq->stats.busy_drops, cnt);
         return 0;
     }
-    return send_by_cpu(NULL, txq, vid, pkts, cnt);
+    return send_by_cpu(self, txq, vid, pkts, cnt);
 }
 
 static uint16_t
@@ -772,15 +899,19 @@ netdev_dpdk_async_send(const struct netdev_dpdk_async *async, int vid,
     uint16_t small = 0;
     uint16_t n = 0;
 
-    if (OVS_UNLIKELY(!txq || !vhost_async_txq_is_registered(txq))) {
+    if (OVS_UNLIKELY(!txq)) {
         return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
     }
     if (OVS_UNLIKELY(vhost_async_txq_is_stuck(txq))) {
         vhost_async_count(&txq->stats.stuck_drops, cnt);
         return 0;
     }
-    if (OVS_UNLIKELY(!self || dpdk_dma_chan_failed(self->chan))) {
-        return send_without_channel(txq, vid, pkts, cnt);
+    if (OVS_UNLIKELY(!vhost_async_txq_is_registered(txq))) {
+        return send_by_cpu(self, txq, vid, pkts, cnt);
+    }
+    if (OVS_UNLIKELY(!self || !self->chan
+                     || dpdk_dma_chan_failed(self->chan))) {
+        return send_without_channel(self, txq, vid, pkts, cnt);
     }
 
     /* Small packets first in line go by CPU, which is cheaper for them.
@@ -805,10 +936,10 @@ async_why_cpu(const struct netdev_dpdk_async *async)
 {
     const char *refusal = async_refusal(async, async->client);
 
-    if (refusal && async->txqs) {
-        return NULL;            /* About to change. */
-    } else if (!refusal && !async->txqs) {
-        return "it takes effect when the guest connects next";
+    if (async->txqs) {
+        return dpdk_dma_dev_n_channels() ? NULL : refusal;
+    } else if (!refusal) {
+        return "DMA from the guest's next connection on";
     }
     return refusal;
 }
@@ -820,7 +951,7 @@ txq_why_cpu(const struct vhost_async_txq *txq)
         return "none: its DMA channel failed, waiting for the guest to "
                "reconnect";
     } else if (!vhost_async_txq_is_registered(txq)) {
-        return "no guest uses it";
+        return "CPU: no guest has set it up";
     }
     return "DMA";
 }
@@ -839,32 +970,21 @@ netdev_dpdk_async_get_status(const struct netdev_dpdk_async *async,
     }
 }
 
-struct txq_totals {
-    uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes;
-    uint64_t busy_drops, stuck_drops, lost_drops;
-    uint64_t in_flight;
-};
-
-static void
-add_totals(struct txq_totals *t, const struct vhost_async_txq *txq,
-           bool since_clear)
+static struct netdev_dpdk_async_totals
+async_totals(const struct netdev_dpdk_async *async_)
 {
-    static const struct vhost_async_txq_stats none;
-    const struct vhost_async_txq_stats *stats = &txq->stats;
-    const struct vhost_async_txq_stats *zero = since_clear ? &txq->zero
-                                                           : &none;
+    struct netdev_dpdk_async *async
+        = CONST_CAST(struct netdev_dpdk_async *, async_);
+    struct netdev_dpdk_async_totals t;
+    const struct vhost_async_txq *txq;
 
-#define ADD(MEMBER) t->MEMBER += vhost_async_counter(&stats->MEMBER)    \
-                                 - vhost_async_counter(&zero->MEMBER)
-    ADD(dma_packets);
-    ADD(dma_bytes);
-    ADD(cpu_packets);
-    ADD(cpu_bytes);
-    ADD(busy_drops);
-    ADD(stuck_drops);
-    ADD(lost_drops);
-#undef ADD
-    t->in_flight += vhost_async_txq_in_flight(txq);
+    ovs_mutex_lock(&async->mutex);
+    t = async->gone;
+    ASYNC_FOR_EACH_TXQ (txq, async) {
+        add_totals(&t, txq, false);
+    }
+    ovs_mutex_unlock(&async->mutex);
+    return t;
 }
 
 /* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
@@ -873,12 +993,7 @@ void
 netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
                                    struct netdev_custom_stats *custom)
 {
-    const struct vhost_async_txq *txq;
-    struct txq_totals t = { .in_flight = 0 };
-
-    ASYNC_FOR_EACH_TXQ (txq, async) {
-        add_totals(&t, txq, false);
-    }
+    struct netdev_dpdk_async_totals t = async_totals(async);
 
     const struct {
         const char *name;
@@ -891,7 +1006,7 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
         { "tx_async_in_flight", t.in_flight },
         { "tx_async_busy_drops", t.busy_drops },
         { "tx_async_stuck_drops", t.stuck_drops },
-        { "tx_async_lost_drops", netdev_dpdk_async_lost(async) },
+        { "tx_async_lost_drops", t.lost_drops },
     };
 
     custom->counters = xrealloc(custom->counters,
@@ -906,29 +1021,18 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
 }
 
 /* Returns how many packets of the port were in flight on a channel that
- * failed.  They were taken for sent until then; netdev-dpdk.c adds them to
+ * failed.  The sender did not drop them, so that netdev-dpdk.c adds them to
  * its drops. */
 uint64_t
-netdev_dpdk_async_lost(const struct netdev_dpdk_async *async_)
+netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
 {
-    struct netdev_dpdk_async *async
-        = CONST_CAST(struct netdev_dpdk_async *, async_);
-    const struct vhost_async_txq *txq;
-    uint64_t lost;
-
-    ovs_mutex_lock(&async->mutex);
-    lost = async->lost;
-    ASYNC_FOR_EACH_TXQ (txq, async) {
-        lost += vhost_async_counter(&txq->stats.lost_drops);
-    }
-    ovs_mutex_unlock(&async->mutex);
-    return lost;
+    return async_totals(async).lost_drops;
 }
 
 static void
 format_txq(struct ds *ds, const struct vhost_async_txq *txq)
 {
-    struct txq_totals t = { .in_flight = 0 };
+    struct netdev_dpdk_async_totals t = { .in_flight = 0 };
 
     add_totals(&t, txq, true);
     ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->qid, txq_why_cpu(txq));

@@ -33,7 +33,8 @@
  * as marked.
  *
  * Lock order: dpdk_mutex, the mutex of the netdev, the mutex of the list of
- * ports (in netdev-dpdk-async.c), 'mutex', locks of the vhost library. */
+ * ports (in netdev-dpdk-async.c), 'mutex', locks of the vhost library, and
+ * last 'state_mutex', under which nothing is waited for. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,6 +65,13 @@ enum netdev_dpdk_async_override {
     NETDEV_DPDK_ASYNC_OFF,
 };
 
+/* Where the packets of a port, or of a txq, went. */
+struct netdev_dpdk_async_totals {
+    uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes;
+    uint64_t busy_drops, stuck_drops, lost_drops;
+    uint64_t in_flight;
+};
+
 struct netdev_dpdk_async {
     /* By txq number; NULL while the port is not registered for DMA, which is
      * all that the send path of such a port ever looks at. */
@@ -75,11 +83,17 @@ struct netdev_dpdk_async {
     const ovsrcu_index *vid;        /* Constant, of the netdev. */
     bool client;                    /* Main thread: "dpdkvhostuserclient". */
     enum netdev_dpdk_async_override override;   /* Main thread. */
-    atomic_bool reconnecting;       /* No thread uses the port. */
+    bool wanted;                    /* Main thread: DMA, at the last look. */
+    char *path;                     /* Of the socket; 'ports_mutex'. */
     atomic_bool stuck;              /* Some txq is. */
-    atomic_bool connected;          /* A guest is there. */
-    atomic_bool pending;            /* To reconnect once it has left. */
-    uint64_t lost OVS_GUARDED;      /* By txqs that are gone. */
+    /* Of txqs that are gone. */
+    struct netdev_dpdk_async_totals gone OVS_GUARDED;
+
+    /* Protected by 'state_mutex' of netdev-dpdk-async.c. */
+    bool connected;                 /* A guest is there. */
+    bool destroying;                /* Its device is being destroyed. */
+    bool reconnecting;              /* By ourselves: no thread uses it. */
+    bool again;                     /* Reconfigure when that is over. */
 };
 
 void netdev_dpdk_async_configure(const struct smap *other_config);
@@ -87,20 +101,20 @@ void netdev_dpdk_async_set_protection(bool iommu, bool postcopy);
 
 void netdev_dpdk_async_init(struct netdev_dpdk_async *, struct netdev *,
                             const ovsrcu_index *vid);
-void netdev_dpdk_async_uninit(struct netdev_dpdk_async *, int vid);
+bool netdev_dpdk_async_uninit(struct netdev_dpdk_async *, const char *path);
 void netdev_dpdk_async_free(struct netdev_dpdk_async *);
 
 void netdev_dpdk_async_set_config(struct netdev_dpdk_async *,
                                   const struct smap *args);
 uint64_t netdev_dpdk_async_driver_flags(struct netdev_dpdk_async *,
-                                        bool client);
-bool netdev_dpdk_async_reconnect_begin(struct netdev_dpdk_async *);
-void netdev_dpdk_async_reconnect_end(struct netdev_dpdk_async *);
-bool netdev_dpdk_async_is_reconnecting(const struct netdev_dpdk_async *);
+                                        bool client, const char *path);
+bool netdev_dpdk_async_reconnect(struct netdev_dpdk_async *);
 
+int netdev_dpdk_async_new_connection(int vid);
 void netdev_dpdk_async_new_device(struct netdev_dpdk_async *, int vid);
 void netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *, int vid,
                                      int qid);
+bool netdev_dpdk_async_destroy_begin(struct netdev_dpdk_async *);
 void netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *, int vid);
 void netdev_dpdk_async_disconnected(struct netdev_dpdk_async *);
 
@@ -162,15 +176,15 @@ netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
 }
 
 #define netdev_dpdk_async_init(ASYNC, NETDEV, VID) ((void) 0)
-#define netdev_dpdk_async_uninit(ASYNC, VID) ((void) (VID))
+#define netdev_dpdk_async_uninit(ASYNC, PATH) false
 #define netdev_dpdk_async_free(ASYNC) ((void) 0)
 #define netdev_dpdk_async_set_config(ASYNC, ARGS) ((void) (ARGS))
-#define netdev_dpdk_async_driver_flags(ASYNC, CLIENT) UINT64_C(0)
-#define netdev_dpdk_async_reconnect_begin(ASYNC) false
-#define netdev_dpdk_async_reconnect_end(ASYNC) ((void) 0)
-#define netdev_dpdk_async_is_reconnecting(ASYNC) false
+#define netdev_dpdk_async_driver_flags(ASYNC, CLIENT, PATH) UINT64_C(0)
+#define netdev_dpdk_async_reconnect(ASYNC) false
+#define netdev_dpdk_async_new_connection NULL
 #define netdev_dpdk_async_new_device(ASYNC, VID) ((void) 0)
 #define netdev_dpdk_async_vring_enabled(ASYNC, VID, QID) ((void) 0)
+#define netdev_dpdk_async_destroy_begin(ASYNC) true
 #define netdev_dpdk_async_destroy_device(ASYNC, VID) ((void) 0)
 #define netdev_dpdk_async_disconnected(ASYNC) ((void) 0)
 #define netdev_dpdk_async_get_status(ASYNC, ARGS) ((void) 0)

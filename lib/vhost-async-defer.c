@@ -48,6 +48,7 @@ vhost_async_engine_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->queue);
     self->progress_tsc = 0;
+    self->suspect = false;
     self->reap_cycles = 0;
     self->charge = false;
 }
@@ -103,32 +104,44 @@ vhost_async_engine_send(struct vhost_async_thread *self,
         }
     }
 
-    work->last = vhost_async_txq_submitted(txq);
+    atomic_store_relaxed(&work->last, vhost_async_txq_submitted(txq));
     vhost_async_count(&self->stats.bursts, 1);
     self->charge = true;
-    if (!dma_defer_is_queued(&work->node)) {
+    if (!work->tsc) {
         work->tsc = rte_get_tsc_cycles();
-        if (dma_defer_is_empty(&self->queue)) {
-            self->progress_tsc = work->tsc;
-        }
-        dma_defer_push(&self->queue, &work->node);
+        work->sample = vhost_async_txq_submitted(txq);
     }
+    if (dma_defer_is_empty(&self->queue)) {
+        self->progress_tsc = work->tsc;
+        self->suspect = false;
+    }
+    dma_defer_push(&self->queue, &work->node);
     return n;
 }
 
 static bool
 defer_is_done(const struct vhost_async_work *work)
 {
-    return (int32_t) (vhost_async_txq_completed(work->txq) - work->last) >= 0;
+    uint32_t completed = vhost_async_txq_completed(work->txq);
+
+    return (int32_t) (completed - vhost_async_work_last(work)) >= 0;
 }
 
+/* One burst at a time is timed per pair, from its submission to the reap that
+ * brings it back. */
 static void
 defer_sample_latency(struct vhost_async_thread *self,
-                     const struct vhost_async_work *work)
+                     struct vhost_async_work *work)
 {
     struct vhost_async_thread_stats *stats = &self->stats;
-    uint64_t latency = rte_get_tsc_cycles() - work->tsc;
+    uint64_t latency;
 
+    if (!work->tsc || (int32_t) (vhost_async_txq_completed(work->txq)
+                                 - work->sample) < 0) {
+        return;
+    }
+    latency = rte_get_tsc_cycles() - work->tsc;
+    work->tsc = 0;
     vhost_async_count(&stats->latency_n, 1);
     vhost_async_count(&stats->latency_sum, latency);
     if (OVS_UNLIKELY(latency > vhost_async_counter(&stats->latency_max))) {
@@ -151,22 +164,25 @@ defer_reap_one(struct dma_defer_node *node, void *aux_)
     struct vhost_async_work *work
         = CONTAINER_OF(node, struct vhost_async_work, node);
     struct defer_reap_aux *aux = aux_;
+    uint16_t n;
     int vid;
 
     if (defer_is_done(work)) {
+        work->tsc = 0;
         return true;
     }
     vid = ovsrcu_index_get(work->txq->vid);
     if (OVS_UNLIKELY(vid < 0 || !vhost_async_txq_is_registered(work->txq))) {
+        work->tsc = 0;
         return true;
     }
 
-    aux->n += defer_poll(aux->self, work->txq, vid);
-    if (!defer_is_done(work)) {
-        return false;
+    n = defer_poll(aux->self, work->txq, vid);
+    if (n) {
+        aux->n += n;
+        defer_sample_latency(aux->self, work);
     }
-    defer_sample_latency(aux->self, work);
-    return true;
+    return defer_is_done(work);
 }
 
 static bool
@@ -175,6 +191,7 @@ defer_mark_stuck(struct dma_defer_node *node, void *aux OVS_UNUSED)
     struct vhost_async_work *work
         = CONTAINER_OF(node, struct vhost_async_work, node);
 
+    work->tsc = 0;
     if (!defer_is_done(work)) {
         netdev_dpdk_async_txq_stuck(work->txq);
     }
@@ -187,19 +204,33 @@ static void
 defer_give_up(struct vhost_async_thread *self)
 {
     dma_defer_run(&self->queue, defer_mark_stuck, NULL);
-    *vhost_async_self_get() = NULL;
 }
 
-/* An engine fails when it has copies of this thread and finished none for
- * longer than the timeout.  A txq whose head is on another channel makes no
- * progress either, and that is not this channel's fault. */
+/* An engine is dead when it has copies and completes none for the timeout.
+ * That nothing comes back to this thread is no proof: other threads may be
+ * reaping for it, or the head of a txq is on another channel.  So the silence
+ * only raises a suspicion, and what the engine itself says decides. */
 static bool
-defer_is_overdue(const struct vhost_async_thread *self)
+defer_is_overdue(struct vhost_async_thread *self)
 {
     uint64_t timeout = rte_get_tsc_hz() / 1000 * VHOST_ASYNC_TIMEOUT_MS;
+    uint64_t now = rte_get_tsc_cycles();
+    uint64_t completed;
 
-    return rte_get_tsc_cycles() - self->progress_tsc > timeout
-           && dpdk_dma_chan_in_flight(self->chan);
+    if (OVS_LIKELY(now - self->progress_tsc < timeout / 2)) {
+        return false;
+    }
+    self->progress_tsc = now;
+    completed = dpdk_dma_chan_completed(self->chan);
+    if (!dpdk_dma_chan_in_flight(self->chan)) {
+        self->suspect = false;
+    } else if (!self->suspect || completed != self->suspect_completed) {
+        self->suspect = true;
+        self->suspect_completed = completed;
+    } else {
+        return true;
+    }
+    return false;
 }
 
 /* Reaps what came back to the txqs that 'self' has copies in flight to, each
@@ -219,6 +250,7 @@ vhost_async_engine_reap(struct vhost_async_thread *self)
     if (aux.n) {
         COVERAGE_INC(vhost_async_reap);
         self->progress_tsc = rte_get_tsc_cycles();
+        self->suspect = false;
     } else if (OVS_UNLIKELY(defer_is_overdue(self))) {
         dpdk_dma_dev_quarantine(self->chan, "it did not complete a copy in "
                                             "time");
@@ -227,28 +259,38 @@ vhost_async_engine_reap(struct vhost_async_thread *self)
     return aux.n;
 }
 
+/* Polls for a pair with all channels, as its head can be on another thread's,
+ * until it is done or for VHOST_ASYNC_WAIT_US.  Another thread at the
+ * virtqueue can have a poll return nothing. */
+static bool
+defer_finish_one(struct dma_defer_node *node, void *aux OVS_UNUSED)
+{
+    struct vhost_async_work *work
+        = CONTAINER_OF(node, struct vhost_async_work, node);
+    int vid = ovsrcu_index_get(work->txq->vid);
+
+    work->tsc = 0;
+    if (vid >= 0 && vhost_async_txq_is_registered(work->txq)) {
+        vhost_async_txq_drain_until(work->txq, vid,
+                                    vhost_async_work_last(work),
+                                    VHOST_ASYNC_WAIT_US);
+    }
+    return true;
+}
+
 /* Empties the queue of 'self', so that no reference to a port is left: waits
  * for the engine until its channel's copies came back or it failed, which the
- * timeout bounds.  A pair that is left then waits for another channel, whose
- * owner reaps it. */
+ * timeout bounds.  A pair that is left after that waits for a channel that
+ * does not answer, whose owner marks the txq as stuck. */
 void
 vhost_async_engine_drain(struct vhost_async_thread *self)
 {
-    uint64_t deadline;
-
+    if (dpdk_dma_chan_failed(self->chan)) {
+        defer_give_up(self);
+    }
     while (vhost_async_engine_is_busy(self)
            && dpdk_dma_chan_in_flight(self->chan)) {
         vhost_async_engine_reap(self);
     }
-
-    /* All completions are in, the last ones maybe not handed back: a poll
-     * takes a limited number, and none while another thread is at the
-     * virtqueue. */
-    deadline = rte_get_tsc_cycles()
-               + rte_get_tsc_hz() / 1000000 * VHOST_ASYNC_WAIT_US;
-    while (vhost_async_engine_is_busy(self)
-           && rte_get_tsc_cycles() < deadline) {
-        vhost_async_engine_reap(self);
-    }
-    dma_defer_clear(&self->queue);
+    dma_defer_run(&self->queue, defer_finish_one, NULL);
 }

@@ -68,8 +68,9 @@ struct vhost_async_work {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         struct dma_defer_node node;
         struct vhost_async_txq *txq;
-        uint32_t last;              /* 'submitted' after the last burst. */
-        uint64_t tsc;               /* When it was queued. */
+        atomic_uint32_t last;       /* 'submitted' after the last burst. */
+        uint32_t sample;            /* 'submitted' after a burst, and */
+        uint64_t tsc;               /* ...when that was, 0 for none. */
     );
 };
 
@@ -77,7 +78,9 @@ struct vhost_async_work {
 struct vhost_async_thread {
     struct dpdk_dma_chan *chan;     /* Claimed channel, or NULL. */
     struct dma_defer_queue queue;   /* Of 'struct vhost_async_work'. */
-    uint64_t progress_tsc;          /* When something came back last. */
+    uint64_t progress_tsc;          /* When the engine was seen alive. */
+    bool suspect;                   /* It has copies and is late. */
+    uint64_t suspect_completed;     /* What it had completed by then. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
     bool charge;                    /* Submitted since the last charge. */
 
@@ -90,7 +93,7 @@ struct vhost_async_thread {
     struct vhost_async_thread_stats zero;   /* 'stats' when cleared last. */
 };
 
-/* The calling thread's, NULL if it is no PMD thread or has no channel. */
+/* The calling thread's, NULL if it is no PMD thread. */
 DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
 
 void vhost_async_engine_thread_init(struct vhost_async_thread *);

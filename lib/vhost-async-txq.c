@@ -51,7 +51,11 @@ COVERAGE_DEFINE(vhost_async_drain_timeout);
 /* Attempts to get at a virtqueue that other threads keep busy, one
  * microsecond each, in rte_vhost_async_channel_unregister(), which only tries
  * the lock. */
-#define UNREGISTER_TRIES 100000
+#define UNREGISTER_TRIES 1000
+
+/* An engine that has copies and completes none for this long, at the end of a
+ * wait in vain, is hung.  Thousands of times what a copy takes. */
+#define HUNG_US 20000
 
 /* Creates the txq numbered 'qid' of 'port'.  It is not registered yet. */
 struct vhost_async_txq *
@@ -182,14 +186,9 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
                        const struct dpdk_dma_chan *chan,
                        struct rte_mbuf **pkts, uint16_t cnt)
 {
-    struct vhost_async_shadow *shadow
-        = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
+    struct vhost_async_shadow *shadow;
     uint32_t seq = vhost_async_txq_submitted(txq);
     uint16_t n;
-
-    for (uint16_t i = 0; i < cnt; i++) {
-        shadow->mbufs[(seq + i) & shadow->mask] = pkts[i];
-    }
 
     /* Counted first: another thread can poll these packets back before the
      * call returns, and the number in flight must not pass zero.  Relaxed,
@@ -199,6 +198,13 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
                                        chan->dev_id, chan->vchan);
     if (OVS_UNLIKELY(n < cnt)) {
         atomic_store_relaxed(&txq->submitted, seq + n);
+    }
+
+    /* Not before: what is not taken may stand in the place of what is still
+     * in flight.  Some may be back already, which does not matter. */
+    shadow = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
+    for (uint16_t i = 0; i < n; i++) {
+        shadow->mbufs[(seq + i) & shadow->mask] = pkts[i];
     }
     COVERAGE_INC(vhost_async_submit);
     return n;
@@ -245,46 +251,112 @@ deadline_after(unsigned int timeout_us)
     return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000000 * timeout_us;
 }
 
-/* Waits until nothing is in flight to 'txq', polling all channels that may
- * have copies for it.  Returns false if that takes longer than 'timeout_us'.
+/* Whether packets that 'txq' waits for went to 'chan'. */
+static bool
+txq_waits_for(const struct vhost_async_txq *txq,
+              const struct dpdk_dma_chan *chan)
+{
+    const struct vhost_async_work *work = &txq->work[chan->index];
+    uint32_t ahead = vhost_async_work_last(work)
+                     - vhost_async_txq_completed(txq);
+
+    return ahead && ahead <= vhost_async_txq_in_flight(txq);
+}
+
+/* Whether there is any use in polling: not without a channel, nor if the txq
+ * waits for one that failed. */
+static bool
+txq_has_hope(const struct vhost_async_txq *txq)
+{
+    const struct dpdk_dma_chan *chan;
+    bool hope = false;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        if (dpdk_dma_chan_usable(chan)) {
+            hope = true;
+        } else if (dpdk_dma_chan_failed(chan) && txq_waits_for(txq, chan)) {
+            return false;
+        }
+    }
+    return hope;
+}
+
+static void
+txq_poll_all(struct vhost_async_txq *txq, int vid)
+{
+    const struct dpdk_dma_chan *chan;
+
+    dpdk_dma_dev_poll_begin();
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        if (dpdk_dma_chan_usable(chan)) {
+            vhost_async_txq_poll(txq, vid, chan);
+        }
+    }
+    dpdk_dma_dev_poll_end();
+}
+
+/* Waits until the packets up to number 'seq', as counted by 'submitted', came
+ * back to 'txq', polling all channels.  Returns false if that takes longer
+ * than 'timeout_us' or has no prospect.
  *
- * Nobody else may be sending.  The caller may hold the tx lock; it must hold
- * no lock of the vhost library. */
+ * Any thread.  The caller may hold the tx lock; it must hold no lock of the
+ * vhost library, and read 'vid' in this RCU critical section or be the thread
+ * that ends the device. */
+bool
+vhost_async_txq_drain_until(struct vhost_async_txq *txq, int vid,
+                            uint32_t seq, unsigned int timeout_us)
+{
+    uint64_t deadline = deadline_after(timeout_us);
+
+    while ((int32_t) (vhost_async_txq_completed(txq) - seq) < 0) {
+        COVERAGE_INC(vhost_async_drain);
+        txq_poll_all(txq, vid);
+        if ((int32_t) (vhost_async_txq_completed(txq) - seq) >= 0) {
+            break;
+        }
+        if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
+            COVERAGE_INC(vhost_async_drain_timeout);
+            return false;
+        }
+        /* A software engine may need this very core. */
+        sched_yield();
+    }
+    return true;
+}
+
+/* Waits until nothing is in flight to 'txq', as vhost_async_txq_drain_until()
+ * does.  Nobody else may be sending. */
 bool
 vhost_async_txq_drain(struct vhost_async_txq *txq, int vid,
                       unsigned int timeout_us)
 {
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    uint64_t deadline;
+    return vhost_async_txq_drain_until(txq, vid,
+                                       vhost_async_txq_submitted(txq),
+                                       timeout_us);
+}
 
-    if (!vhost_async_txq_in_flight(txq)) {
-        return true;
-    }
+static void
+txq_clear_all(struct vhost_async_txq *txq, int vid)
+{
+    const struct dpdk_dma_chan *chan;
+    struct rte_mbuf *pkts[POLL_BURST];
 
-    COVERAGE_INC(vhost_async_drain);
-    deadline = deadline_after(timeout_us);
-    do {
-        const struct dpdk_dma_chan *chan;
-        bool hope = false;
+    dpdk_dma_dev_poll_begin();
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        if (dpdk_dma_chan_usable(chan)) {
+            uint16_t n;
 
-        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            if (dpdk_dma_chan_usable(chan)) {
-                vhost_async_txq_poll(txq, vid, chan);
-                hope = true;
+            n = rte_vhost_clear_queue_thread_unsafe(vid, txq->vring, pkts,
+                                                    ARRAY_SIZE(pkts),
+                                                    chan->dev_id,
+                                                    chan->vchan);
+            /* UINT16_MAX is an error (fact of 22.11: -1, unsigned). */
+            if (n && n <= ARRAY_SIZE(pkts)) {
+                txq_complete(txq, pkts, n);
             }
         }
-        if (!vhost_async_txq_in_flight(txq)) {
-            return true;
-        }
-        if (!hope) {
-            break;              /* All channels failed. */
-        }
-        /* A software engine may need this very core. */
-        sched_yield();
-    } while (rte_get_tsc_cycles() < deadline);
-
-    COVERAGE_INC(vhost_async_drain_timeout);
-    return false;
+    }
+    dpdk_dma_dev_poll_end();
 }
 
 /* As vhost_async_txq_drain(), for callbacks of the library that run with all
@@ -294,41 +366,60 @@ bool
 vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
                              unsigned int timeout_us)
 {
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
     uint64_t deadline = deadline_after(timeout_us);
 
     if (!vhost_async_txq_is_registered(txq)) {
         return true;
     }
-
-    for (;;) {
-        const struct dpdk_dma_chan *chan;
-        struct rte_mbuf *pkts[POLL_BURST];
-
-        if (rte_vhost_async_get_inflight_thread_unsafe(vid,
-                                                       txq->vring) <= 0) {
-            return true;
-        }
-        if (rte_get_tsc_cycles() >= deadline) {
+    while (rte_vhost_async_get_inflight_thread_unsafe(vid, txq->vring) > 0) {
+        if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
             COVERAGE_INC(vhost_async_drain_timeout);
             return false;
         }
         COVERAGE_INC(vhost_async_drain);
-        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            uint16_t n;
+        txq_clear_all(txq, vid);
+        sched_yield();
+    }
+    return true;
+}
 
-            if (!dpdk_dma_chan_usable(chan)) {
-                continue;
-            }
-            n = rte_vhost_clear_queue_thread_unsafe(vid, txq->vring, pkts,
-                                                    ARRAY_SIZE(pkts),
-                                                    chan->dev_id,
-                                                    chan->vchan);
-            if (n && n <= ARRAY_SIZE(pkts)) {
-                txq_complete(txq, pkts, n);
-            }
+/* A drain of 'txq' was in vain: quarantines the engines at fault.  Those are,
+ * of the channels that it waits for, the ones which failed before, else those
+ * which have copies and complete none while they are polled, else all which
+ * have copies, because the memory that they write to is about to go.
+ *
+ * The thread that ends the device, or that handles its message with all
+ * virtqueues 'locked'.  It polls, because owners of channels may be waiting
+ * for one of these locks. */
+void
+vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    uint64_t completed[DPDK_DMA_MAX_CHANS];
+    uint64_t deadline = deadline_after(HUNG_US);
+    struct dpdk_dma_chan *chan;
+    bool found = !txq_has_hope(txq);
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        completed[i] = dpdk_dma_chan_completed(chan);
+    }
+    while (!found && rte_get_tsc_cycles() < deadline) {
+        if (locked) {
+            txq_clear_all(txq, vid);
+        } else {
+            txq_poll_all(txq, vid);
         }
         sched_yield();
+    }
+    for (int all = 0; all < 2 && !found; all++) {
+        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+            if (txq_waits_for(txq, chan) && dpdk_dma_chan_in_flight(chan)
+                && (all || completed[i] == dpdk_dma_chan_completed(chan))) {
+                dpdk_dma_dev_quarantine(chan, "a guest's queue cannot be "
+                                              "drained");
+                found = true;
+            }
+        }
     }
 }
 

@@ -122,10 +122,14 @@ uint16_t vhost_async_txq_submit(struct vhost_async_txq *, int vid,
                                 struct rte_mbuf **, uint16_t cnt);
 uint16_t vhost_async_txq_poll(struct vhost_async_txq *, int vid,
                               const struct dpdk_dma_chan *);
+bool vhost_async_txq_drain_until(struct vhost_async_txq *, int vid,
+                                 uint32_t seq, unsigned int timeout_us);
 bool vhost_async_txq_drain(struct vhost_async_txq *, int vid,
                            unsigned int timeout_us);
 bool vhost_async_txq_drain_locked(struct vhost_async_txq *, int vid,
                                   unsigned int timeout_us);
+void vhost_async_txq_quarantine(struct vhost_async_txq *, int vid,
+                                bool locked);
 unsigned int vhost_async_txq_abandon(struct vhost_async_txq *);
 
 /* Adds 'n' to a counter that only the calling thread writes. */
@@ -178,6 +182,18 @@ vhost_async_txq_in_flight(const struct vhost_async_txq *txq)
     uint32_t completed = vhost_async_txq_completed(txq);
 
     return vhost_async_txq_submitted(txq) - completed;
+}
+
+/* Relaxed: written by the owner of the channel, and others only want to know
+ * for which channels a txq waits. */
+static inline uint32_t
+vhost_async_work_last(const struct vhost_async_work *work)
+{
+    uint32_t last;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_work *, work)->last,
+                        &last);
+    return last;
 }
 
 static inline bool
