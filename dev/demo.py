@@ -147,7 +147,9 @@ class Demo:
         path = self.lab.path(name + ".sock")
         self.switch.add_vhost(name, path, 10 + number, MTU)
         self.vhost_ports.append(name)
-        return "path=%s,server=1,queue_size=%d" % (path, QUEUE_SIZE)
+        return ",".join(["path=" + path, "server=1",
+                         "queue_size=%d" % QUEUE_SIZE]
+                        + [o for o in [self.args.virtio] if o])
 
     def connect(self, guest, ports):
         guest.wait_ready()
@@ -159,8 +161,7 @@ class Demo:
                 "the link of %s did not come up" % port)
 
     GUEST_ARGS = ("--nb-cores=1", "--rxd=%d" % QUEUE_SIZE,
-                  "--txd=%d" % QUEUE_SIZE, "--total-num-mbufs=16384",
-                  "--no-lsc-interrupt")
+                  "--txd=%d" % QUEUE_SIZE, "--total-num-mbufs=16384")
 
     def flows(self, *pairs):
         for a, b in pairs:
@@ -477,6 +478,9 @@ def parse_args():
     parser.add_argument("--packets", type=int, default=100000,
                         help="how many packets are compared")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--virtio", metavar="OPTIONS", default="",
+                        help="more options for the guests' virtio-user "
+                        "devices, such as packed_vq=1,in_order=0")
     parser.add_argument("--preflight", action="store_true",
                         help="only see whether this machine will do; no "
                         "build is needed")
