@@ -5,6 +5,8 @@ TESTSUITE_AT += tests/vhost-async.at
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
 	tests/dma-test.h \
+	tests/fake-vhost.h \
 	tests/test-dma-defer.c \
-	tests/test-dma-map.c
+	tests/test-dma-map.c \
+	tests/test-vhost-async.c
 endif

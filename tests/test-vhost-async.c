@@ -1,0 +1,1807 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Tests of copies to vhost ports by DMA: the account of a txq, the way of each
+ * burst, the completion engine, claims and reloads of PMD threads, and the
+ * engines' starts and failures.
+ *
+ * All of it runs as it is, but on a vhost library, guests, engines and a clock
+ * that only do what a test says; see fake-vhost.h.  Which thread is at work is
+ * for the test to say, too: there is but one, so that each case happens
+ * exactly as it is written here. */
+
+#undef NDEBUG
+#include <config.h>
+
+/* As for the sources that are tested. */
+#ifndef ALLOW_EXPERIMENTAL_API
+#define ALLOW_EXPERIMENTAL_API
+#endif
+
+#include "coverage.h"
+#include "dma-test.h"
+#include "dpif-netdev-perf.h"
+#include "ovs-numa.h"
+#include "ovstest.h"
+#include "random.h"
+#include "smap.h"
+#include "timeval.h"
+#include "unixctl.h"
+#include "util.h"
+
+#include "fake-vhost.h"
+
+/* The sources that are tested, with one log module each. */
+#define this_module netdev_dpdk_async_module
+#include "netdev-dpdk-async.c"
+#undef this_module
+#define this_module vhost_async_txq_module
+#include "vhost-async-txq.c"
+#undef this_module
+#define this_module dpdk_dma_dev_module
+#include "dpdk-dma-dev.c"
+#undef this_module
+#define this_module dpif_netdev_dma_module
+#include "dpif-netdev-dma.c"
+#undef this_module
+#ifdef VHOST_ASYNC_DEFER
+#include "vhost-async-defer.c"
+#endif
+
+#define N_TXQS (FAKE_MAX_VRINGS / 2)
+#define N_PORTS 2
+#define N_PMDS 3
+#define MAX_BURST 32
+
+/* Frame sizes below and above the threshold. */
+#define THRESHOLD 1000
+#define SMALL 64
+#define BIG 1500
+
+/* Ports. */
+
+/* What was sent to a txq. */
+struct sent {
+    struct fake_pkt **pkts;     /* Taken by the port, in order. */
+    size_t n, allocated;
+    size_t n_seen;              /* Of these, known to have arrived. */
+};
+
+/* A vhost port, as netdev-dpdk.c makes one. */
+struct port {
+    struct netdev netdev;
+    struct netdev_dpdk_async async;
+    ovsrcu_index vid;
+    char *path;
+
+    struct sent sent[N_TXQS];
+    /* Packets: taken while on DMA or not, not taken, at the guests. */
+    uint64_t n_taken, n_stock, n_dropped, n_arrived;
+    unsigned int n_reconfigure; /* Times that it was asked for. */
+};
+
+static struct port ports_[N_PORTS];
+
+static struct port *
+port_find(const char *path)
+{
+    for (size_t i = 0; i < N_PORTS; i++) {
+        if (ports_[i].path && !strcmp(ports_[i].path, path)) {
+            return &ports_[i];
+        }
+    }
+    return NULL;
+}
+
+static void
+fake_request_reconfigure(struct netdev *netdev)
+{
+    CONTAINER_OF(netdev, struct port, netdev)->n_reconfigure++;
+}
+
+/* The port of a guest is the one that has its vid. */
+static int
+fake_get_ifname(int vid, char *path, size_t size)
+{
+    for (size_t i = 0; i < N_PORTS; i++) {
+        if (ports_[i].path && ovsrcu_index_get(&ports_[i].vid) == vid) {
+            ovs_strlcpy(path, ports_[i].path, size);
+            return 0;
+        }
+    }
+    return -1;
+}
+
+static struct vhost_async_txq *
+port_txq(const struct port *port, int qid)
+{
+    return async_txq(&port->async, qid);
+}
+
+static unsigned int
+port_in_flight(const struct port *port, int qid)
+{
+    return vhost_async_txq_in_flight(port_txq(port, qid));
+}
+
+static struct fake_vring *
+port_vring(const struct port *port, int qid)
+{
+    return fake_vring(ovsrcu_index_get(&port->vid), 2 * qid);
+}
+
+static uint64_t
+port_lost(const struct port *port)
+{
+    return netdev_dpdk_async_lost(&port->async);
+}
+
+/* Checks that the guest got packets in the order in which they were taken,
+ * each once, and that none of them is the sender's any more. */
+static void
+port_check_order(struct port *port)
+{
+    for (int qid = 0; qid < N_TXQS; qid++) {
+        struct fake_vring *v = port_vring(port, qid);
+        struct sent *sent = &port->sent[qid];
+
+        ovs_assert(v->n_got <= sent->n);
+        for (; sent->n_seen < v->n_got; sent->n_seen++) {
+            ovs_assert(v->got[sent->n_seen] == sent->pkts[sent->n_seen]);
+            ovs_assert(v->got[sent->n_seen]->freed);
+            port->n_arrived++;
+        }
+    }
+}
+
+/* Checks that each packet that the port took was counted once, and is
+ * somewhere. */
+static void
+port_check_sums(struct port *port)
+{
+    struct netdev_dpdk_async_totals t = async_totals(&port->async);
+
+    port_check_order(port);
+    ovs_assert(t.dma_packets + t.cpu_packets == port->n_taken);
+    ovs_assert(t.busy_drops + t.stuck_drops <= port->n_dropped);
+    ovs_assert(port->n_arrived + t.in_flight + t.lost_drops
+               == port->n_taken + port->n_stock);
+}
+
+static void
+sent_add(struct sent *sent, struct fake_pkt *pkt)
+{
+    if (sent->n == sent->allocated) {
+        sent->pkts = x2nrealloc(sent->pkts, &sent->allocated,
+                                sizeof *sent->pkts);
+    }
+    sent->pkts[sent->n++] = pkt;
+}
+
+/* Sends packets of 'sizes' as netdev_dpdk_vhost_send() does, with as many
+ * retries.  Returns how many were taken. */
+static unsigned int
+port_send__(struct port *port, int qid, const uint32_t *sizes,
+            unsigned int cnt, int max_retries)
+{
+    struct rte_mbuf *mbufs[MAX_BURST], *all[MAX_BURST];
+    int vid = ovsrcu_index_get(&port->vid);
+    struct rte_mbuf **left = mbufs;
+    unsigned int n_left = cnt;
+    unsigned int n_taken;
+    int retries = 0;
+
+    ovs_assert(cnt <= MAX_BURST);
+    for (unsigned int i = 0; i < cnt; i++) {
+        mbufs[i] = all[i] = &fake_pkt_create(sizes[i])->mbuf;
+    }
+    do {
+        uint16_t n = netdev_dpdk_async_enqueue(&port->async, vid, 2 * qid,
+                                               left, n_left);
+
+        if (!n) {
+            break;
+        }
+        left += n;
+        n_left -= n;
+    } while (n_left && retries++ < max_retries);
+
+    n_taken = cnt - n_left;
+    for (unsigned int i = 0; i < cnt; i++) {
+        /* Only what was taken can be somebody else's. */
+        ovs_assert(mbufs[i] ? mbufs[i] == all[i] : i < n_taken);
+        if (i < n_taken) {
+            sent_add(&port->sent[qid], fake_pkt_cast(all[i]));
+        }
+        fake_pktmbuf_free(mbufs[i]);
+    }
+    if (port->async.txqs) {
+        port->n_taken += n_taken;
+    } else {
+        port->n_stock += n_taken;
+    }
+    port->n_dropped += n_left;
+    return n_taken;
+}
+
+static unsigned int
+port_send_n(struct port *port, int qid, uint32_t size, unsigned int cnt)
+{
+    unsigned int n_taken = 0;
+
+    while (cnt) {
+        unsigned int n = MIN(cnt, MAX_BURST);
+        uint32_t sizes[MAX_BURST];
+
+        for (unsigned int i = 0; i < n; i++) {
+            sizes[i] = size;
+        }
+        n_taken += port_send__(port, qid, sizes, n, 0);
+        cnt -= n;
+    }
+    return n_taken;
+}
+
+#define PORT_SEND(PORT, QID, ...)                                           \
+    port_send__(PORT, QID, (const uint32_t[]) { __VA_ARGS__ },              \
+                ARRAY_SIZE(((const uint32_t[]) { __VA_ARGS__ })), 0)
+
+static void
+port_register(struct port *port)
+{
+    netdev_dpdk_async_driver_flags(&port->async, true, port->path);
+}
+
+static void
+port_create(struct port *port, const char *name)
+{
+    memset(port, 0, sizeof *port);
+    port->netdev.name = xstrdup(name);
+    port->path = xasprintf("socket.%s", name);
+    ovsrcu_index_init(&port->vid, -1);
+    netdev_dpdk_async_init(&port->async, &port->netdev, &port->vid);
+    port_register(port);
+}
+
+/* A guest connects to 'port' as 'vid', with txqs of 'size' descriptors. */
+static void
+guest_connect(struct port *port, int vid, uint16_t size)
+{
+    struct fake_guest *guest = &fake.guests[vid];
+    bool was_quiescent = fake.quiescent;
+
+    ovs_assert(!guest->live);
+    for (int i = 0; i < FAKE_MAX_VRINGS; i++) {
+        free(guest->vrings[i].got);
+    }
+    memset(guest, 0, sizeof *guest);
+    guest->live = true;
+    guest->n_vrings = FAKE_MAX_VRINGS;
+    for (int qid = 0; qid < N_TXQS; qid++) {
+        fake_vring_set_up(vid, 2 * qid, size);
+        port->sent[qid].n = port->sent[qid].n_seen = 0;
+    }
+
+    fake.quiescent = true;
+    ovsrcu_index_set(&port->vid, vid);
+    netdev_dpdk_async_new_connection(vid);
+    netdev_dpdk_async_new_device(&port->async, vid);
+    fake.quiescent = was_quiescent;
+}
+
+/* PMD threads. */
+
+static struct pmd {
+    unsigned int core;
+    struct vhost_async_thread *self;    /* While another one runs. */
+    struct pmd_perf_stats perf;
+} pmds[N_PMDS];
+static size_t n_pmds;
+
+/* The running one, NULL for a thread that is no PMD. */
+static struct pmd *running;
+
+static void
+run_as(struct pmd *pmd)
+{
+    if (running) {
+        running->self = *vhost_async_self_get();
+    }
+    *vhost_async_self_get() = pmd ? pmd->self : NULL;
+    running = pmd;
+}
+
+static void
+run_as_main(void)
+{
+    run_as(NULL);
+}
+
+static struct dpdk_dma_chan *
+pmd_chan(struct pmd *pmd)
+{
+    run_as(pmd);
+    return (*vhost_async_self_get())->chan;
+}
+
+static bool
+pmd_is_busy(struct pmd *pmd)
+{
+    run_as(pmd);
+    return dpif_netdev_dma_is_busy();
+}
+
+static void
+pmd_start(struct pmd *pmd, unsigned int core)
+{
+    pmd->core = core;
+    run_as(pmd);
+    dpif_netdev_dma_attach("netdev@dp", core, 0, 1);
+}
+
+static void
+pmd_reload(struct pmd *pmd)
+{
+    run_as(pmd);
+    dpif_netdev_dma_drain(1);
+    ovs_assert(!dpif_netdev_dma_is_busy());
+    dpif_netdev_dma_attach("netdev@dp", pmd->core, 0, 1);
+}
+
+static void
+pmd_stop(struct pmd *pmd)
+{
+    run_as(pmd);
+    dpif_netdev_dma_detach();
+    ovs_assert(!*vhost_async_self_get());
+}
+
+/* One iteration without packets.  Returns how many came back. */
+static unsigned int
+pmd_iterate(struct pmd *pmd)
+{
+    unsigned int n;
+
+    run_as(pmd);
+    n = dpif_netdev_dma_reap(&pmd->perf);
+    fake.quiescent = true;
+    fake_grace_period();
+    fake.quiescent = false;
+    return n;
+}
+
+static void
+iterate_all(void)
+{
+    for (size_t i = 0; i < n_pmds; i++) {
+        pmd_iterate(&pmds[i]);
+    }
+}
+
+static void
+reload_all(void)
+{
+    for (size_t i = 0; i < n_pmds; i++) {
+        pmd_reload(&pmds[i]);
+    }
+    run_as_main();
+}
+
+/* The guest of 'port' leaves, as destroy_device() and destroy_connection() in
+ * netdev-dpdk.c have it, whoever calls these. */
+static void
+guest_leave(struct port *port)
+{
+    int vid = ovsrcu_index_get(&port->vid);
+    bool was_quiescent = fake.quiescent;
+    struct pmd *was_running = running;
+
+    run_as(NULL);
+    fake.quiescent = true;
+    ovsrcu_index_set(&port->vid, -1);
+    netdev_dpdk_async_destroy_begin(&port->async);
+    netdev_dpdk_async_destroy_device(&port->async, vid);
+    ovs_assert(fake.quiescent);
+
+    ovsrcu_index_set(&port->vid, vid);
+    port_check_sums(port);
+    ovsrcu_index_set(&port->vid, -1);
+    for (int qid = 0; qid < N_TXQS; qid++) {
+        ovs_assert(!port_txq(port, qid) || !port_in_flight(port, qid));
+    }
+    fake_guest_gone(vid);
+    netdev_dpdk_async_disconnected(&port->async);
+    fake.quiescent = was_quiescent;
+    run_as(was_running);
+}
+
+static int
+fake_driver_unregister(const char *path)
+{
+    struct port *port = port_find(path);
+
+    if (ovsrcu_index_get(&port->vid) >= 0) {
+        guest_leave(port);
+    }
+    return 0;
+}
+
+/* The main thread's part of a reconfiguration, as in
+ * netdev_dpdk_vhost_client_reconfigure(). */
+static bool
+port_reconfigure(struct port *port)
+{
+    bool reconnect;
+
+    /* No thread uses the port meanwhile. */
+    reload_all();
+    port->n_reconfigure = 0;
+    reconnect = netdev_dpdk_async_reconnect(&port->async);
+    if (reconnect) {
+        port_register(port);
+    }
+    return reconnect;
+}
+
+static void
+port_destroy(struct port *port)
+{
+    run_as_main();
+    reload_all();
+    if (!netdev_dpdk_async_uninit(&port->async, port->path)) {
+        fake_driver_unregister(port->path);
+    }
+    netdev_dpdk_async_free(&port->async);
+    for (int qid = 0; qid < N_TXQS; qid++) {
+        free(port->sent[qid].pkts);
+    }
+    free(CONST_CAST(char *, port->netdev.name));
+    free(port->path);
+    port->path = NULL;
+}
+
+/* The database changes. */
+static void
+set_config(bool support, const char *threshold, const char *pins)
+{
+    struct smap other_config = SMAP_INITIALIZER(&other_config);
+
+    run_as_main();
+    smap_add(&other_config, "vhost-async-support", support ? "true" : "false");
+    if (threshold) {
+        smap_add(&other_config, "vhost-async-threshold", threshold);
+    }
+    if (pins) {
+        smap_add(&other_config, "vhost-async-dma-map", pins);
+    }
+    netdev_dpdk_async_configure(&other_config);
+    if (dpif_netdev_dma_set_config(&other_config)) {
+        reload_all();
+        if (dpif_netdev_dma_config_done()) {
+            reload_all();
+        }
+    }
+    smap_destroy(&other_config);
+}
+
+static void
+set_threshold(const char *threshold)
+{
+    set_config(true, threshold, NULL);
+}
+
+/* The set of a case. */
+
+static void
+add_dev(int16_t id, const char *name)
+{
+    fake.devs[id] = (struct fake_dev) {
+        .name = name,
+        .numa_id = 0,
+        .capa = RTE_DMA_CAPA_MEM_TO_MEM | RTE_DMA_CAPA_OPS_COPY,
+        .max_vchans = 1,
+        .min_desc = 32,
+        .max_desc = FAKE_MAX_RING,
+    };
+}
+
+/* 'n' PMD threads, devices as added before, two ports with a guest each, whose
+ * txqs hold 256 packets, and the threshold between SMALL and BIG. */
+static void
+begin(size_t n)
+{
+    fake.iova_mode = RTE_IOVA_VA;
+    set_config(true, OVS_STRINGIZE(THRESHOLD), NULL);
+    for (size_t i = 0; i < N_PORTS; i++) {
+        port_create(&ports_[i], i ? "vhost1" : "vhost0");
+        guest_connect(&ports_[i], i, 256);
+    }
+    n_pmds = n;
+    for (size_t i = 0; i < n; i++) {
+        pmd_start(&pmds[i], i + 1);
+    }
+    run_as_main();
+}
+
+/* As begin(), with a device for each thread: dma0 for the first, and so on. */
+static void
+begin_with_devs(size_t n)
+{
+    static const char *names[] = { "dma0", "dma1", "dma2" };
+
+    for (size_t i = 0; i < n; i++) {
+        add_dev(i, names[i]);
+    }
+    begin(n);
+}
+
+/* Has engines work until nothing is in flight any more. */
+static void
+settle(void)
+{
+    for (int i = 0; i < 1000; i++) {
+        fake_pass_time(1000);
+        for (size_t j = 0; j < FAKE_MAX_DEVS; j++) {
+            for (size_t k = 0; k < fake.devs[j].max_vchans; k++) {
+                fake_finish(j, k, 16);
+            }
+        }
+        iterate_all();
+    }
+    for (size_t i = 0; i < n_pmds; i++) {
+        ovs_assert(!pmd_is_busy(&pmds[i]));
+    }
+    for (size_t i = 0; i < N_PORTS; i++) {
+        if (ports_[i].path && ovsrcu_index_get(&ports_[i].vid) >= 0) {
+            port_check_sums(&ports_[i]);
+        }
+    }
+    run_as_main();
+}
+
+/* Ends a case: takes all away, and checks that each packet was freed once. */
+static void
+end(void)
+{
+    for (size_t i = 0; i < N_PORTS; i++) {
+        if (ports_[i].path) {
+            port_destroy(&ports_[i]);
+        }
+    }
+    for (size_t i = 0; i < n_pmds; i++) {
+        pmd_stop(&pmds[i]);
+    }
+    run_as_main();
+    ovs_assert(fake.n_freed == fake.n_pkts);
+}
+
+/* Settles, checks that nothing is in flight and ends. */
+static void
+settle_and_end(void)
+{
+    settle();
+    for (size_t i = 0; i < N_PORTS; i++) {
+        for (int qid = 0; qid < N_TXQS; qid++) {
+            ovs_assert(!port_txq(&ports_[i], qid)
+                       || !port_in_flight(&ports_[i], qid));
+        }
+    }
+    end();
+}
+
+static struct port *const port0 = &ports_[0];
+static struct port *const port1 = &ports_[1];
+static struct pmd *const pmd0 = &pmds[0];
+static struct pmd *const pmd1 = &pmds[1];
+
+/* Checks how many packets 'port' sent by CPU and by DMA. */
+static void
+check_paths(const struct port *port, uint64_t cpu, uint64_t dma)
+{
+    struct netdev_dpdk_async_totals t = async_totals(&port->async);
+
+    ovs_assert(t.cpu_packets == cpu);
+    ovs_assert(t.dma_packets == dma);
+}
+
+/* The way of a burst. */
+
+static void
+test_small_goes_by_cpu(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, SMALL, SMALL, SMALL) == 3);
+    check_paths(port0, 3, 0);
+    ovs_assert(port_vring(port0, 0)->n_got == 3);
+    ovs_assert(!pmd_is_busy(pmd0));
+    settle_and_end();
+}
+
+static void
+test_big_goes_by_dma(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG, BIG) == 2);
+    check_paths(port0, 0, 2);
+    ovs_assert(port_in_flight(port0, 0) == 2);
+    ovs_assert(pmd_is_busy(pmd0));
+
+    /* Nothing arrives before the engine is done. */
+    ovs_assert(!pmd_iterate(pmd0));
+    ovs_assert(!port_vring(port0, 0)->n_got && !fake.n_freed);
+    fake_finish(0, 0, 1);
+    ovs_assert(pmd_iterate(pmd0) == 1);
+    ovs_assert(port_vring(port0, 0)->n_got == 1 && fake.n_freed == 1);
+    ovs_assert(pmd_is_busy(pmd0));
+    fake_finish(0, 0, 1);
+    ovs_assert(pmd_iterate(pmd0) == 1);
+    ovs_assert(!pmd_is_busy(pmd0));
+    settle_and_end();
+}
+
+static void
+test_threshold_is_the_least_for_dma(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, THRESHOLD - 1);
+    check_paths(port0, 1, 0);
+    PORT_SEND(port0, 0, THRESHOLD);
+    check_paths(port0, 1, 1);
+    PORT_SEND(port0, 1, THRESHOLD + 1);
+    check_paths(port0, 1, 2);
+    settle_and_end();
+}
+
+static void
+test_threshold_0_is_all_by_dma(void)
+{
+    begin_with_devs(1);
+    set_threshold("0");
+    run_as(pmd0);
+    PORT_SEND(port0, 0, 14, 60, BIG);
+    check_paths(port0, 0, 3);
+    settle_and_end();
+}
+
+static void
+test_threshold_huge_is_all_by_cpu(void)
+{
+    begin_with_devs(1);
+    set_threshold("4294967295");
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG, 65535, BIG);
+    check_paths(port0, 3, 0);
+    settle_and_end();
+}
+
+static void
+test_bad_threshold_is_the_default(void)
+{
+    static const char *bad[] = { "", "-1", "x", "1k", " 5", "4294967296",
+                                 "99999999999999999999", "0x10", "1.5" };
+
+    begin_with_devs(1);
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        set_threshold("7");
+        ovs_assert(netdev_dpdk_async_threshold() == 7);
+        set_threshold(bad[i]);
+        ovs_assert(netdev_dpdk_async_threshold() == DEFAULT_THRESHOLD);
+    }
+    set_threshold("7");
+    set_threshold(NULL);
+    ovs_assert(netdev_dpdk_async_threshold() == DEFAULT_THRESHOLD);
+    settle_and_end();
+}
+
+static void
+test_only_leading_small_go_by_cpu(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, SMALL, SMALL, BIG, SMALL, BIG) == 5);
+    check_paths(port0, 2, 3);
+    ovs_assert(port_vring(port0, 0)->n_got == 2);
+    settle_and_end();
+}
+
+static void
+test_small_behind_copies_goes_by_dma(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    PORT_SEND(port0, 0, SMALL, SMALL);
+    check_paths(port0, 0, 3);
+    /* Another txq has an order of its own. */
+    PORT_SEND(port0, 1, SMALL);
+    check_paths(port0, 1, 3);
+
+    /* Once all came back, by CPU again. */
+    fake_finish(0, 0, 2);
+    pmd_iterate(pmd0);
+    PORT_SEND(port0, 0, SMALL);
+    check_paths(port0, 1, 4);
+    fake_finish(0, 0, 2);
+    pmd_iterate(pmd0);
+    PORT_SEND(port0, 0, SMALL);
+    check_paths(port0, 2, 4);
+    settle_and_end();
+}
+
+static void
+test_small_that_does_not_fit_stops_the_burst(void)
+{
+    begin_with_devs(1);
+    fake.guests[0].lazy = true;
+    port_vring(port0, 0)->room = 2;
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, SMALL, SMALL, SMALL, BIG) == 2);
+    check_paths(port0, 2, 0);
+    settle_and_end();
+}
+
+static void
+test_port_off_dma_is_as_stock(void)
+{
+    struct smap args = SMAP_INITIALIZER(&args);
+
+    begin_with_devs(1);
+    smap_add(&args, "vhost-async", "false");
+    netdev_dpdk_async_set_config(&port0->async, &args);
+    smap_destroy(&args);
+    ovs_assert(port0->n_reconfigure && !port1->n_reconfigure);
+    ovs_assert(port_reconfigure(port0));
+    guest_connect(port0, 0, 256);
+    ovs_assert(!port0->async.txqs && !port_vring(port0, 0)->async);
+
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, SMALL, BIG) == 2);
+    ovs_assert(port_vring(port0, 0)->n_got == 2);
+    ovs_assert(!pmd_is_busy(pmd0));
+    settle_and_end();
+}
+
+static void
+test_ring_that_is_not_set_up(void)
+{
+    begin_with_devs(1);
+    guest_leave(port0);
+    guest_connect(port0, 0, 256);
+    /* The guest turned txq 1 off and set it up again. */
+    ovs_assert(fake_message(0, REQ_SET_VRING_NUM, true)
+               == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    ovs_assert(!port_vring(port0, 1)->async);
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
+    check_paths(port0, 1, 0);
+    netdev_dpdk_async_vring_enabled(&port0->async, 0, 1);
+    ovs_assert(port_vring(port0, 1)->async);
+    ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
+    check_paths(port0, 1, 1);
+    settle_and_end();
+}
+
+/* Threads without a channel. */
+
+static void
+test_no_channel_and_idle_txq(void)
+{
+    uint64_t start;
+
+    begin_with_devs(1);
+    start = fake.tsc;
+    ovs_assert(PORT_SEND(port0, 0, SMALL, BIG) == 2);
+    check_paths(port0, 2, 0);
+    ovs_assert(fake.tsc - start < 1000);
+    settle_and_end();
+}
+
+static void
+test_no_channel_waits_for_copies(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG, BIG, BIG);
+    fake.rate = 1;
+
+    run_as_main();
+    ovs_assert(PORT_SEND(port0, 0, BIG, SMALL) == 2);
+    check_paths(port0, 2, 3);
+    ovs_assert(port_vring(port0, 0)->n_got == 5);
+
+    /* The owner finds its work done by another, and needs not ask. */
+    ovs_assert(pmd_is_busy(pmd0));
+    fake.n_polls = 0;
+    pmd_iterate(pmd0);
+    ovs_assert(!fake.n_polls && !pmd_is_busy(pmd0));
+    settle_and_end();
+}
+
+static void
+test_no_channel_drops_after_a_bounded_wait(void)
+{
+    const uint64_t bound = VHOST_ASYNC_WAIT_US * FAKE_HZ / 1000000;
+    uint64_t start;
+
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+
+    run_as_main();
+    start = fake.tsc;
+    ovs_assert(PORT_SEND(port0, 0, BIG, SMALL, SMALL) == 0);
+    ovs_assert(fake.tsc - start >= bound);
+    ovs_assert(fake.tsc - start < bound + bound / 10);
+    ovs_assert(vhost_async_counter(&port_txq(port0, 0)->stats.busy_drops)
+               == 3);
+    check_paths(port0, 0, 1);
+    settle_and_end();
+}
+
+static void
+test_more_threads_than_channels(void)
+{
+    add_dev(0, "dma0");
+    begin(2);
+    ovs_assert(pmd_chan(pmd0) && !pmd_chan(pmd1));
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    fake.rate = 1;
+    run_as(pmd1);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    check_paths(port0, 1, 1);
+    settle_and_end();
+}
+
+static void
+test_no_device_at_all(void)
+{
+    begin(1);
+    ovs_assert(!port0->async.txqs && !pmd_chan(pmd0));
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    settle_and_end();
+}
+
+/* Full rings. */
+
+static void
+test_full_virtqueue(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 300) == 256);
+    ovs_assert(port_in_flight(port0, 0) == 256);
+    port_check_sums(port0);
+    fake_finish(0, 0, 10);
+    pmd_iterate(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 32) == 10);
+    settle_and_end();
+}
+
+static void
+test_full_ring_of_the_channel(void)
+{
+    add_dev(0, "dma0");
+    fake.devs[0].max_desc = 64;
+    begin(1);
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 100) == 64);
+    ovs_assert(vhost_async_counter(&(*vhost_async_self_get())->stats.full)
+               == 2);
+    /* Neither does another txq have room. */
+    ovs_assert(port_send_n(port0, 1, BIG, 1) == 0);
+    settle_and_end();
+}
+
+static void
+test_full_ring_makes_room_for_the_rest(void)
+{
+    add_dev(0, "dma0");
+    fake.devs[0].max_desc = 64;
+    begin(1);
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 60) == 60);
+    fake_finish(0, 0, 28);
+    ovs_assert(port_send_n(port0, 0, BIG, 32) == 32);
+    port_check_sums(port0);
+    ovs_assert(port_in_flight(port0, 0) == 64);
+    settle_and_end();
+}
+
+static void
+test_retries_as_often_as_told(void)
+{
+    uint32_t sizes[MAX_BURST];
+
+    add_dev(0, "dma0");
+    fake.devs[0].max_desc = 32;
+    begin(1);
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        sizes[i] = BIG;
+    }
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 20) == 20);
+    ovs_assert(port_send__(port0, 0, sizes, 32, 8) == 12);
+    port_check_sums(port0);
+    settle_and_end();
+}
+
+/* What was rejected must not be taken for what is in flight. */
+static void
+test_rejected_are_not_in_flight(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 256 + 200) == 256);
+    fake.devs[0].hung = true;
+    /* Frees what it takes for in flight, each a second time if it is not. */
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 256);
+    end();
+}
+
+/* Several channels. */
+
+static void
+test_poll_hands_back_the_packets_of_others(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG, BIG);
+    run_as(pmd1);
+    PORT_SEND(port0, 0, BIG);
+    fake_finish(0, 0, 2);
+    fake_finish(1, 0, 1);
+
+    /* The first one's poll makes known that its own are done, and takes them;
+     * the other one's is not known to be. */
+    ovs_assert(pmd_iterate(pmd0) == 2);
+    ovs_assert(!pmd_is_busy(pmd0) && pmd_is_busy(pmd1));
+    ovs_assert(pmd_iterate(pmd1) == 1);
+    ovs_assert(!pmd_is_busy(pmd1));
+    settle_and_end();
+}
+
+static void
+test_head_on_another_channel(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    run_as(pmd1);
+    PORT_SEND(port0, 0, BIG, BIG);
+    fake_finish(1, 0, 2);
+
+    /* Done, but not their turn. */
+    ovs_assert(!pmd_iterate(pmd1));
+    ovs_assert(pmd_is_busy(pmd1));
+    ovs_assert(!port_vring(port0, 0)->n_got);
+
+    fake_finish(0, 0, 1);
+    ovs_assert(pmd_iterate(pmd0) == 3);
+    ovs_assert(pmd_is_busy(pmd1));
+    pmd_iterate(pmd1);
+    ovs_assert(!pmd_is_busy(pmd1));
+    settle_and_end();
+}
+
+static void
+test_slow_txq_delays_no_other(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    fake.devs[0].hung = true;
+
+    run_as(pmd1);
+    PORT_SEND(port0, 0, BIG);
+    for (int qid = 1; qid < N_TXQS; qid++) {
+        PORT_SEND(port0, qid, BIG);
+        PORT_SEND(port1, qid, BIG);
+    }
+    fake_finish(1, 0, 100);
+    ovs_assert(pmd_iterate(pmd1) == 2 * (N_TXQS - 1));
+    /* One poll for the pair that waits, none for the others. */
+    fake.n_polls = 0;
+    ovs_assert(!pmd_iterate(pmd1));
+    ovs_assert(fake.n_polls == 1);
+    fake.devs[0].hung = false;
+    settle_and_end();
+}
+
+static void
+test_pair_is_polled_once_however_many_bursts(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    for (int i = 0; i < 50; i++) {
+        PORT_SEND(port0, 0, BIG, BIG);
+        PORT_SEND(port0, 1, BIG);
+    }
+    fake.n_polls = 0;
+    pmd_iterate(pmd0);
+    ovs_assert(fake.n_polls == 2);
+    settle_and_end();
+}
+
+static void
+test_vchans_of_a_device(void)
+{
+    add_dev(0, "dma0");
+    fake.devs[0].max_vchans = 2;
+    begin(3);
+    ovs_assert(pmd_chan(pmd0) && pmd_chan(pmd1) && !pmd_chan(&pmds[2]));
+    ovs_assert(pmd_chan(pmd0)->vchan != pmd_chan(pmd1)->vchan);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    run_as(pmd1);
+    PORT_SEND(port0, 0, BIG);
+    fake_finish(0, 1, 1);
+    ovs_assert(!pmd_iterate(pmd0) && !pmd_iterate(pmd1));
+    settle_and_end();
+}
+
+static void
+test_busy_ring_is_polled_again(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    fake_finish(0, 0, 1);
+    port_vring(port0, 0)->busy = true;
+    ovs_assert(!pmd_iterate(pmd0));
+    ovs_assert(pmd_is_busy(pmd0));
+    port_vring(port0, 0)->busy = false;
+    ovs_assert(pmd_iterate(pmd0) == 1);
+    settle_and_end();
+}
+
+static void
+test_counters_wrap(void)
+{
+    struct vhost_async_txq *txq;
+
+    begin_with_devs(2);
+    txq = port_txq(port0, 0);
+    atomic_store_relaxed(&txq->submitted, UINT32_MAX - 20);
+    atomic_store_relaxed(&txq->completed, UINT32_MAX - 20);
+    for (int i = 0; i < 40; i++) {
+        run_as(i % 2 ? pmd1 : pmd0);
+        PORT_SEND(port0, 0, BIG, SMALL);
+        fake_finish(i % 2, 0, 2);
+        ovs_assert(port_in_flight(port0, 0));
+        if (i % 3) {
+            iterate_all();
+            ovs_assert(!pmd_is_busy(pmd0) || !pmd_is_busy(pmd1));
+        }
+    }
+    settle_and_end();
+}
+
+/* Guests that come and go. */
+
+static void
+test_guest_leaves_with_copies_in_flight(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 100);
+    run_as(pmd1);
+    port_send_n(port0, 0, BIG, 100);
+    port_send_n(port0, 1, BIG, 5);
+    port_send_n(port1, 0, BIG, 5);
+    fake.rate = 1;
+    guest_leave(port0);
+    ovs_assert(!port_lost(port0));
+    ovs_assert(!fake.devs[0].hung && !dpdk_dma_chan_failed(pmd_chan(pmd0)));
+
+    /* What the threads still have queued is dropped without a call of the
+     * library, which would stumble over it. */
+    ovs_assert(pmd_is_busy(pmd0) && pmd_is_busy(pmd1));
+    fake.rate = 0;
+    pmd_iterate(pmd0);
+    ovs_assert(!pmd_is_busy(pmd0));
+    settle_and_end();
+}
+
+/* The vid is unset first; the copies come back later. */
+static void
+test_unset_vid_is_not_touched(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    ovsrcu_index_set(&port0->vid, -1);
+    fake.n_polls = 0;
+    pmd_iterate(pmd0);
+    ovs_assert(!fake.n_polls && !pmd_is_busy(pmd0));
+    ovsrcu_index_set(&port0->vid, 0);
+    fake_finish(0, 0, 1);
+    guest_leave(port0);
+    ovs_assert(!port_lost(port0));
+    settle_and_end();
+}
+
+static void
+test_old_work_does_not_reach_the_next_guest(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    fake.rate = 1;
+    guest_leave(port0);
+    fake.rate = 0;
+    guest_connect(port0, 2, 256);
+    ovs_assert(port_vring(port0, 0)->async);
+
+    fake.n_polls = 0;
+    ovs_assert(pmd_is_busy(pmd0));
+    pmd_iterate(pmd0);
+    ovs_assert(!fake.n_polls && !pmd_is_busy(pmd0));
+
+    run_as(pmd1);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    check_paths(port0, 0, 2);
+    settle_and_end();
+}
+
+static void
+test_next_guest_has_a_larger_ring(void)
+{
+    begin_with_devs(1);
+    guest_leave(port0);
+    guest_connect(port0, 0, 1024);
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 0, BIG, 1000) == 1000);
+    fake.devs[0].hung = true;
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 1000);
+    end();
+}
+
+static void
+test_memory_goes_only_when_nothing_is_in_flight(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 200);
+    run_as(pmd1);
+    port_send_n(port0, 1, BIG, 200);
+    port_send_n(port1, 0, BIG, 200);
+    fake.rate = 1;
+    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+               == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    ovs_assert(!fake_in_flight(0, 0) && !fake_in_flight(0, 2));
+    ovs_assert(!port_in_flight(port0, 0) && !port_in_flight(port0, 1));
+    fake_check_vring_unused(port_vring(port0, 0));
+    fake.rate = 0;
+    /* Still on DMA. */
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    settle_and_end();
+}
+
+static void
+test_message_without_locks_is_let_through(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    /* GET_VRING_BASE, which calls destroy_device() instead. */
+    ovs_assert(fake_message(0, 11, false) == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    settle_and_end();
+}
+
+static void
+test_option_off_and_on_again(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 20);
+    fake.rate = 1;
+    set_config(false, NULL, NULL);
+    ovs_assert(port0->n_reconfigure && port1->n_reconfigure);
+    ovs_assert(!pmd_chan(pmd0) && !pmd_chan(pmd1));
+    ovs_assert(!fake.devs[0].started && !fake.devs[1].started);
+    for (size_t i = 0; i < N_PORTS; i++) {
+        ovs_assert(port_reconfigure(&ports_[i]));
+        ovs_assert(!ports_[i].async.txqs);
+        guest_connect(&ports_[i], i, 256);
+    }
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+
+    fake.rate = 0;
+    set_config(true, NULL, NULL);
+    ovs_assert(pmd_chan(pmd0) && pmd_chan(pmd1));
+    for (size_t i = 0; i < N_PORTS; i++) {
+        ovs_assert(ports_[i].n_reconfigure);
+        ovs_assert(port_reconfigure(&ports_[i]));
+        guest_connect(&ports_[i], i, 256);
+    }
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    settle_and_end();
+}
+
+/* Reloads. */
+
+static void
+test_reload_leaves_nothing_queued(void)
+{
+    struct dpdk_dma_chan *chan;
+
+    begin_with_devs(1);
+    chan = pmd_chan(pmd0);
+    port_send_n(port0, 0, BIG, 200);
+    port_send_n(port1, 3, BIG, 200);
+    fake.rate = 1;
+    pmd_reload(pmd0);
+    ovs_assert(!port_in_flight(port0, 0) && !port_in_flight(port1, 3));
+    ovs_assert(pmd_chan(pmd0) == chan);
+    settle_and_end();
+}
+
+static void
+test_channel_moves_with_the_map(void)
+{
+    begin_with_devs(2);
+    ovs_assert(!strcmp(pmd_chan(pmd0)->dev_name, "dma0"));
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 20);
+    run_as(pmd1);
+    port_send_n(port0, 0, BIG, 20);
+    fake.rate = 1;
+    set_config(true, OVS_STRINGIZE(THRESHOLD), "1@dma1,2@dma0");
+    ovs_assert(!strcmp(pmd_chan(pmd0)->dev_name, "dma1"));
+    ovs_assert(!strcmp(pmd_chan(pmd1)->dev_name, "dma0"));
+    ovs_assert(!port_in_flight(port0, 0));
+    settle_and_end();
+}
+
+static void
+test_thread_that_ends_gives_its_channel_back(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 20);
+    fake.rate = 1;
+    pmd_stop(pmd0);
+    ovs_assert(!port_in_flight(port0, 0));
+    pmd_start(pmd1, 7);
+    ovs_assert(pmd_chan(pmd1));
+    pmd_stop(pmd1);
+    n_pmds = 0;
+    end();
+}
+
+/* The copies of a thread that reloads are behind those of another, whose
+ * engine takes its time.  They must not be forgotten. */
+static void
+test_reload_behind_a_slow_engine(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 1);
+    run_as(pmd1);
+    port_send_n(port0, 0, BIG, 200);
+    fake_finish(1, 0, 200);
+    pmd_reload(pmd1);
+    ovs_assert(port_in_flight(port0, 0) == 201);
+
+    fake_finish(0, 0, 1);
+    for (int i = 0; i < 10; i++) {
+        iterate_all();
+    }
+    ovs_assert(!port_in_flight(port0, 0));
+    settle_and_end();
+}
+
+/* Engines that fail. */
+
+/* Lets 'ms' pass, with an iteration of 'pmd' every 100 us. */
+static void
+iterate_for(struct pmd *pmd, unsigned int ms)
+{
+    for (unsigned int i = 0; i < 10 * ms; i++) {
+        fake_pass_time(100000);
+        pmd_iterate(pmd);
+    }
+}
+
+static void
+test_hung_engine_is_quarantined(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+
+    /* Not at once, and within a bound. */
+    iterate_for(pmd0, VHOST_ASYNC_TIMEOUT_MS / 2);
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    iterate_for(pmd0, 2 * VHOST_ASYNC_TIMEOUT_MS);
+    ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
+    ovs_assert(!fake.devs[0].started && fake.devs[1].started);
+    ovs_assert(!pmd_is_busy(pmd0));
+
+    /* Its owner copies by CPU, to other txqs. */
+    ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
+    check_paths(port0, 1, 10);
+
+    /* The txq with the copies is of no use until the guest is back. */
+    ovs_assert(vhost_async_txq_is_stuck(port_txq(port0, 0)));
+    ovs_assert(PORT_SEND(port0, 0, BIG, BIG) == 0);
+    ovs_assert(vhost_async_counter(&port_txq(port0, 0)->stats.stuck_drops)
+               == 2);
+    ovs_assert(port0->n_reconfigure && !port1->n_reconfigure);
+    ovs_assert(port_reconfigure(port0));
+    ovs_assert(port_lost(port0) == 10);
+    guest_connect(port0, 0, 256);
+
+    /* Afterwards the thread takes another channel if there is one. */
+    ovs_assert(!pmd_chan(pmd0));
+    run_as(pmd1);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    fake_finish(1, 0, 1);
+    pmd_iterate(pmd1);
+    end();
+}
+
+static void
+test_guest_leaves_a_hung_engine(void)
+{
+    uint64_t start;
+
+    begin_with_devs(1);
+    run_as(pmd0);
+    for (int qid = 0; qid < N_TXQS; qid++) {
+        port_send_n(port0, qid, BIG, 30);
+    }
+    fake.devs[0].hung = true;
+    start = fake.tsc;
+    guest_leave(port0);
+    /* For all txqs together not much longer than for one; what is freed is
+     * freed after the engine stopped. */
+    ovs_assert(fake.tsc - start < 2 * FAKE_HZ);
+    ovs_assert(port_lost(port0) == 30 * N_TXQS);
+    ovs_assert(!fake.devs[0].started);
+    pmd_iterate(pmd0);
+    ovs_assert(!pmd_is_busy(pmd0));
+    end();
+}
+
+/* A thread that never passes a grace period does not keep memory from
+ * going, nor the engine from being stopped first. */
+static void
+test_guest_leaves_while_a_thread_is_stuck(void)
+{
+    uint64_t start;
+
+    begin_with_devs(1);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 30);
+    fake.devs[0].hung = true;
+    fake.others_busy = true;
+    start = fake.tsc;
+    guest_leave(port0);
+    ovs_assert(fake.tsc - start < 3 * FAKE_HZ);
+    ovs_assert(!fake.devs[0].started && port_lost(port0) == 30);
+    fake.others_busy = false;
+    end();
+}
+
+static void
+test_message_is_refused_if_the_engine_hangs(void)
+{
+    uint64_t start;
+
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 30);
+    run_as(pmd1);
+    port_send_n(port1, 0, BIG, 30);
+    fake.devs[0].hung = true;
+    start = fake.tsc;
+    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+               == RTE_VHOST_MSG_RESULT_ERR);
+    ovs_assert(fake.tsc - start < 2 * FAKE_HZ);
+    ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 30);
+    iterate_all();
+    settle();
+    end();
+}
+
+static void
+test_hung_engine_takes_no_other_along(void)
+{
+    begin_with_devs(2);
+    fake.devs[0].counts_late = fake.devs[1].counts_late = true;
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+    run_as(pmd1);
+    port_send_n(port1, 0, BIG, 10);
+    port_send_n(port0, 1, BIG, 10);
+
+    /* The other engine is busy and fine, though its owner is elsewhere. */
+    iterate_for(pmd0, 3 * VHOST_ASYNC_TIMEOUT_MS);
+    ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    fake.rate = 1;
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 10);
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
+    ovs_assert(pmd_iterate(pmd1));
+    settle_and_end();
+}
+
+static void
+test_sparse_traffic_is_no_failure(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    /* Behind it, so that this pair stays queued.  The first thread does not
+     * come back to its own for long. */
+    run_as(pmd1);
+    PORT_SEND(port0, 0, BIG);
+    fake_finish(1, 0, 1);
+    for (int i = 0; i < 10; i++) {
+        iterate_for(pmd1, 900);
+        PORT_SEND(port1, 0, BIG);
+        ovs_assert(!pmd_iterate(pmd1));
+        fake_finish(1, 0, 1);
+        ovs_assert(pmd_iterate(pmd1) == 1);
+    }
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
+    settle_and_end();
+}
+
+static void
+test_late_thread_is_no_failure(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    /* The thread is kept from iterating.  Another one reaps for it. */
+    fake_pass_time(5 * FAKE_HZ);
+    fake.rate = 1;
+    run_as_main();
+    PORT_SEND(port0, 0, BIG);
+    fake.rate = 0;
+
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    ovs_assert(!pmd_iterate(pmd0));
+    fake_finish(0, 0, 1);
+    ovs_assert(pmd_iterate(pmd0) == 1);
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    settle_and_end();
+}
+
+static void
+test_reload_with_a_failed_channel(void)
+{
+    begin_with_devs(2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+    /* Another thread noticed. */
+    run_as(pmd1);
+    dpdk_dma_dev_quarantine(dpdk_dma_map_get(dpdk_dma_dev_map(), 0), "test");
+    pmd_reload(pmd0);
+    ovs_assert(vhost_async_txq_is_stuck(port_txq(port0, 0)));
+    ovs_assert(port0->n_reconfigure);
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 10);
+    end();
+}
+
+static void
+test_engine_hangs_in_a_reload(void)
+{
+    uint64_t start;
+
+    begin_with_devs(1);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+    start = fake.tsc;
+    pmd_reload(pmd0);
+    ovs_assert(fake.tsc - start < 3 * FAKE_HZ);
+    ovs_assert(vhost_async_txq_is_stuck(port_txq(port0, 0)));
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 10);
+    end();
+}
+
+/* Devices. */
+
+static void
+test_discovery(void)
+{
+    static const char *expected[] = { "plain", "sva", "two", "two" };
+    const struct dpdk_dma_map *map;
+
+    add_dev(0, "plain");
+    add_dev(1, "cannot-copy");
+    fake.devs[1].capa = RTE_DMA_CAPA_MEM_TO_MEM;
+    /* A gap, then. */
+    add_dev(3, "sva");
+    fake.devs[3].capa |= RTE_DMA_CAPA_SVA;
+    add_dev(4, "two");
+    fake.devs[4].max_vchans = 2;
+    fake.devs[4].numa_id = -1;
+    add_dev(5, "no-vchan");
+    fake.devs[5].max_vchans = 0;
+    begin(3);
+
+    map = dpdk_dma_dev_map();
+    ovs_assert(dpdk_dma_map_count(map) == ARRAY_SIZE(expected));
+    for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+        const struct dpdk_dma_chan *chan = dpdk_dma_map_get(map, i);
+
+        ovs_assert(!strcmp(chan->dev_name, expected[i]));
+        ovs_assert(dpdk_dma_chan_usable(chan));
+        ovs_assert(chan->ring_size == FAKE_MAX_RING);
+    }
+    ovs_assert(!fake.devs[1].started && !fake.devs[5].started);
+    settle_and_end();
+}
+
+static void
+test_virtual_addresses_only(void)
+{
+    add_dev(0, "plain");
+    add_dev(1, "sva");
+    fake.devs[1].capa |= RTE_DMA_CAPA_SVA;
+    fake.iova_mode = RTE_IOVA_PA;
+    ovs_assert(dpdk_dma_map_count(dpdk_dma_dev_map()) == 1);
+    begin(2);
+    ovs_assert(!strcmp(pmd_chan(pmd0)->dev_name, "plain"));
+    ovs_assert(!pmd_chan(pmd1));
+    settle_and_end();
+}
+
+static void
+test_device_that_does_not_start(void)
+{
+    add_dev(0, "dma0");
+    add_dev(1, "dma1");
+    fake.devs[0].refuses_start = true;
+    begin(2);
+    ovs_assert(!strcmp(pmd_chan(pmd0)->dev_name, "dma1"));
+    ovs_assert(!pmd_chan(pmd1));
+    settle_and_end();
+}
+
+static void
+test_small_and_odd_rings(void)
+{
+    add_dev(0, "dma0");
+    fake.devs[0].max_desc = 100;
+    add_dev(1, "dma1");
+    fake.devs[1].min_desc = fake.devs[1].max_desc = 100;
+    begin(2);
+    ovs_assert(pmd_chan(pmd0)->ring_size == 64);
+    ovs_assert(pmd_chan(pmd1)->ring_size == 100);
+    settle_and_end();
+}
+
+/* At random: whatever threads, engines and guests do, packets stay in order
+ * and each is accounted for. */
+
+static void
+random_send(void)
+{
+    struct port *port = &ports_[random_range(N_PORTS)];
+    unsigned int cnt = 1 + random_range(MAX_BURST);
+    uint32_t sizes[MAX_BURST];
+    unsigned int big = random_range(4);
+
+    for (unsigned int i = 0; i < cnt; i++) {
+        sizes[i] = random_range(3) < big ? BIG : SMALL;
+    }
+    run_as(random_range(5) ? &pmds[random_range(n_pmds)] : NULL);
+    port_send__(port, random_range(N_TXQS), sizes, cnt, random_range(3));
+}
+
+static void
+random_reconnect(void)
+{
+    struct port *port = &ports_[random_range(N_PORTS)];
+    int vid = ovsrcu_index_get(&port->vid) ^ 2;
+
+    guest_leave(port);
+    ovs_assert(!port_lost(port));
+    guest_connect(port, vid, 64 << random_range(4));
+}
+
+static void
+random_guest(void)
+{
+    struct port *port = &ports_[random_range(N_PORTS)];
+    struct fake_vring *v = port_vring(port, random_range(N_TXQS));
+    int vid = ovsrcu_index_get(&port->vid);
+
+    switch (random_range(40)) {
+    case 0:
+        ovs_assert(fake_message(vid, REQ_SET_MEM_TABLE, true)
+                   == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+        break;
+    case 1:
+        ovs_assert(fake_message(vid, REQ_SET_VRING_NUM, true)
+                   == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+        break;
+    case 2: case 3:
+        netdev_dpdk_async_vring_enabled(&port->async, vid,
+                                        random_range(N_TXQS));
+        break;
+    case 4:
+        random_reconnect();
+        break;
+    case 5: case 6:
+        fake.guests[vid].lazy = !fake.guests[vid].lazy;
+        break;
+    case 7: case 8: case 9:
+        v->busy = !v->busy;
+        break;
+    default:
+        v->room = v->size - (v->head - v->tail);
+        break;
+    }
+}
+
+static void
+random_config(void)
+{
+    static const char *pins[] = { NULL, "1@dma1", "2@dma0,1@dma1", "3@dma0" };
+    static const char *thresholds[] = { "0", "1000", "100000" };
+
+    switch (random_range(4)) {
+    case 0:
+        set_config(true, thresholds[random_range(3)], pins[random_range(4)]);
+        break;
+    case 1:
+        pmd_reload(&pmds[random_range(n_pmds)]);
+        break;
+    default:
+        fake.rate = 1 + random_range(8);
+        break;
+    }
+}
+
+static void
+unlock_rings(void)
+{
+    for (size_t i = 0; i < N_PORTS; i++) {
+        for (int qid = 0; qid < N_TXQS; qid++) {
+            port_vring(&ports_[i], qid)->busy = false;
+        }
+    }
+}
+
+static void
+test_random(void)
+{
+    begin_with_devs(2);
+    pmd_start(&pmds[n_pmds++], 3);
+    fake.rate = 1;
+    for (int step = 0; step < 5000; step++) {
+        switch (random_range(100)) {
+        case 0:
+            /* No ring stays locked for that long. */
+            unlock_rings();
+            random_config();
+            break;
+        case 1: case 2: case 3: case 4:
+            unlock_rings();
+            random_guest();
+            break;
+        default:
+            fake_finish(random_range(2), 0, random_range(40));
+            if (random_range(2)) {
+                random_send();
+            } else {
+                pmd_iterate(&pmds[random_range(n_pmds)]);
+            }
+            break;
+        }
+        for (size_t i = 0; i < N_PORTS; i++) {
+            port_check_sums(&ports_[i]);
+        }
+    }
+    unlock_rings();
+    ovs_assert(!dpdk_dma_chan_failed(dpdk_dma_map_get(dpdk_dma_dev_map(), 0)));
+    ovs_assert(!dpdk_dma_chan_failed(dpdk_dma_map_get(dpdk_dma_dev_map(), 1)));
+    settle_and_end();
+}
+
+static const struct dma_test_case cases[] = {
+    DMA_TEST_CASE(small_goes_by_cpu),
+    DMA_TEST_CASE(big_goes_by_dma),
+    DMA_TEST_CASE(threshold_is_the_least_for_dma),
+    DMA_TEST_CASE(threshold_0_is_all_by_dma),
+    DMA_TEST_CASE(threshold_huge_is_all_by_cpu),
+    DMA_TEST_CASE(bad_threshold_is_the_default),
+    DMA_TEST_CASE(only_leading_small_go_by_cpu),
+    DMA_TEST_CASE(small_behind_copies_goes_by_dma),
+    DMA_TEST_CASE(small_that_does_not_fit_stops_the_burst),
+    DMA_TEST_CASE(port_off_dma_is_as_stock),
+    DMA_TEST_CASE(ring_that_is_not_set_up),
+    DMA_TEST_CASE(no_channel_and_idle_txq),
+    DMA_TEST_CASE(no_channel_waits_for_copies),
+    DMA_TEST_CASE(no_channel_drops_after_a_bounded_wait),
+    DMA_TEST_CASE(more_threads_than_channels),
+    DMA_TEST_CASE(no_device_at_all),
+    DMA_TEST_CASE(full_virtqueue),
+    DMA_TEST_CASE(full_ring_of_the_channel),
+    DMA_TEST_CASE(full_ring_makes_room_for_the_rest),
+    DMA_TEST_CASE(retries_as_often_as_told),
+    DMA_TEST_CASE(rejected_are_not_in_flight),
+    DMA_TEST_CASE(poll_hands_back_the_packets_of_others),
+    DMA_TEST_CASE(head_on_another_channel),
+    DMA_TEST_CASE(slow_txq_delays_no_other),
+    DMA_TEST_CASE(pair_is_polled_once_however_many_bursts),
+    DMA_TEST_CASE(vchans_of_a_device),
+    DMA_TEST_CASE(busy_ring_is_polled_again),
+    DMA_TEST_CASE(counters_wrap),
+    DMA_TEST_CASE(guest_leaves_with_copies_in_flight),
+    DMA_TEST_CASE(unset_vid_is_not_touched),
+    DMA_TEST_CASE(old_work_does_not_reach_the_next_guest),
+    DMA_TEST_CASE(next_guest_has_a_larger_ring),
+    DMA_TEST_CASE(memory_goes_only_when_nothing_is_in_flight),
+    DMA_TEST_CASE(message_without_locks_is_let_through),
+    DMA_TEST_CASE(option_off_and_on_again),
+    DMA_TEST_CASE(reload_leaves_nothing_queued),
+    DMA_TEST_CASE(channel_moves_with_the_map),
+    DMA_TEST_CASE(thread_that_ends_gives_its_channel_back),
+    DMA_TEST_CASE(reload_behind_a_slow_engine),
+    DMA_TEST_CASE(hung_engine_is_quarantined),
+    DMA_TEST_CASE(guest_leaves_a_hung_engine),
+    DMA_TEST_CASE(guest_leaves_while_a_thread_is_stuck),
+    DMA_TEST_CASE(message_is_refused_if_the_engine_hangs),
+    DMA_TEST_CASE(hung_engine_takes_no_other_along),
+    DMA_TEST_CASE(sparse_traffic_is_no_failure),
+    DMA_TEST_CASE(late_thread_is_no_failure),
+    DMA_TEST_CASE(reload_with_a_failed_channel),
+    DMA_TEST_CASE(engine_hangs_in_a_reload),
+    DMA_TEST_CASE(discovery),
+    DMA_TEST_CASE(virtual_addresses_only),
+    DMA_TEST_CASE(device_that_does_not_start),
+    DMA_TEST_CASE(small_and_odd_rings),
+    DMA_TEST_CASE(random),
+};
+
+static void
+test_vhost_async_main(int argc, char *argv[])
+{
+    dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
+}
+
+OVSTEST_REGISTER("test-vhost-async", test_vhost_async_main);
