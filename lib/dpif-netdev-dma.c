@@ -186,9 +186,11 @@ dpif_netdev_dma_drain(int n_rxqs)
         && dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
                               self->numa_id) == self->chan) {
         vhost_async_engine_drain(self);
-    } else {
-        dma_thread_release(self);
+        if (!dpdk_dma_chan_failed(self->chan)) {
+            return;
+        }
     }
+    dma_thread_release(self);
 }
 
 /* To be called before the PMD thread ends. */

@@ -28,6 +28,8 @@
 
 #include "vhost-async-engine.h"
 
+#include <sched.h>
+
 #include <rte_cycles.h>
 
 #include "coverage.h"
@@ -177,11 +179,13 @@ defer_reap_one(struct dma_defer_node *node, void *aux_)
         return true;
     }
 
-    n = defer_poll(aux->self, work->txq, vid);
-    if (n) {
+    /* More may be ready than one poll hands back, and not all of it need be
+     * this thread's: the thread that is done last takes all. */
+    do {
+        n = defer_poll(aux->self, work->txq, vid);
         aux->n += n;
-        defer_sample_latency(aux->self, work);
-    }
+    } while (OVS_UNLIKELY(n == VHOST_ASYNC_POLL_BURST));
+    defer_sample_latency(aux->self, work);
     return defer_is_done(work);
 }
 
@@ -291,6 +295,8 @@ vhost_async_engine_drain(struct vhost_async_thread *self)
     while (vhost_async_engine_is_busy(self)
            && dpdk_dma_chan_in_flight(self->chan)) {
         vhost_async_engine_reap(self);
+        /* A software engine may need this very core. */
+        sched_yield();
     }
     dma_defer_run(&self->queue, defer_finish_one, NULL);
 }

@@ -44,10 +44,6 @@ COVERAGE_DEFINE(vhost_async_poll_empty);
 COVERAGE_DEFINE(vhost_async_drain);
 COVERAGE_DEFINE(vhost_async_drain_timeout);
 
-/* Packets asked for in one poll: two bursts, so that a thread which polls
- * once per burst catches up. */
-#define POLL_BURST 64
-
 /* Attempts to get at a virtqueue that other threads keep busy, one
  * microsecond each, in rte_vhost_async_channel_unregister(), which only tries
  * the lock. */
@@ -230,7 +226,7 @@ uint16_t
 vhost_async_txq_poll(struct vhost_async_txq *txq, int vid,
                      const struct dpdk_dma_chan *chan)
 {
-    struct rte_mbuf *pkts[POLL_BURST];
+    struct rte_mbuf *pkts[VHOST_ASYNC_POLL_BURST];
     uint16_t n;
 
     n = rte_vhost_poll_enqueue_completed(vid, txq->vring, pkts,
@@ -339,7 +335,7 @@ static void
 txq_clear_all(struct vhost_async_txq *txq, int vid)
 {
     const struct dpdk_dma_chan *chan;
-    struct rte_mbuf *pkts[POLL_BURST];
+    struct rte_mbuf *pkts[VHOST_ASYNC_POLL_BURST];
 
     dpdk_dma_dev_poll_begin();
     for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {

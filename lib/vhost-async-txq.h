@@ -70,6 +70,10 @@ struct vhost_async_txq_stats {
     atomic_uint64_t lost_drops;     /* In flight on a channel that failed. */
 };
 
+/* Packets asked for in one poll: two bursts, so that a thread which polls once
+ * per burst catches up. */
+#define VHOST_ASYNC_POLL_BURST 64
+
 /* Time after which an engine that has copies and completes none is taken for
  * dead, in milliseconds: no engine that works needs a thousandth of it. */
 #define VHOST_ASYNC_TIMEOUT_MS 1000
