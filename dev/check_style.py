@@ -151,7 +151,8 @@ def compile_touched(suite, name, args, expect_async, link=False):
     suite.add("%s: async is %sconfigured"
               % (label, "" if expect_async else "not "),
               bool(defined) == expect_async, "config.h: %s" % defined)
-    if link:
+    if link and all(os.path.exists(os.path.join(build, obj))
+                    for obj in objects.values()):
         try:
             with lock(name):
                 tree.make(build, ["vswitchd/ovs-vswitchd"])

@@ -27,8 +27,12 @@ MIRRORED = ("Documentation", "include", "lib", "m4", "ofproto", "tests",
 STALE = re.compile(r"package\.m4|tests/[\w-]*testsuite|autom4te\.cache/.*"
                    r"|.*~")
 
-AUTOTOOLS_INPUT = re.compile(r"configure\.ac|.*\.m4|.*\.mk|Makefile\.am")
-AUTOTOOLS_OUTPUT = ("aclocal.m4", "configure", "config.h.in", "Makefile.in")
+# What boot.sh makes, and of what; another run of configure costs a build from
+# scratch, so it is not to happen for a mere list of files.
+CONFIGURE_INPUT = re.compile(r"configure\.ac|.*\.m4")
+AUTOMAKE_INPUT = re.compile(r"Makefile\.am|.*\.mk")
+CONFIGURE_OUTPUT = ("aclocal.m4", "configure", "config.h.in", "Makefile.in")
+AUTOMAKE_OUTPUT = ("Makefile.in",)
 
 # For every build, stock included, so that what differs is the series.  The
 # documentation is checked elsewhere; flake8 would run over OVS's own files.
@@ -141,7 +145,8 @@ def boot(tree, log):
 
 
 def is_autotools_input(name):
-    return AUTOTOOLS_INPUT.fullmatch(os.path.basename(name))
+    name = os.path.basename(name)
+    return CONFIGURE_INPUT.fullmatch(name) or AUTOMAKE_INPUT.fullmatch(name)
 
 
 def tree_files(tree):
@@ -185,10 +190,12 @@ def sync(fresh, tree, old):
         if os.path.exists(path):
             os.unlink(path)
             changed.append(name)
-    if any(is_autotools_input(name) for name in changed):
-        # These are up to date even where they came out as they were.
-        for name in AUTOTOOLS_OUTPUT:
-            os.utime(os.path.join(tree, name))
+    # These are up to date even where they came out as they were.
+    for pattern, outputs in ((CONFIGURE_INPUT, CONFIGURE_OUTPUT),
+                             (AUTOMAKE_INPUT, AUTOMAKE_OUTPUT)):
+        if any(pattern.fullmatch(os.path.basename(name)) for name in changed):
+            for name in outputs:
+                os.utime(os.path.join(tree, name))
     return changed
 
 
