@@ -53,9 +53,9 @@ def hooks(suite):
         diff = read(tree.patch_path(name)).split("\ndiff --git", 1)[-1]
         lines[name] = len(re.findall(r"^[+-](?!\+\+ |-- )", diff, re.M))
     total = sum(lines.values())
-    suite.add("hooks under %d changed lines" % MAX_HOOK_LINES,
-              total < MAX_HOOK_LINES, "%d lines: %s"
-              % (total, ", ".join("%s %d" % x for x in lines.items())))
+    suite.add("%d changed lines in all hooks, %d are too many"
+              % (total, MAX_HOOK_LINES), total < MAX_HOOK_LINES,
+              ", ".join("%s: %d" % x for x in lines.items()))
     unlisted = (set(os.path.basename(p) for p in
                     glob.glob(os.path.join(ROOT, "patches/*.patch")))
                 - set(tree.series()))
@@ -172,20 +172,26 @@ def configurations(suite, engine):
     compile_touched(suite, "nodpdk",
                     [a for a in base if not a.startswith("--with-dpdk")],
                     False, link=True)
-    wrong_option(suite)
+    refusals(suite)
 
 
-def wrong_option(suite):
-    build = out("check/wrong-option")
+def refusals(suite):
+    """What configure cannot do it refuses in words that help."""
+    build = out("check/refusals")
     os.makedirs(build, exist_ok=True)
-    status, text = capture([os.path.join(out("src"), "configure")]
-                           + tree.CONFIGURE + ["--with-vhost-async=foo"],
-                           cwd=build)
-    error = [line for line in text.splitlines()
-             if line.startswith("configure: error:")]
-    suite.add("--with-vhost-async=foo is refused by name",
-              bool(status and error and "foo" in error[0]),
-              "\n".join(error) or text[-2000:])
+    for name, args, words in (
+            ("--with-vhost-async=foo is refused by name",
+             ["--with-vhost-async=foo"], ("foo", "defer")),
+            ("what DPDK lacks is named",
+             ["--with-vhost-async=defer", "ac_cv_header_rte_vhost_async_h=no",
+              "ac_cv_func_rte_vhost_submit_enqueue_burst=no"],
+             ("rte_vhost_async.h", "rte_vhost_submit_enqueue_burst"))):
+        status, text = capture([os.path.join(out("src"), "configure")]
+                               + tree.CONFIGURE + args, cwd=build)
+        error = "".join(line for line in text.splitlines()
+                        if line.startswith("configure: error:"))
+        suite.add(name, status and all(word in error for word in words),
+                  error or text[-2000:])
 
 
 def style(suite, engine):

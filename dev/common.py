@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,15 +25,17 @@ def out(*names):
     return os.path.join(OUT, *names)
 
 
+# The build must not depend on who runs it: neither on flags in the
+# environment, nor on the jobserver and the variables of the make, or the hook
+# of git, that runs this.
+IGNORED_ENV = re.compile("CC|CXX|C(PP|XX)?FLAGS|LDFLAGS|LIBS|MAKEFLAGS|MFLAGS"
+                         "|MAKELEVEL|MAKEOVERRIDES|TESTSUITEFLAGS|CONFIG_SITE"
+                         "|PYTHONPATH|ENGINE|GIT_.*")
+
+
 def child_env(**extra):
-    # The build must not depend on who runs it: neither on flags in the
-    # environment, nor on a python3 ahead of Debian's, nor on the jobserver
-    # and the variables of the make that runs this.
-    env = {k: v for k, v in os.environ.items()
-           if k not in ("CC", "CXX", "CFLAGS", "CXXFLAGS", "CPPFLAGS",
-                        "LDFLAGS", "LIBS", "MAKEFLAGS", "MFLAGS", "MAKELEVEL",
-                        "MAKEOVERRIDES", "TESTSUITEFLAGS", "CONFIG_SITE",
-                        "PYTHONPATH", "ENGINE")}
+    env = {k: v for k, v in os.environ.items() if not IGNORED_ENV.fullmatch(k)}
+    # Nor on a python3 ahead of Debian's.
     env["PATH"] = ("/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin:"
                    + env.get("PATH", ""))
     env["LC_ALL"] = "C.UTF-8"
@@ -97,7 +100,7 @@ def stop_child(child):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGTERM)
         try:
-            child.wait(20)
+            child.wait(60)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
