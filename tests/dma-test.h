@@ -38,7 +38,7 @@
 
 /* Longest time that a case may take, in seconds.  One that waits for what
  * never comes is killed. */
-#define DMA_TEST_TIMEOUT 120
+#define DMA_TEST_TIMEOUT 60
 
 struct dma_test_case {
     const char *name;

@@ -30,6 +30,7 @@
  *
  * After DPDK 22.11: lib/vhost/virtio_net.c, vhost.c and lib/dmadev. */
 
+#include <errno.h>
 #include <sched.h>
 
 #include <rte_config.h>
@@ -84,7 +85,10 @@ struct fake_dev {
     uint16_t max_vchans, min_desc, max_desc;
 
     bool hung;                  /* Finishes nothing. */
+    unsigned int us_per_copy;   /* Else as 'fake.rate' says. */
     bool counts_late;           /* As ioat: 'completed' when reaped. */
+    bool counts_nothing;        /* Has no statistics. */
+    uint16_t max_batch;         /* As idxd: more room is not shown. */
     bool refuses_start;
     bool started;
     uint16_t nb_desc;
@@ -94,9 +98,10 @@ struct fake_dev {
 struct fake_vring {
     bool set_up;                /* By the guest. */
     bool async;                 /* rte_vhost_async_channel_register(). */
-    bool busy;                  /* Another thread holds its lock. */
+    unsigned int busy;          /* Times that its lock is not to be had. */
     uint16_t size;
     uint16_t room;              /* Descriptors that the guest offers. */
+    uint16_t more_room;         /* Offered after the next copies by CPU. */
 
     /* In flight: [tail, head). */
     struct fake_flight *flights[FAKE_MAX_RING];
@@ -225,8 +230,9 @@ static uint16_t
 fake_dma_room(int16_t id, uint16_t vchan)
 {
     struct fake_vchan *v = fake_vchan(id, vchan);
+    uint16_t room = fake_dev(id)->nb_desc - (v->head - v->tail);
 
-    return fake_dev(id)->nb_desc - (v->head - v->tail);
+    return MIN(room, fake_dev(id)->max_batch);
 }
 
 static int16_t
@@ -280,6 +286,7 @@ fake_dma_vchan_setup(int16_t id, uint16_t vchan,
 static int
 fake_dma_start(int16_t id)
 {
+    ovs_assert(!fake_dev(id)->started);
     if (fake_dev(id)->refuses_start) {
         return -EIO;
     }
@@ -299,6 +306,9 @@ fake_dma_stats_get(int16_t id, uint16_t vchan, struct rte_dma_stats *stats)
 {
     const struct fake_vchan *v = fake_vchan(id, vchan);
 
+    if (fake_dev(id)->counts_nothing) {
+        return -ENOTSUP;
+    }
     *stats = (struct rte_dma_stats) {
         .submitted = v->head,
         .completed = fake_dev(id)->counts_late ? v->tail : v->done,
@@ -332,9 +342,15 @@ fake_pass_time(uint64_t ns)
     uint64_t us = (fake.tsc + ns) / 1000 - fake.tsc / 1000;
 
     fake.tsc += ns;
-    for (int16_t i = 0; us && fake.rate && i < FAKE_MAX_DEVS; i++) {
-        for (uint16_t j = 0; j < fake.devs[i].max_vchans; j++) {
-            fake_finish(i, j, us * fake.rate);
+    for (int16_t i = 0; us && i < FAKE_MAX_DEVS; i++) {
+        const struct fake_dev *dev = &fake.devs[i];
+        unsigned int period = dev->us_per_copy;
+        uint64_t n = (period ? fake.tsc / 1000 / period
+                               - (fake.tsc - ns) / 1000 / period
+                      : us * fake.rate);
+
+        for (uint16_t j = 0; n && j < dev->max_vchans; j++) {
+            fake_finish(i, j, n);
         }
     }
 }
@@ -393,6 +409,17 @@ fake_guest(int vid)
 {
     ovs_assert(vid >= 0 && vid < FAKE_MAX_GUESTS && fake.guests[vid].live);
     return &fake.guests[vid];
+}
+
+/* Whether another thread holds the lock that one tries to take. */
+static bool
+fake_vring_is_busy(struct fake_vring *v)
+{
+    if (v->busy) {
+        v->busy--;
+        return true;
+    }
+    return false;
 }
 
 static struct fake_vring *
@@ -469,7 +496,7 @@ fake_guest_gone(int vid)
 }
 
 /* The guest sends 'request', which the library handles with all rings locked
- * if 'locked'. */
+ * if 'locked', and then may unmap memory and change rings. */
 static enum rte_vhost_msg_result
 fake_message(int vid, uint32_t request, bool locked)
 {
@@ -480,9 +507,10 @@ fake_message(int vid, uint32_t request, bool locked)
     guest->locked = locked;
     result = guest->ops ? guest->ops->pre_msg_handle(vid, msg)
                         : RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-    if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED && guest->ops
-        && guest->ops->post_msg_handle) {
-        guest->ops->post_msg_handle(vid, msg);
+    if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED && locked) {
+        for (int i = 0; i < guest->n_vrings; i++) {
+            fake_check_vring_unused(&guest->vrings[i]);
+        }
     }
     guest->locked = false;
     return result;
@@ -505,6 +533,8 @@ fake_enqueue_burst(int vid, uint16_t vring, struct rte_mbuf **mbufs,
         ovs_assert(!fake_pkt_cast(mbufs[i])->freed);
         fake_deliver(vid, v, fake_pkt_cast(mbufs[i]));
     }
+    v->room += v->more_room;
+    v->more_room = 0;
     return n;
 }
 
@@ -564,7 +594,7 @@ fake_poll(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
     struct fake_vring *v = fake_vring(vid, vring);
 
     fake.n_polls++;
-    if (v->busy || fake_guest(vid)->locked || !v->async) {
+    if (fake_guest(vid)->locked || fake_vring_is_busy(v) || !v->async) {
         return 0;
     }
     return fake_reap(vid, v, mbufs, cnt, dev_id, vchan);
@@ -606,7 +636,7 @@ fake_channel_unregister(int vid, uint16_t vring)
     struct fake_vring *v = fake_vring(vid, vring);
 
     ovs_assert(!fake_guest(vid)->locked);
-    if (v->busy || fake_in_flight(vid, vring)) {
+    if (fake_vring_is_busy(v) || fake_in_flight(vid, vring)) {
         return -1;
     }
     v->async = false;
