@@ -1494,8 +1494,8 @@ test_hung_engine_is_quarantined(void)
     end();
 }
 
-/* That there are copies in flight is known from the statistics of the device or
- * from the room in its ring, whichever it has. */
+/* That there are copies in flight is known from the statistics of the device
+ * or from the room in its ring, whichever it has. */
 static void
 check_hung_engine(void)
 {
