@@ -1,6 +1,10 @@
 # Tests of copies to vhost ports by DMA, included by tests/automake.mk.
 
 TESTSUITE_AT += tests/vhost-async.at
+SYSTEM_DPDK_TESTSUITE_AT += \
+	tests/system-dpdk-dma-macros.at \
+	tests/system-dpdk-dma.at
+EXTRA_DIST += tests/dma-pcap.py
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
