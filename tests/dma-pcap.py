@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+#
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Makes packets for system-dpdk-dma.at, and compares what became of them.
+
+    make FILE N SIZE...         makes N packets, of these sizes in turn
+    make-tcp FILE N SIZE        the same, of TCP over IPv4
+    cmp RECEIVED SENT...        have all packets of all files arrived, those of
+                                each file in order?
+    hex FILE                    prints the first packet
+"""
+
+import random
+import struct
+import sys
+
+FILE_HEADER = struct.Struct("=IHHiIII")
+PACKET_HEADER = struct.Struct("=IIII")
+MAGIC = 0xa1b2c3d4
+
+# From one MAC address to another, and an EtherType for experiments, which
+# leaves the switch nothing to look into.
+ETHERNET = bytes.fromhex("020000000002" "020000000001" "88b5")
+
+
+def write(name, packets):
+    with open(name, "wb") as f:
+        f.write(FILE_HEADER.pack(MAGIC, 2, 4, 0, 0, 65535, 1))
+        for i, data in enumerate(packets):
+            f.write(PACKET_HEADER.pack(0, i, len(data), len(data)) + data)
+
+
+def make(name, n, *sizes):
+    rng = random.Random(name)
+    packets = []
+    for i in range(int(n)):
+        head = ETHERNET + struct.pack(">I", i)
+        packets.append(head + rng.randbytes(int(sizes[i % len(sizes)])
+                                            - len(head)))
+    write(name, packets)
+
+
+def checksum(data):
+    total = sum(struct.unpack(">%dH" % (len(data) // 2), data))
+    total = (total & 0xffff) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xffff
+
+
+def make_tcp(name, n, size):
+    rng = random.Random(name)
+    packets = []
+    for i in range(int(n)):
+        payload = rng.randbytes(int(size) - 54)
+        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), i,
+                         0x4000, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
+        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
+        tcp = struct.pack(">HHIIBBHHH", 1000, 2000, i * len(payload), 0,
+                          0x50, 0x10, 65535, 0, 0)
+        packets.append(ETHERNET[:12] + b"\x08\0" + ip + tcp + payload)
+    write(name, packets)
+
+
+def read(name):
+    packets = []
+    with open(name, "rb") as f:
+        magic = FILE_HEADER.unpack(f.read(FILE_HEADER.size))[0]
+        if magic not in (MAGIC, 0xa1b23c4d):
+            sys.exit("%s: not a pcap file of this machine" % name)
+        while True:
+            header = f.read(PACKET_HEADER.size)
+            if not header:
+                return packets
+            size = PACKET_HEADER.unpack(header)[2]
+            packets.append(f.read(size))
+
+
+def compare(received_name, *sent_names):
+    """Packets of one file arrive in order, those of several files in turns
+    that nobody knows."""
+    sent = {name: read(name) for name in sent_names}
+    at = dict.fromkeys(sent, 0)
+    received = read(received_name)
+    for i, packet in enumerate(received):
+        for name in sent:
+            if sent[name][at[name]:at[name] + 1] == [packet]:
+                at[name] += 1
+                break
+        else:
+            what = "of unknown contents"
+            for name in sent:
+                if packet in sent[name]:
+                    what = ("which is %d of %s, out of order"
+                            % (sent[name].index(packet), name))
+            sys.exit("packet %d, of %d bytes, %s; arrived before: %s"
+                     % (i, len(packet), what, at))
+    for name in sent:
+        if at[name] != len(sent[name]):
+            sys.exit("%d of %d packets of %s arrived"
+                     % (at[name], len(sent[name]), name))
+
+
+def show_hex(name):
+    print(read(name)[0].hex())
+
+
+COMMANDS = {"make": make, "make-tcp": make_tcp, "cmp": compare,
+            "hex": show_hex}
+
+if __name__ == "__main__":
+    COMMANDS[sys.argv[1]](*sys.argv[2:])
