@@ -293,6 +293,30 @@ format_channels(struct ds *ds)
                   n[DPDK_DMA_CHAN_FAILED]);
 }
 
+/* Parses "[-pmd core] [dp]".  Returns NULL, or an error to be freed. */
+static char *
+parse_show_args(int argc, const char *argv[], unsigned int *core,
+                const char **dp_name)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "-pmd")) {
+            const char *arg = ++i < argc ? argv[i] : "";
+
+            if (!*arg || arg[strspn(arg, "0123456789")]
+                || !str_to_uint(arg, 10, core)) {
+                return xasprintf("-pmd: \"%s\" is not the number of a core",
+                                 arg);
+            }
+        } else if (*dp_name) {
+            return xasprintf("\"%s\": a datapath was named already, \"%s\"",
+                             argv[i], *dp_name);
+        } else {
+            *dp_name = argv[i];
+        }
+    }
+    return NULL;
+}
+
 static void
 dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
          void *aux OVS_UNUSED)
@@ -302,17 +326,13 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
     const char *dp_name = NULL;
     unsigned int core = UINT_MAX;
     bool found = false;
+    char *error;
 
-    for (int i = 1; i < argc; i++) {
-        if (!strcmp(argv[i], "-pmd")) {
-            if (++i == argc || !str_to_uint(argv[i], 10, &core)) {
-                unixctl_command_reply_error(conn, "a core number must follow "
-                                                  "-pmd");
-                return;
-            }
-        } else {
-            dp_name = argv[i];
-        }
+    error = parse_show_args(argc, argv, &core, &dp_name);
+    if (error) {
+        unixctl_command_reply_error(conn, error);
+        free(error);
+        return;
     }
     if (!dpdk_available()) {
         unixctl_command_reply_error(conn, "DPDK is not initialized; set "
