@@ -54,6 +54,7 @@
 #define FAKE_MAX_VRINGS 8
 #define FAKE_MAX_RING 1024
 #define FAKE_MAX_PKTS 100000
+#define FAKE_MAX_REAP 128       /* Copies per poll. */
 #define FAKE_HZ UINT64_C(1000000000)
 
 /* A packet, from its creation to the end of the test. */
@@ -562,8 +563,8 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
     return n;
 }
 
-/* Notes what 'chan' finished, for any ring, then takes what is finished from
- * the head of 'v'. */
+/* Notes some of what 'chan' finished, for any ring, then takes what is known to
+ * be finished from the head of 'v'. */
 static uint16_t
 fake_reap(int vid, struct fake_vring *v, struct rte_mbuf **mbufs, uint16_t cnt,
           int16_t dev_id, uint16_t vchan)
@@ -572,7 +573,7 @@ fake_reap(int vid, struct fake_vring *v, struct rte_mbuf **mbufs, uint16_t cnt,
     uint16_t n = 0;
 
     ovs_assert(chan->tracked && fake_dev(dev_id)->started);
-    while (chan->tail != chan->done) {
+    for (int i = 0; i < FAKE_MAX_REAP && chan->tail != chan->done; i++) {
         chan->ring[chan->tail++ % FAKE_MAX_RING]->flag = true;
     }
     while (n < cnt && v->tail != v->head

@@ -1756,7 +1756,7 @@ test_busy_engine_beside_a_failed_one(void)
     fake_finish(1, 0, 1);
     port_send_n(port1, 0, BIG, 200);
     fake.devs[0].hung = true;
-    fake.devs[1].us_per_copy = 1000;
+    fake.devs[1].us_per_copy = 50;
     dpdk_dma_dev_quarantine(dpdk_dma_map_get(dpdk_dma_dev_map(), 0), "test");
     guest_leave(port0);
     ovs_assert(port_lost(port0) == 2);
