@@ -1787,6 +1787,28 @@ test_working_engine_beside_a_failed_one(void)
     settle_and_end();
 }
 
+/* The library must know of all of it, or it would write to completion flags of
+ * a virtqueue that is gone. */
+static void
+test_much_to_reap_beside_a_failed_one(void)
+{
+    begin_with_devs(2);
+    guest_leave(port0);
+    guest_connect(port0, 0, 1024);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    run_as(pmd1);
+    port_send_n(port0, 0, BIG, 900);
+    fake_finish(1, 0, 900);
+    fake.devs[0].hung = true;
+    dpdk_dma_dev_quarantine(dpdk_dma_map_get(dpdk_dma_dev_map(), 0), "test");
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 901);
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
+    iterate_all();
+    settle_and_end();
+}
+
 /* It must be stopped if that takes too long. */
 static void
 test_slow_engine_beside_a_hung_one(void)
@@ -2074,6 +2096,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(failure_that_another_thread_noticed),
     DMA_TEST_CASE(busy_engine_beside_a_failed_one),
     DMA_TEST_CASE(working_engine_beside_a_failed_one),
+    DMA_TEST_CASE(much_to_reap_beside_a_failed_one),
     DMA_TEST_CASE(slow_engine_beside_a_hung_one),
     DMA_TEST_CASE(engine_hangs_in_a_reload),
     DMA_TEST_CASE(discovery),
