@@ -473,9 +473,10 @@ dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
     return MIN(n, UINT16_MAX);
 }
 
-/* Returns the number of copies that 'chan' completed, 0 if the driver does not
- * count them.  Some drivers count when copies are reaped: to tell whether an
- * engine makes progress, poll it meanwhile.  Any thread. */
+/* Returns the number of copies that 'chan' completed, or was handed, 0 if the
+ * driver does not count them.  Some drivers count a copy as completed when it
+ * is reaped: to tell whether an engine makes progress, poll it meanwhile.  Any
+ * thread. */
 uint64_t
 dpdk_dma_chan_completed(const struct dpdk_dma_chan *chan)
 {
@@ -483,6 +484,15 @@ dpdk_dma_chan_completed(const struct dpdk_dma_chan *chan)
 
     return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
             ? 0 : stats.completed);
+}
+
+uint64_t
+dpdk_dma_chan_submitted(const struct dpdk_dma_chan *chan)
+{
+    struct rte_dma_stats stats;
+
+    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
+            ? 0 : stats.submitted);
 }
 
 /* Returns the number of copies that the device reported as failed, 0 if the

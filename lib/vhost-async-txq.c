@@ -379,44 +379,74 @@ vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
     return true;
 }
 
-/* A drain of 'txq' was in vain: quarantines the engines at fault.  Those are,
- * of the channels that it waits for, the ones which failed before, else those
- * which have copies and complete none while they are polled, else all which
- * have copies, because the memory that they write to is about to go.
+/* Whether 'chan' may still be working on one of the first 'n' copies that it
+ * was handed, as counted by the driver; 0 if that does not count.  Copies of a
+ * vchan complete in order. */
+static bool
+chan_is_behind(const struct dpdk_dma_chan *chan, uint64_t n)
+{
+    return dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
+           && (!n || dpdk_dma_chan_completed(chan) < n);
+}
+
+/* A drain of 'txq' was in vain: sees to it that no engine works on a copy for
+ * it any more.  Those which go on completing copies, be it for other txqs, may
+ * get through with what they have for it, within the timeout; the others, and
+ * those which need longer, are quarantined.  Engines that have nothing for it,
+ * or failed before, are not looked at.
  *
  * The thread that ends the device, or that handles its message with all
- * virtqueues 'locked'.  It polls, because owners of channels may be waiting
- * for one of these locks. */
+ * virtqueues 'locked', so that nobody can submit more.  It polls, because
+ * owners of channels may be waiting for one of these locks. */
 void
 vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
 {
     struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    uint64_t completed[DPDK_DMA_MAX_CHANS];
-    uint64_t deadline = deadline_after(HUNG_US);
+    struct {
+        bool involved;
+        uint64_t submitted;
+        uint64_t completed;     /* At 'tsc', when it changed last. */
+        uint64_t tsc;
+    } seen[DPDK_DMA_MAX_CHANS];
+    uint64_t deadline = deadline_after(VHOST_ASYNC_TIMEOUT_MS * 1000);
+    uint64_t patience = rte_get_tsc_hz() / 1000000 * HUNG_US;
     struct dpdk_dma_chan *chan;
-    bool found = !txq_has_hope(txq);
+    bool behind;
 
     for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        completed[i] = dpdk_dma_chan_completed(chan);
+        seen[i].involved = txq_waits_for(txq, chan);
+        seen[i].submitted = dpdk_dma_chan_submitted(chan);
+        seen[i].completed = dpdk_dma_chan_completed(chan);
+        seen[i].tsc = rte_get_tsc_cycles();
     }
-    while (!found && rte_get_tsc_cycles() < deadline) {
+    do {
         if (locked) {
             txq_clear_all(txq, vid);
         } else {
             txq_poll_all(txq, vid);
         }
         sched_yield();
-    }
-    for (int all = 0; all < 2 && !found; all++) {
+
+        behind = false;
         for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            if (txq_waits_for(txq, chan) && dpdk_dma_chan_in_flight(chan)
-                && (all || completed[i] == dpdk_dma_chan_completed(chan))) {
+            uint64_t completed = dpdk_dma_chan_completed(chan);
+            uint64_t now = rte_get_tsc_cycles();
+
+            if (!seen[i].involved
+                || !chan_is_behind(chan, seen[i].submitted)) {
+                continue;
+            }
+            behind = true;
+            if (completed != seen[i].completed) {
+                seen[i].completed = completed;
+                seen[i].tsc = now;
+            }
+            if (now - seen[i].tsc > patience || now > deadline) {
                 dpdk_dma_dev_quarantine(chan, "a guest's queue cannot be "
                                               "drained");
-                found = true;
             }
         }
-    }
+    } while (behind);
 }
 
 /* Gives up what is still in flight to 'txq': its mbufs are freed and counted
