@@ -495,6 +495,21 @@ dpdk_dma_chan_submitted(const struct dpdk_dma_chan *chan)
             ? 0 : stats.submitted);
 }
 
+/* Returns how many of the copies that 'chan' was handed were reaped, or a
+ * little less, 0 if the driver does not count.  What is reaped, the vhost
+ * library has forgotten about.  Any thread.
+ *
+ * The order of the two looks matters: what is submitted in between makes the
+ * result too small, never too large. */
+uint64_t
+dpdk_dma_chan_reaped(const struct dpdk_dma_chan *chan)
+{
+    uint64_t submitted = dpdk_dma_chan_submitted(chan);
+    uint64_t in_flight = dpdk_dma_chan_in_flight(chan);
+
+    return submitted > in_flight ? submitted - in_flight : 0;
+}
+
 /* Returns the number of copies that the device reported as failed, 0 if the
  * driver does not count them. */
 uint64_t

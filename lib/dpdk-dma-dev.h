@@ -47,6 +47,7 @@ void dpdk_dma_dev_quarantine_wait(void);
 uint16_t dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *);
 uint64_t dpdk_dma_chan_completed(const struct dpdk_dma_chan *);
 uint64_t dpdk_dma_chan_submitted(const struct dpdk_dma_chan *);
+uint64_t dpdk_dma_chan_reaped(const struct dpdk_dma_chan *);
 uint64_t dpdk_dma_chan_errors(const struct dpdk_dma_chan *);
 
 #endif /* dpdk-dma-dev.h */

@@ -178,7 +178,8 @@ netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
 #define netdev_dpdk_async_init(ASYNC, NETDEV, VID) ((void) 0)
 #define netdev_dpdk_async_uninit(ASYNC, PATH) false
 #define netdev_dpdk_async_free(ASYNC) ((void) 0)
-#define netdev_dpdk_async_set_config(ASYNC, ARGS) ((void) (ARGS))
+#define netdev_dpdk_async_set_config(ASYNC, ARGS) \
+    ((void) (ASYNC), (void) (ARGS))
 #define netdev_dpdk_async_driver_flags(ASYNC, CLIENT, PATH) UINT64_C(0)
 #define netdev_dpdk_async_reconnect(ASYNC) false
 #define netdev_dpdk_async_new_connection NULL

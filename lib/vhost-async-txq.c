@@ -379,14 +379,17 @@ vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
     return true;
 }
 
-/* Whether 'chan' may still be working on one of the first 'n' copies that it
- * was handed, as counted by the driver; 0 if that does not count.  Copies of a
- * vchan complete in order. */
+/* Whether one of the first 'n' copies that 'chan' was handed, as counted by
+ * the driver, is not reaped yet; 'n' is 0 if it does not count.  Copies of a
+ * vchan complete in order.
+ *
+ * Until a copy is reaped the vhost library keeps a pointer to the flag that it
+ * sets then, which goes with the virtqueue (22.11). */
 static bool
 chan_is_behind(const struct dpdk_dma_chan *chan, uint64_t n)
 {
     return dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
-           && (!n || dpdk_dma_chan_completed(chan) < n);
+           && (!n || dpdk_dma_chan_reaped(chan) < n);
 }
 
 /* A drain of 'txq' was in vain: sees to it that no engine works on a copy for
@@ -405,7 +408,7 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
     struct {
         bool involved;
         uint64_t submitted;
-        uint64_t completed;     /* At 'tsc', when it changed last. */
+        uint64_t reaped;        /* At 'tsc', when it changed last. */
         uint64_t tsc;
     } seen[DPDK_DMA_MAX_CHANS];
     uint64_t deadline = deadline_after(VHOST_ASYNC_TIMEOUT_MS * 1000);
@@ -416,7 +419,7 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
     for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
         seen[i].involved = txq_waits_for(txq, chan);
         seen[i].submitted = dpdk_dma_chan_submitted(chan);
-        seen[i].completed = dpdk_dma_chan_completed(chan);
+        seen[i].reaped = dpdk_dma_chan_reaped(chan);
         seen[i].tsc = rte_get_tsc_cycles();
     }
     do {
@@ -429,7 +432,7 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
 
         behind = false;
         for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            uint64_t completed = dpdk_dma_chan_completed(chan);
+            uint64_t reaped = dpdk_dma_chan_reaped(chan);
             uint64_t now = rte_get_tsc_cycles();
 
             if (!seen[i].involved
@@ -437,8 +440,8 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
                 continue;
             }
             behind = true;
-            if (completed != seen[i].completed) {
-                seen[i].completed = completed;
+            if (reaped > seen[i].reaped) {
+                seen[i].reaped = reaped;
                 seen[i].tsc = now;
             }
             if (now - seen[i].tsc > patience || now > deadline) {

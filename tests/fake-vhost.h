@@ -563,8 +563,8 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
     return n;
 }
 
-/* Notes some of what 'chan' finished, for any ring, then takes what is known to
- * be finished from the head of 'v'. */
+/* Notes some of what 'chan' finished, for any ring, then takes what is known
+ * to be finished from the head of 'v'. */
 static uint16_t
 fake_reap(int vid, struct fake_vring *v, struct rte_mbuf **mbufs, uint16_t cnt,
           int16_t dev_id, uint16_t vchan)
