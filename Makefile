@@ -23,13 +23,13 @@ build: deps ## out/$(ENGINE): that source, built with DPDK
 demo: build ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/demo.py --build 'out/$(ENGINE)' --engine '$(ENGINE)'
 
-check: deps ## every test; ends with one line that sums them (as root)
+check: deps ## the tests, with a selection of check-system; ends with one line that sums them (as root)
 	@$(PYTHON) dev/check.py --engine '$(ENGINE)'
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
 check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
-check-system: deps ## tests with real vhost-user, virtio-user and a dmadev (as root)
+check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 

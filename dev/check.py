@@ -88,10 +88,10 @@ def build_suite(suite, engine):
         suite.add(name, True)
 
 
-def our_tests(suite, testsuite):
-    tests = testsuite.list("-k", "vhost-async")
+def our_tests(suite, testsuite, keywords="vhost-async"):
+    tests = testsuite.list("-k", keywords)
     if not tests:
-        suite.add("tests with the keyword vhost-async", False,
+        suite.add("tests with the keywords " + keywords, False,
                   "%s has none" % testsuite.script)
     return tests
 
@@ -162,10 +162,15 @@ def lab_command():
             "--mb", str(HUGEPAGES_MB), "--mount", "--"]
 
 
-def system_suite(suite, engine):
+def quick_suite(suite, engine):
+    """The selection of the system tests that 'make check' has time for."""
+    system_suite(suite, engine, "vhost-async,quick")
+
+
+def system_suite(suite, engine, keywords="vhost-async,dma"):
     testsuite = Testsuite(out("src"), out(engine), "system-dpdk-testsuite",
                           "check-dpdk")
-    tests = our_tests(suite, testsuite)
+    tests = our_tests(suite, testsuite, keywords)
     testsuite.run(tests, out("check/system.log"), "system tests", 1,
                   wrapper=lab_command())
     for test in tests.values():
@@ -228,11 +233,13 @@ SUITES = {
     "style": check_style.style,
     "unit": unit_suite,
     "sanitize": sanitize_suite,
+    "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,
     "ovs": ovs_suite,
 }
-NEEDS_ROOT = ("system", "packets")
+NEEDS_ROOT = ("quick", "system", "packets")
+ON_DEMAND = ("system",)
 
 
 def run_command():
@@ -246,7 +253,8 @@ def run_command():
     if wrong:
         raise Stop("there is no suite %s; there are %s."
                    % (wrong[0], ", ".join(SUITES)))
-    names = [name for name in SUITES if name in args.suites or not args.suites]
+    names = [name for name in SUITES
+             if name in (args.suites or set(SUITES) - set(ON_DEMAND))]
     if "build" not in names:
         names.insert(0, "build")
     if os.geteuid() and set(names) & set(NEEDS_ROOT):

@@ -20,6 +20,8 @@
     make-tcp FILE N SIZE        the same, of TCP over IPv4
     cmp RECEIVED SENT...        have all packets of all files arrived, those of
                                 each file in order?
+    order RECEIVED SENT...      the same, but some packets may be missing;
+                                prints how many arrived
     hex FILE                    prints the first packet
 """
 
@@ -87,37 +89,46 @@ def read(name):
             packets.append(f.read(size))
 
 
-def compare(received_name, *sent_names):
+def order(received_name, *sent_names):
     """Packets of one file arrive in order, those of several files in turns
-    that nobody knows."""
+    that nobody knows.  Returns the numbers of packets, received and sent."""
     sent = {name: read(name) for name in sent_names}
-    at = dict.fromkeys(sent, 0)
+    where = {}
+    for name in sent:
+        for i, packet in enumerate(sent[name]):
+            where.setdefault(packet, []).append((name, i))
+    last = dict.fromkeys(sent, -1)
     received = read(received_name)
     for i, packet in enumerate(received):
-        for name in sent:
-            if sent[name][at[name]:at[name] + 1] == [packet]:
-                at[name] += 1
+        what = "packet %d, of %d bytes, " % (i, len(packet))
+        if packet not in where:
+            sys.exit(what + "was never sent")
+        for name, number in where[packet]:
+            if number > last[name]:
+                last[name] = number
                 break
         else:
-            what = "of unknown contents"
-            for name in sent:
-                if packet in sent[name]:
-                    what = ("which is %d of %s, out of order"
-                            % (sent[name].index(packet), name))
-            sys.exit("packet %d, of %d bytes, %s; arrived before: %s"
-                     % (i, len(packet), what, at))
-    for name in sent:
-        if at[name] != len(sent[name]):
-            sys.exit("%d of %d packets of %s arrived"
-                     % (at[name], len(sent[name]), name))
+            sys.exit(what + "is number %d of %s, and came after number %d"
+                     % (number, name, last[name]))
+    return len(received), sum(map(len, sent.values()))
+
+
+def compare(received_name, *sent_names):
+    n_received, n_sent = order(received_name, *sent_names)
+    if n_received != n_sent:
+        sys.exit("%d of %d packets arrived" % (n_received, n_sent))
 
 
 def show_hex(name):
     print(read(name)[0].hex())
 
 
+def show_order(*names):
+    print(order(*names)[0])
+
+
 COMMANDS = {"make": make, "make-tcp": make_tcp, "cmp": compare,
-            "hex": show_hex}
+            "order": show_order, "hex": show_hex}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])
