@@ -1836,7 +1836,9 @@ test_engine_hangs_in_a_reload(void)
 {
     uint64_t start;
 
-    begin_with_devs(1);
+    add_dev(0, "dma0");
+    add_dev(1, "dma1");
+    begin(1);
     run_as(pmd0);
     port_send_n(port0, 0, BIG, 10);
     fake.devs[0].hung = true;
@@ -1844,6 +1846,8 @@ test_engine_hangs_in_a_reload(void)
     pmd_reload(pmd0);
     ovs_assert(fake.tsc - start < 3 * FAKE_HZ);
     ovs_assert(vhost_async_txq_is_stuck(port_txq(port0, 0)));
+    /* There is another one, and it needs no other reload for it. */
+    ovs_assert(!strcmp(pmd_chan(pmd0)->dev_name, "dma1"));
     guest_leave(port0);
     ovs_assert(port_lost(port0) == 10);
     end();
