@@ -6,7 +6,7 @@ dnl has what the engine needs.  The interfaces are experimental in DPDK: the
 dnl files that use them are compiled with VHOST_ASYNC_CFLAGS, no others.
 AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
   AC_ARG_WITH([vhost-async],
-              [AS_HELP_STRING([--with-vhost-async=defer|ring|no],
+              [AS_HELP_STRING([--with-vhost-async=defer|ring|rx|no],
                               [Completion engine for copies to vhost ports by
                               DMA (default: "defer" with DPDK, else "no")])],
               [vhost_async_asked=true],
@@ -16,14 +16,11 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
     auto | yes)
       vhost_async=defer
       ;;
-    defer | no)
+    defer | ring | rx | no)
       vhost_async=$with_vhost_async
       ;;
-    ring)
-      AC_MSG_ERROR([--with-vhost-async=ring: this engine is not built yet, use "defer"])
-      ;;
     *)
-      AC_MSG_ERROR([--with-vhost-async=$with_vhost_async: unknown engine, use "defer", "ring" or "no"])
+      AC_MSG_ERROR([--with-vhost-async=$with_vhost_async: unknown engine, use "defer", "ring" or "no" ("rx" is for comparison)])
       ;;
   esac
 
@@ -53,11 +50,15 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
     AC_DEFINE([VHOST_ASYNC], [1], [Copies to vhost ports can be done by DMA.])
     AC_SUBST([VHOST_ASYNC_CFLAGS], [-DALLOW_EXPERIMENTAL_API])
   fi
-  if test "$vhost_async" = defer; then
-    AC_DEFINE([VHOST_ASYNC_DEFER], [1], [Completion engine "defer".])
-  fi
+  dnl The engine has a header of its own, so that builds which differ in it can
+  dnl share all objects that do not look at it.
+  AC_SUBST([VHOST_ASYNC_CHOICE],
+           [VHOST_ASYNC_`echo "$vhost_async" | tr a-z A-Z`])
+  AC_CONFIG_FILES([lib/vhost-async-choice.h])
   AM_CONDITIONAL([VHOST_ASYNC], [test "$vhost_async" != no])
   AM_CONDITIONAL([VHOST_ASYNC_DEFER], [test "$vhost_async" = defer])
+  AM_CONDITIONAL([VHOST_ASYNC_RING], [test "$vhost_async" = ring])
+  AM_CONDITIONAL([VHOST_ASYNC_RX], [test "$vhost_async" = rx])
 ])
 
 dnl OVS_VHOST_ASYNC_LACKS

@@ -14,7 +14,7 @@ import shutil
 import stat
 import sys
 
-from common import (JOBS, OUT, ROOT, TARBALL, Progress, Stop, capture,
+from common import (ENGINES, JOBS, OUT, ROOT, TARBALL, Progress, Stop, capture,
                     check_engine, lock, main, out, read, run,
                     tail, write)
 
@@ -254,15 +254,21 @@ def make_stock_src():
             os.rename(fresh, tree)
 
 
-def configure(src, build, args):
-    """Configures out-of-tree in 'build', unless that is done already."""
+def configure(src, build, args, like=None):
+    """Configures out-of-tree in 'build', unless that is done already.  A build
+    'like' it is the start, if there is one."""
     name = os.path.relpath(build, ROOT)
     stamp = os.path.join(build, ".configured")
     wanted = "\n".join([os.path.realpath(src)] + args)
     if read(stamp) == wanted:
         return
     shutil.rmtree(build, ignore_errors=True)
-    os.makedirs(build)
+    if like and read(os.path.join(like, ".configured")):
+        # Objects that do not depend on what configure now says otherwise
+        # stay as they are.
+        shutil.copytree(like, build, symlinks=True,
+                        ignore=shutil.ignore_patterns("*.dir", ".configured"))
+    os.makedirs(build, exist_ok=True)
     progress = Progress(name + ": configure")
     log = os.path.join(build, "configure.log")
 
@@ -330,8 +336,11 @@ def make_build(engine):
     check_engine(engine)
     make_src()
     with lock(engine):
+        others = [out(e) for e in ENGINES
+                  if e != engine and os.path.exists(out(e))]
         configure(out("src"), out(engine),
-                  CONFIGURE + ["--with-vhost-async=" + engine])
+                  CONFIGURE + ["--with-vhost-async=" + engine],
+                  like=others[0] if others else None)
         make(out(engine))
 
 

@@ -98,8 +98,8 @@ dma_defer_remove(struct dma_defer_queue *q, struct dma_defer_node *node)
 
 /* Calls 'func' for each node that is queued now, oldest first, and removes
  * those for which it returns true.  The others keep their places.  'func' may
- * push other nodes, which the next run visits; whether the visited one stays
- * is for its return value to say. */
+ * push nodes, which the next run visits.  It may also remove the visited node
+ * itself, no other, and must return false then. */
 static inline void
 dma_defer_run(struct dma_defer_queue *q, dma_defer_func *func, void *aux)
 {

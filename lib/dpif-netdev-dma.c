@@ -39,6 +39,7 @@
 #include "unixctl.h"
 #include "util.h"
 #include "vhost-async-txq.h"
+#include "vhost-async-work.h"
 
 VLOG_DEFINE_THIS_MODULE(dpif_netdev_dma);
 
@@ -106,10 +107,10 @@ dma_thread_set_chan(struct vhost_async_thread *self,
 static void
 dma_thread_release(struct vhost_async_thread *self)
 {
+    vhost_async_engine_drain(self);
     if (!self->chan) {
         return;
     }
-    vhost_async_engine_drain(self);
     VLOG_INFO("PMD thread on core %"PRIu32" released DMA channel %s:%"PRIu16
               ".", self->core_id, self->chan->dev_name, self->chan->vchan);
     dma_thread_set_chan(self, NULL);
@@ -126,7 +127,7 @@ dma_thread_claim(struct vhost_async_thread *self)
     if (!chan) {
         return;
     }
-    vhost_async_engine_thread_init(self);
+    vhost_async_work_thread_init(self);
     dma_thread_set_chan(self, chan);
     VLOG_INFO("PMD thread on core %"PRIu32" claimed DMA channel %s:%"PRIu16
               " on NUMA node %d.", self->core_id, chan->dev_name, chan->vchan,
@@ -141,7 +142,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     self->core_id = core_id;
     self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
     self->dp_name = xstrdup(dp_name);
-    vhost_async_engine_thread_init(self);
+    vhost_async_work_thread_init(self);
     *vhost_async_self_get() = self;
 
     ovs_mutex_lock(&threads_mutex);
@@ -179,10 +180,10 @@ dpif_netdev_dma_drain(int n_rxqs)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
 
-    if (!self || !self->chan) {
+    if (!self) {
         return;
     }
-    if (n_rxqs && !dpdk_dma_chan_failed(self->chan)
+    if (self->chan && n_rxqs && !dpdk_dma_chan_failed(self->chan)
         && dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
                               self->numa_id) == self->chan) {
         vhost_async_engine_drain(self);

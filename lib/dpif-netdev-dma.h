@@ -61,13 +61,13 @@ dpif_netdev_dma_reap(struct pmd_perf_stats *s)
     return dpif_netdev_dma_reap__(self, s);
 }
 
-/* Whether the thread has copies in flight and must not sleep. */
+/* Whether the thread has copies in flight, or the like, and must not sleep. */
 static inline bool
 dpif_netdev_dma_is_busy(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && vhost_async_engine_is_busy(self);
+    return self && vhost_async_engine_is_urgent(self);
 }
 
 /* Returns the cycles spent reaping, for the rxqs whose packets were just sent

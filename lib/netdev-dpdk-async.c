@@ -31,7 +31,6 @@
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
 
-#include "coverage.h"
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
 #include "netdev-provider.h"
@@ -51,6 +50,10 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 /* Copies below it are done by CPU.  The fixed cost of a copy by DMA, some 100
  * cycles, is what a CPU needs for about that many bytes. */
 #define DEFAULT_THRESHOLD 1024
+
+/* As in netdev-dpdk.c. */
+#define DEFAULT_TX_RETRIES 8
+#define MAX_TX_RETRIES 32
 
 /* What the operator wants; the main thread's, but for 'threshold'. */
 static struct {
@@ -76,8 +79,6 @@ static struct ovs_mutex state_mutex = OVS_MUTEX_INITIALIZER;
  * 1024 devices are its limit (RTE_MAX_VHOST_DEVICE, 22.11).  Set by the thread
  * of the library, in the callbacks of the device itself. */
 static ATOMIC(struct netdev_dpdk_async *) by_vid[1024];
-
-COVERAGE_DEFINE(vhost_async_busy_drop);
 
 static struct vhost_async_txq *
 async_txq(const struct netdev_dpdk_async *async, int qid)
@@ -313,6 +314,7 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     async->netdev = netdev;
     async->vid = vid;
     atomic_init(&async->stuck, false);
+    atomic_init(&async->tx_retries, DEFAULT_TX_RETRIES);
 
     ovs_mutex_lock(&ports_mutex);
     ovs_list_push_back(&ports, &async->list_node);
@@ -386,8 +388,11 @@ add_totals(struct netdev_dpdk_async_totals *t,
     ADD(busy_drops);
     ADD(stuck_drops);
     ADD(lost_drops);
+    ADD(ring_full_drops);
+    ADD(ring_lost_drops);
 #undef ADD
     t->in_flight += vhost_async_txq_in_flight(txq);
+    t->waiting += vhost_async_engine_txq_waiting(txq);
 }
 
 static void
@@ -418,11 +423,14 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
     ovs_mutex_destroy(&async->mutex);
 }
 
-/* Takes options:vhost-async of the interface.  Main thread. */
+/* Takes options:vhost-async of the interface, and options:tx-retries-max, of
+ * whose errors netdev-dpdk.c tells; it knows that only of ports in client
+ * mode.  Main thread. */
 void
 netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
                              const struct smap *args)
 {
+    int retries = smap_get_int(args, "tx-retries-max", DEFAULT_TX_RETRIES);
     const char *value = smap_get(args, "vhost-async");
     enum netdev_dpdk_async_override override = NETDEV_DPDK_ASYNC_DEFAULT;
     bool on;
@@ -437,6 +445,9 @@ netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
         }
     }
     async->override = override;
+    atomic_store_relaxed(&async->tx_retries,
+                         retries >= 0 && retries <= MAX_TX_RETRIES
+                         ? retries : DEFAULT_TX_RETRIES);
     async_update_wanted(async);
 }
 
@@ -765,6 +776,7 @@ netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
 
         ovs_mutex_lock(&async->mutex);
         ASYNC_FOR_EACH_TXQ (txq, async) {
+            vhost_async_engine_txq_stop(txq);
             if (vhost_async_txq_in_flight(txq)) {
                 async_abandon(async, txq);
             } else {
@@ -812,123 +824,53 @@ netdev_dpdk_async_txq_stuck(struct vhost_async_txq *txq)
 
 /* Sending. */
 
-static uint32_t
-count_bytes(struct rte_mbuf **pkts, uint16_t cnt)
-{
-    uint32_t n = 0;
-
-    for (uint16_t i = 0; i < cnt; i++) {
-        n += rte_pktmbuf_pkt_len(pkts[i]);
-    }
-    return n;
-}
-
-/* Copies by CPU.  Nothing may be in flight: rte_vhost_enqueue_burst() takes
- * the used ring for its own (22.11). */
-static uint16_t
-send_by_cpu(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-            int vid, struct rte_mbuf **pkts, uint16_t cnt)
-{
-    uint16_t n = rte_vhost_enqueue_burst(vid, txq->vring, pkts, cnt);
-    uint32_t bytes = count_bytes(pkts, n);
-
-    vhost_async_count(&txq->stats.cpu_packets, n);
-    vhost_async_count(&txq->stats.cpu_bytes, bytes);
-    if (self) {
-        vhost_async_count(&self->stats.cpu_packets, n);
-        vhost_async_count(&self->stats.cpu_bytes, bytes);
-    }
-    return n;
-}
-
-static uint16_t
-send_by_dma(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-            int vid, struct rte_mbuf **pkts, uint16_t cnt)
-{
-    /* Counted before: another thread may free them as soon as they are
-     * submitted. */
-    uint32_t bytes = count_bytes(pkts, cnt);
-    uint16_t n = vhost_async_engine_send(self, txq, vid, pkts, cnt);
-
-    if (OVS_UNLIKELY(n < cnt)) {
-        bytes -= count_bytes(&pkts[n], cnt - n);
-    }
-    memset(pkts, 0, n * sizeof *pkts);
-
-    vhost_async_count(&txq->stats.dma_packets, n);
-    vhost_async_count(&txq->stats.dma_bytes, bytes);
-    vhost_async_count(&self->stats.dma_packets, n);
-    vhost_async_count(&self->stats.dma_bytes, bytes);
-    return n;
-}
-
-/* A thread without a channel: the main thread, or one of more PMD threads
- * than there are channels.  Others' copies in flight must land first. */
-static uint16_t
-send_without_channel(struct vhost_async_thread *self,
-                     struct vhost_async_txq *txq, int vid,
-                     struct rte_mbuf **pkts, uint16_t cnt)
-{
-    if (vhost_async_txq_in_flight(txq)
-        && !vhost_async_txq_drain(txq, vid, VHOST_ASYNC_WAIT_US)) {
-        COVERAGE_INC(vhost_async_busy_drop);
-        vhost_async_count(&txq->stats.busy_drops, cnt);
-        return 0;
-    }
-    return send_by_cpu(self, txq, vid, pkts, cnt);
-}
-
-static uint16_t
-leading_below(struct rte_mbuf **pkts, uint16_t cnt, uint32_t threshold)
-{
-    uint16_t n = 0;
-
-    while (n < cnt && rte_pktmbuf_pkt_len(pkts[n]) < threshold) {
-        n++;
-    }
-    return n;
-}
-
 /* The part of netdev_dpdk_async_enqueue() for a port that is on DMA. */
 uint16_t
 netdev_dpdk_async_send(const struct netdev_dpdk_async *async, int vid,
                        uint16_t vring, struct rte_mbuf **pkts, uint16_t cnt)
 {
-    struct vhost_async_thread *self = *vhost_async_self_get();
     struct vhost_async_txq *txq = async_txq(async, vring / 2);
-    uint16_t small = 0;
-    uint16_t n = 0;
 
     if (OVS_UNLIKELY(!txq)) {
         return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
     }
-    if (OVS_UNLIKELY(vhost_async_txq_is_stuck(txq))) {
-        vhost_async_count(&txq->stats.stuck_drops, cnt);
-        return 0;
-    }
-    if (OVS_UNLIKELY(!vhost_async_txq_is_registered(txq))) {
-        return send_by_cpu(self, txq, vid, pkts, cnt);
-    }
-    if (OVS_UNLIKELY(!self || !self->chan
-                     || dpdk_dma_chan_failed(self->chan))) {
-        return send_without_channel(self, txq, vid, pkts, cnt);
-    }
+    return vhost_async_engine_send(*vhost_async_self_get(), txq, vid, pkts,
+                                   cnt);
+}
 
-    /* Small packets first in line go by CPU, which is cheaper for them.
-     * Behind a copy in flight that would be out of order. */
-    if (!vhost_async_txq_in_flight(txq)) {
-        small = leading_below(pkts, cnt, netdev_dpdk_async_threshold());
-        if (small) {
-            n = send_by_cpu(self, txq, vid, pkts, small);
-        }
+/* The part of netdev_dpdk_async_rx() for a port that is on DMA. */
+void
+netdev_dpdk_async_rx_poll(const struct netdev_dpdk_async *async, int vid,
+                          int qid, rte_spinlock_t *tx_lock)
+{
+    struct vhost_async_txq *txq = async_txq(async, qid);
+
+    if (txq && vhost_async_txq_is_registered(txq)) {
+        rte_spinlock_lock(tx_lock);
+        vhost_async_engine_rx(*vhost_async_self_get(), txq, vid);
+        rte_spinlock_unlock(tx_lock);
     }
-    if (n == small && n < cnt) {
-        n += send_by_dma(self, txq, vid, &pkts[n], cnt - n);
-    }
+}
+
+/* Returns the port's tx-retries-max.  Any thread. */
+unsigned int
+netdev_dpdk_async_tx_retries(const struct netdev_dpdk_async *async)
+{
+    unsigned int n;
+
+    atomic_read_relaxed(
+        &CONST_CAST(struct netdev_dpdk_async *, async)->tx_retries, &n);
     return n;
 }
 
 /* Status and statistics. */
+
+/* For ovs-vswitchd --version. */
+void
+netdev_dpdk_async_print_version(void)
+{
+    puts("vhost async, completion engine \"" VHOST_ASYNC_ENGINE "\"");
+}
 
 /* Why 'async' is not on DMA, or NULL if it is. */
 static const char *
@@ -1007,6 +949,9 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
         { "tx_async_busy_drops", t.busy_drops },
         { "tx_async_stuck_drops", t.stuck_drops },
         { "tx_async_lost_drops", t.lost_drops },
+        { "tx_async_waiting", t.waiting },
+        { "tx_async_ring_full_drops", t.ring_full_drops },
+        { "tx_async_ring_lost_drops", t.ring_lost_drops },
     };
 
     custom->counters = xrealloc(custom->counters,
@@ -1021,12 +966,14 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
 }
 
 /* Returns how many packets of the port were in flight on a channel that
- * failed.  The sender did not drop them, so that netdev-dpdk.c adds them to
- * its drops. */
+ * failed, or given up in the ring of a txq.  The sender did not drop them, so
+ * that netdev-dpdk.c adds them to its drops. */
 uint64_t
 netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
 {
-    return async_totals(async).lost_drops;
+    struct netdev_dpdk_async_totals t = async_totals(async);
+
+    return t.lost_drops + t.ring_lost_drops;
 }
 
 static void
@@ -1041,10 +988,15 @@ format_txq(struct ds *ds, const struct vhost_async_txq *txq)
                   t.dma_packets, t.dma_bytes, t.in_flight);
     ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
                   t.cpu_packets, t.cpu_bytes);
-    if (t.busy_drops || t.stuck_drops || t.lost_drops) {
+    ds_put_format(ds, "    memory: %"PRIuSIZE" bytes; waiting in the ring: "
+                  "%"PRIu64" packets\n", vhost_async_txq_memory(txq),
+                  t.waiting);
+    if (t.busy_drops || t.stuck_drops || t.lost_drops || t.ring_full_drops
+        || t.ring_lost_drops) {
         ds_put_format(ds, "    dropped: %"PRIu64" busy, %"PRIu64" stuck, "
-                      "%"PRIu64" lost\n",
-                      t.busy_drops, t.stuck_drops, t.lost_drops);
+                      "%"PRIu64" lost, %"PRIu64" ring full, %"PRIu64" lost "
+                      "in the ring\n", t.busy_drops, t.stuck_drops,
+                      t.lost_drops, t.ring_full_drops, t.ring_lost_drops);
     }
 }
 
@@ -1060,6 +1012,9 @@ netdev_dpdk_async_format(struct ds *ds)
     LIST_FOR_EACH (async, list_node, &ports) {
         const char *why = async_why_cpu(async);
 
+        /* Rings come and go with guests. */
+        ovs_mutex_lock(&async->mutex);
+
         ds_put_format(ds, "port %s: %s%s%s\n", netdev_get_name(async->netdev),
                       why ? "CPU: " : "DMA", why ? why : "",
                       !why && ovsrcu_index_get(async->vid) < 0
@@ -1067,6 +1022,7 @@ netdev_dpdk_async_format(struct ds *ds)
         ASYNC_FOR_EACH_TXQ (txq, async) {
             format_txq(ds, txq);
         }
+        ovs_mutex_unlock(&async->mutex);
     }
     ovs_mutex_unlock(&ports_mutex);
 }

@@ -49,15 +49,14 @@ struct smap;
 
 #ifdef VHOST_ASYNC
 
+#include <rte_spinlock.h>
 #include <rte_vhost.h>
 
 #include "openvswitch/list.h"
 #include "openvswitch/thread.h"
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
-
-struct rte_mbuf;
-struct vhost_async_txq;
+#include "vhost-async-engine.h"
 
 enum netdev_dpdk_async_override {
     NETDEV_DPDK_ASYNC_DEFAULT,      /* As vhost-async-support says. */
@@ -69,7 +68,8 @@ enum netdev_dpdk_async_override {
 struct netdev_dpdk_async_totals {
     uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes;
     uint64_t busy_drops, stuck_drops, lost_drops;
-    uint64_t in_flight;
+    uint64_t ring_full_drops, ring_lost_drops;
+    uint64_t in_flight, waiting;
 };
 
 struct netdev_dpdk_async {
@@ -86,6 +86,7 @@ struct netdev_dpdk_async {
     bool wanted;                    /* Main thread: DMA, at the last look. */
     char *path;                     /* Of the socket; 'ports_mutex'. */
     atomic_bool stuck;              /* Some txq is. */
+    atomic_uint tx_retries;         /* tx-retries-max. */
     /* Of txqs that are gone. */
     struct netdev_dpdk_async_totals gone OVS_GUARDED;
 
@@ -130,20 +131,44 @@ void netdev_dpdk_async_stats_clear(void);
 bool netdev_dpdk_async_is_enabled(void);
 uint32_t netdev_dpdk_async_threshold(void);
 
+void netdev_dpdk_async_print_version(void);
+
 /* For completion engines. */
+unsigned int netdev_dpdk_async_tx_retries(const struct netdev_dpdk_async *);
 void netdev_dpdk_async_txq_stuck(struct vhost_async_txq *);
 
 uint16_t netdev_dpdk_async_send(const struct netdev_dpdk_async *, int vid,
                                 uint16_t vring, struct rte_mbuf **,
                                 uint16_t cnt);
+void netdev_dpdk_async_rx_poll(const struct netdev_dpdk_async *, int vid,
+                               int qid, rte_spinlock_t *tx_lock);
+
+/* Whether who sends to the port must hold the tx lock.  Not so if the engine
+ * sees to it that the vhost library has one sender at a time. */
+static inline bool
+netdev_dpdk_async_needs_lock(const struct netdev_dpdk_async *async)
+{
+    return VHOST_ASYNC_TX_LOCK || OVS_LIKELY(!async->txqs);
+}
+
+/* To be called when rxq 'qid' of device 'vid' is polled; 'tx_lock' is that of
+ * the txq of the same number. */
+static inline void
+netdev_dpdk_async_rx(const struct netdev_dpdk_async *async, int vid, int qid,
+                     rte_spinlock_t *tx_lock)
+{
+    if (VHOST_ASYNC_RX_POLL && async->txqs) {
+        netdev_dpdk_async_rx_poll(async, vid, qid, tx_lock);
+    }
+}
 
 /* Sends 'cnt' packets, 32 at most, to virtqueue 'vring' of device 'vid', as
  * rte_vhost_enqueue_burst() does, which it is when the port is not on DMA.
  * Returns how many packets, from the first on, were taken.  Those in whose
  * place is NULL then belong to the txq; all others still to the caller.
  *
- * Any thread that may send, under the tx lock of the txq; 'vid' read in this
- * RCU critical section. */
+ * Any thread that may send, under the tx lock of the txq if
+ * netdev_dpdk_async_needs_lock(); 'vid' read in this RCU critical section. */
 static inline uint16_t
 netdev_dpdk_async_enqueue(const struct netdev_dpdk_async *async, int vid,
                           uint16_t vring, struct rte_mbuf **pkts,
@@ -175,6 +200,13 @@ netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
 {
 }
 
+static inline void
+netdev_dpdk_async_print_version(void)
+{
+}
+
+#define netdev_dpdk_async_needs_lock(ASYNC) true
+#define netdev_dpdk_async_rx(ASYNC, VID, QID, TX_LOCK) ((void) 0)
 #define netdev_dpdk_async_init(ASYNC, NETDEV, VID) ((void) 0)
 #define netdev_dpdk_async_uninit(ASYNC, PATH) false
 #define netdev_dpdk_async_free(ASYNC) ((void) 0)

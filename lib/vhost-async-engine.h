@@ -17,100 +17,108 @@
 #ifndef VHOST_ASYNC_ENGINE_H
 #define VHOST_ASYNC_ENGINE_H 1
 
-/* What a completion engine is: the rule by which threads reap what they, or
- * others, submitted.  Each build contains one, chosen by configure
- * (--with-vhost-async); this header is all that others know of it.
+/* What a completion engine is: the rule by which threads send to a txq, and
+ * reap what they, or others, submitted.  Each build contains one, chosen by
+ * configure (--with-vhost-async); this header is all that others know of it.
  *
- *   defer    vhost-async-defer.c, a queue of deferred work per PMD thread.
+ *   defer    vhost-async-defer.c: senders take turns at the tx lock; each
+ *            reaps what it submitted, from its queue of deferred work.
+ *   ring     vhost-async-ring.c: a lockless ring per txq; who gets to be its
+ *            drainer submits for all.
+ *   rx       vhost-async-rx.c: as defer, but who polls the rxq of the port
+ *            reaps.  For comparison only.
  *
  * Thread-safety
  * =============
  *
- * A 'struct vhost_async_thread' belongs to one PMD thread, which alone calls
- * the functions that take one.  Others read its 'stats'. */
+ * vhost_async_engine_send() is for any thread that sends; it holds the tx lock
+ * of the txq if VHOST_ASYNC_TX_LOCK.  Functions that take a 'struct
+ * vhost_async_thread' are for the PMD thread that it belongs to.  A txq is
+ * started and stopped under the mutex of its port, see vhost-async-txq.h. */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "dma-defer-queue.h"
-#include "openvswitch/list.h"
 #include "ovs-atomic.h"
-#include "ovs-thread.h"
+#include "ovs-rcu.h"
+#include "util.h"
+#include "vhost-async-choice.h"
+#include "vhost-async-work.h"
 
-struct dpdk_dma_chan;
 struct rte_mbuf;
+struct rte_ring;
 struct vhost_async_txq;
 
 #if defined(VHOST_ASYNC_DEFER)
 #define VHOST_ASYNC_ENGINE "defer"
+#elif defined(VHOST_ASYNC_RING)
+#define VHOST_ASYNC_ENGINE "ring"
+#elif defined(VHOST_ASYNC_RX)
+#define VHOST_ASYNC_ENGINE "rx"
 #else
 #error "configure chose no completion engine"
 #endif
 
-/* Counters of a PMD thread, all written by it alone. */
-struct vhost_async_thread_stats {
-    atomic_uint64_t dma_packets;
-    atomic_uint64_t dma_bytes;
-    atomic_uint64_t cpu_packets;    /* To ports that are on DMA. */
-    atomic_uint64_t cpu_bytes;
-    atomic_uint64_t bursts;         /* Submitted to the channel. */
-    atomic_uint64_t full;           /* Bursts that did not fit at once. */
-    atomic_uint64_t polls;          /* Of a txq for completions. */
-    atomic_uint64_t empty_polls;    /* Those which found nothing. */
-    atomic_uint64_t reaped;         /* Packets that came back. */
-    atomic_uint64_t latency_n;      /* Samples of the following. */
-    atomic_uint64_t latency_sum;    /* TSC cycles, submit to reap. */
-    atomic_uint64_t latency_max;
-};
+/* Whether senders hold the tx lock of netdev-dpdk, and whether the engine
+ * wants to know of polls of the rxq.  Constants, for compilers to see. */
+#ifdef VHOST_ASYNC_RING
+#define VHOST_ASYNC_TX_LOCK false
+#else
+#define VHOST_ASYNC_TX_LOCK true
+#endif
+#ifdef VHOST_ASYNC_RX
+#define VHOST_ASYNC_RX_POLL true
+#else
+#define VHOST_ASYNC_RX_POLL false
+#endif
 
-/* The copies that one channel has in flight to one txq. */
-struct vhost_async_work {
+/* The engine's part of a txq; see the engine. */
+struct vhost_async_engine_txq {
+#ifdef VHOST_ASYNC_RING
     PADDED_MEMBERS(CACHE_LINE_SIZE,
-        struct dma_defer_node node;
-        struct vhost_async_txq *txq;
-        atomic_uint32_t last;       /* 'submitted' after the last burst. */
-        uint32_t sample;            /* 'submitted' after a burst, and */
-        uint64_t tsc;               /* ...when that was, 0 for none. */
+        atomic_bool draining;           /* A thread is the drainer. */
+        atomic_uint32_t waiting;        /* Packets in 'ring', or nearly. */
+        ATOMIC(struct vhost_async_thread *) keeper; /* Will come back. */
+        struct dma_defer_node node;     /* In the keeper's 'kept'. */
+        OVSRCU_TYPE(struct rte_ring *) ring;    /* Of mbufs. */
     );
+    size_t memory;                      /* Bytes that 'ring' takes. */
+#else
+    char dummy;
+#endif
 };
 
-/* What a PMD thread knows of DMA. */
-struct vhost_async_thread {
-    struct dpdk_dma_chan *chan;     /* Claimed channel, or NULL. */
-    struct dma_defer_queue queue;   /* Of 'struct vhost_async_work'. */
-    uint64_t progress_tsc;          /* When the engine was seen alive. */
-    bool suspect;                   /* It has copies and is late. */
-    uint64_t suspect_completed;     /* What it had completed by then. */
-    uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
-    bool charge;                    /* Submitted since the last charge. */
-
-    /* For those who print it. */
-    uint32_t core_id;
-    int numa_id;
-    char *dp_name;
-    struct ovs_list list_node;      /* In the list of dpif-netdev-dma.c. */
-    struct vhost_async_thread_stats stats;
-    struct vhost_async_thread_stats zero;   /* 'stats' when cleared last. */
-};
-
-/* The calling thread's, NULL if it is no PMD thread. */
-DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
-
-void vhost_async_engine_thread_init(struct vhost_async_thread *);
-void vhost_async_engine_work_init(struct vhost_async_work *,
-                                  struct vhost_async_txq *);
+void vhost_async_engine_txq_init(struct vhost_async_txq *);
+bool vhost_async_engine_txq_start(struct vhost_async_txq *,
+                                  uint16_t vring_size, int numa_id);
+unsigned int vhost_async_engine_txq_stop(struct vhost_async_txq *);
+size_t vhost_async_engine_txq_memory(const struct vhost_async_txq *);
+uint32_t vhost_async_engine_txq_waiting(const struct vhost_async_txq *);
 
 uint16_t vhost_async_engine_send(struct vhost_async_thread *,
                                  struct vhost_async_txq *, int vid,
                                  struct rte_mbuf **, uint16_t cnt);
+void vhost_async_engine_rx(struct vhost_async_thread *,
+                           struct vhost_async_txq *, int vid);
 unsigned int vhost_async_engine_reap(struct vhost_async_thread *);
 void vhost_async_engine_drain(struct vhost_async_thread *);
 
-/* Whether the thread has work outstanding that it must come back for. */
+/* Whether the thread has something outstanding that it must come back for. */
 static inline bool
 vhost_async_engine_is_busy(const struct vhost_async_thread *self)
 {
-    return !dma_defer_is_empty(&self->queue);
+    return vhost_async_work_is_busy(self) || !dma_defer_is_empty(&self->kept);
+}
+
+/* Whether that cannot wait for as long as a PMD thread may sleep.  What waits
+ * for the guest to make room can. */
+static inline bool
+vhost_async_engine_is_urgent(const struct vhost_async_thread *self)
+{
+    return vhost_async_work_is_busy(self)
+           || (!dma_defer_is_empty(&self->kept) && !self->kept_idle);
 }
 
 #endif /* vhost-async-engine.h */

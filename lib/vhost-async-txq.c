@@ -66,8 +66,9 @@ vhost_async_txq_create(uint16_t qid, struct netdev_dpdk_async *port)
     txq->qid = qid;
     txq->vring = qid * 2;       /* The guest's receive queue of pair 'qid'. */
     txq->n_work = n_work;
+    vhost_async_engine_txq_init(txq);
     for (size_t i = 0; i < n_work; i++) {
-        vhost_async_engine_work_init(&txq->work[i], txq);
+        vhost_async_work_init(&txq->work[i], txq);
     }
     return txq;
 }
@@ -79,6 +80,7 @@ vhost_async_txq_destroy(struct vhost_async_txq *txq)
 {
     if (txq) {
         ovs_assert(!vhost_async_txq_in_flight(txq));
+        vhost_async_engine_txq_stop(txq);
         free(ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow));
         free_cacheline(txq);
     }
@@ -127,6 +129,10 @@ vhost_async_txq_register(struct vhost_async_txq *txq, int vid)
         return false;
     }
 
+    if (!vhost_async_engine_txq_start(txq, vring.size,
+                                      rte_vhost_get_numa_node(vid))) {
+        return false;
+    }
     txq_resize_shadow(txq, vring.size);
     /* Fails without a message while the guest has not set the ring up. */
     if (rte_vhost_async_channel_register(vid, txq->vring)) {
@@ -175,7 +181,7 @@ vhost_async_txq_unregister_locked(struct vhost_async_txq *txq, int vid)
  * 'cnt' if the virtqueue or the ring of the channel lacks room, or if the
  * queue is disabled.
  *
- * The caller holds the tx lock, owns 'chan' and read 'vid' in this RCU
+ * The caller is the one sender, owns 'chan' and read 'vid' in this RCU
  * critical section. */
 uint16_t
 vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
@@ -247,10 +253,10 @@ deadline_after(unsigned int timeout_us)
     return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000000 * timeout_us;
 }
 
-/* Whether packets that 'txq' waits for went to 'chan'. */
-static bool
-txq_waits_for(const struct vhost_async_txq *txq,
-              const struct dpdk_dma_chan *chan)
+/* Whether packets that 'txq' waits for went to 'chan'.  Any thread. */
+bool
+vhost_async_txq_waits_for(const struct vhost_async_txq *txq,
+                          const struct dpdk_dma_chan *chan)
 {
     const struct vhost_async_work *work = &txq->work[chan->index];
     uint32_t ahead = vhost_async_work_last(work)
@@ -270,7 +276,7 @@ txq_has_hope(const struct vhost_async_txq *txq)
     for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
         if (dpdk_dma_chan_usable(chan)) {
             hope = true;
-        } else if (dpdk_dma_chan_failed(chan) && txq_waits_for(txq, chan)) {
+        } else if (dpdk_dma_chan_failed(chan) && vhost_async_txq_waits_for(txq, chan)) {
             return false;
         }
     }
@@ -417,7 +423,7 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
     bool behind;
 
     for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        seen[i].involved = txq_waits_for(txq, chan);
+        seen[i].involved = vhost_async_txq_waits_for(txq, chan);
         seen[i].submitted = dpdk_dma_chan_submitted(chan);
         seen[i].reaped = dpdk_dma_chan_reaped(chan);
         seen[i].tsc = rte_get_tsc_cycles();
@@ -470,4 +476,19 @@ vhost_async_txq_abandon(struct vhost_async_txq *txq)
     atomic_store_relaxed(&txq->completed, seq + n);
     vhost_async_count(&txq->stats.lost_drops, n);
     return n;
+}
+
+/* Returns the number of bytes that 'txq' takes, with all that it points to. */
+size_t
+vhost_async_txq_memory(const struct vhost_async_txq *txq)
+{
+    const struct vhost_async_shadow *shadow
+        = ovsrcu_get(struct vhost_async_shadow *,
+                     &CONST_CAST(struct vhost_async_txq *, txq)->shadow);
+    size_t n = sizeof *txq + txq->n_work * sizeof txq->work[0];
+
+    if (shadow) {
+        n += sizeof *shadow + (shadow->mask + 1) * sizeof shadow->mbufs[0];
+    }
+    return n + vhost_async_engine_txq_memory(txq);
 }

@@ -27,8 +27,10 @@
  * Thread-safety
  * =============
  *
- *   - Senders hold the tx lock of the txq in netdev-dpdk, so that there is
- *     one at a time.  'submitted' and 'stats' are theirs to write.
+ *   - There is one sender at a time: the thread that holds the tx lock of the
+ *     txq in netdev-dpdk, or that is the drainer, as the engine has it.
+ *     'submitted' and 'stats' are his to write, but for counters of drops,
+ *     which are shared.
  *   - Any thread may poll, with a channel on which the txq has copies: the
  *     vhost library locks the virtqueue and the channel.  It hands packets
  *     back in ring order, whoever asked.  'completed' is written by pollers.
@@ -49,6 +51,7 @@
 #include "ovs-rcu.h"
 #include "util.h"
 #include "vhost-async-engine.h"
+#include "vhost-async-work.h"
 
 struct netdev_dpdk_async;
 struct rte_mbuf;
@@ -68,6 +71,8 @@ struct vhost_async_txq_stats {
     atomic_uint64_t busy_drops;     /* No channel, and copies in flight. */
     atomic_uint64_t stuck_drops;    /* Sent while 'stuck'. */
     atomic_uint64_t lost_drops;     /* In flight on a channel that failed. */
+    atomic_uint64_t ring_full_drops;    /* No room in the engine's ring. */
+    atomic_uint64_t ring_lost_drops;    /* Taken into it, then given up. */
 };
 
 /* Packets asked for in one poll: two bursts, so that a thread which polls once
@@ -94,6 +99,8 @@ struct vhost_async_txq {
 
     atomic_bool registered;         /* With the vhost library. */
     atomic_bool stuck;              /* Its head is on a failed channel. */
+
+    struct vhost_async_engine_txq engine;
 
     PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, sender,
         /* Packets handed to channels, counted from creation, wraps. */
@@ -126,6 +133,8 @@ uint16_t vhost_async_txq_submit(struct vhost_async_txq *, int vid,
                                 struct rte_mbuf **, uint16_t cnt);
 uint16_t vhost_async_txq_poll(struct vhost_async_txq *, int vid,
                               const struct dpdk_dma_chan *);
+bool vhost_async_txq_waits_for(const struct vhost_async_txq *,
+                               const struct dpdk_dma_chan *);
 bool vhost_async_txq_drain_until(struct vhost_async_txq *, int vid,
                                  uint32_t seq, unsigned int timeout_us);
 bool vhost_async_txq_drain(struct vhost_async_txq *, int vid,
@@ -135,6 +144,7 @@ bool vhost_async_txq_drain_locked(struct vhost_async_txq *, int vid,
 void vhost_async_txq_quarantine(struct vhost_async_txq *, int vid,
                                 bool locked);
 unsigned int vhost_async_txq_abandon(struct vhost_async_txq *);
+size_t vhost_async_txq_memory(const struct vhost_async_txq *);
 
 /* Adds 'n' to a counter that only the calling thread writes. */
 static inline void
@@ -144,6 +154,15 @@ vhost_async_count(atomic_uint64_t *counter, uint64_t n)
 
     atomic_read_relaxed(counter, &value);
     atomic_store_relaxed(counter, value + n);
+}
+
+/* Adds 'n' to a counter that any thread writes; seldom. */
+static inline void
+vhost_async_count_shared(atomic_uint64_t *counter, uint64_t n)
+{
+    uint64_t orig;
+
+    atomic_add_relaxed(counter, n, &orig);
 }
 
 static inline uint64_t

@@ -20,10 +20,20 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpif-netdev-dma.h \
 	lib/netdev-dpdk-async.c \
 	lib/netdev-dpdk-async.h \
+	lib/vhost-async-copy.c \
+	lib/vhost-async-copy.h \
 	lib/vhost-async-engine.h \
 	lib/vhost-async-txq.c \
-	lib/vhost-async-txq.h
+	lib/vhost-async-txq.h \
+	lib/vhost-async-work.c \
+	lib/vhost-async-work.h
 if VHOST_ASYNC_DEFER
 lib_libvhostasync_la_SOURCES += lib/vhost-async-defer.c
+endif
+if VHOST_ASYNC_RING
+lib_libvhostasync_la_SOURCES += lib/vhost-async-ring.c
+endif
+if VHOST_ASYNC_RX
+lib_libvhostasync_la_SOURCES += lib/vhost-async-rx.c
 endif
 endif

@@ -1,0 +1,172 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-copy.h. */
+
+#include <config.h>
+
+#include "vhost-async-copy.h"
+
+#include <rte_mbuf.h>
+#include <rte_vhost.h>
+
+#include "coverage.h"
+#include "dpdk-dma-map.h"
+#include "netdev-dpdk-async.h"
+#include "util.h"
+#include "vhost-async-txq.h"
+#include "vhost-async-work.h"
+
+COVERAGE_DEFINE(vhost_async_busy_drop);
+
+static uint32_t
+count_bytes(struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint32_t n = 0;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        n += rte_pktmbuf_pkt_len(pkts[i]);
+    }
+    return n;
+}
+
+/* Copies by CPU.  Nothing may be in flight: rte_vhost_enqueue_burst() takes
+ * the used ring for its own (22.11). */
+static uint16_t
+copy_by_cpu(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+            int vid, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint16_t n = rte_vhost_enqueue_burst(vid, txq->vring, pkts, cnt);
+    uint32_t bytes = count_bytes(pkts, n);
+
+    vhost_async_count(&txq->stats.cpu_packets, n);
+    vhost_async_count(&txq->stats.cpu_bytes, bytes);
+    if (self) {
+        vhost_async_count(&self->stats.cpu_packets, n);
+        vhost_async_count(&self->stats.cpu_bytes, bytes);
+    }
+    return n;
+}
+
+static uint16_t
+copy_by_dma(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+            int vid, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    /* Counted before: another thread may free them as soon as they are
+     * submitted. */
+    uint32_t bytes = count_bytes(pkts, cnt);
+    uint16_t n = vhost_async_work_submit(self, txq, vid, pkts, cnt);
+
+    if (OVS_UNLIKELY(n < cnt)) {
+        bytes -= count_bytes(&pkts[n], cnt - n);
+    }
+    memset(pkts, 0, n * sizeof *pkts);
+
+    vhost_async_count(&txq->stats.dma_packets, n);
+    vhost_async_count(&txq->stats.dma_bytes, bytes);
+    vhost_async_count(&self->stats.dma_packets, n);
+    vhost_async_count(&self->stats.dma_bytes, bytes);
+    return n;
+}
+
+/* A thread without a channel: the main thread, or one of more PMD threads
+ * than there are channels.  Others' copies in flight must land first. */
+static uint16_t
+copy_without_channel(struct vhost_async_thread *self,
+                     struct vhost_async_txq *txq, int vid,
+                     struct rte_mbuf **pkts, uint16_t cnt,
+                     enum vhost_async_obstacle *obstacle)
+{
+    if (vhost_async_txq_in_flight(txq)
+        && !vhost_async_txq_drain(txq, vid, VHOST_ASYNC_WAIT_US)) {
+        COVERAGE_INC(vhost_async_busy_drop);
+        *obstacle = VHOST_ASYNC_BUSY;
+        return 0;
+    }
+    return copy_by_cpu(self, txq, vid, pkts, cnt);
+}
+
+static uint16_t
+leading_below(struct rte_mbuf **pkts, uint16_t cnt, uint32_t threshold)
+{
+    uint16_t n = 0;
+
+    while (n < cnt && rte_pktmbuf_pkt_len(pkts[n]) < threshold) {
+        n++;
+    }
+    return n;
+}
+
+/* Copies 'cnt' packets, 32 at most, to 'txq' of device 'vid', on behalf of
+ * 'self', NULL if that is no PMD thread.  Returns how many, from the first on,
+ * were taken; if not all were, sets '*obstacle'.  Those in whose place is NULL
+ * then belong to the txq; all others still to the caller.
+ *
+ * One thread at a time per txq; 'vid' read in this RCU critical section. */
+uint16_t
+vhost_async_copy(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+                 int vid, struct rte_mbuf **pkts, uint16_t cnt,
+                 enum vhost_async_obstacle *obstacle)
+{
+    uint16_t small = 0;
+    uint16_t n = 0;
+
+    *obstacle = VHOST_ASYNC_FULL;
+    if (OVS_UNLIKELY(vhost_async_txq_is_stuck(txq))) {
+        *obstacle = VHOST_ASYNC_STUCK;
+        return 0;
+    }
+    if (OVS_UNLIKELY(!vhost_async_txq_is_registered(txq))) {
+        return copy_by_cpu(self, txq, vid, pkts, cnt);
+    }
+    if (OVS_UNLIKELY(!self || !self->chan
+                     || dpdk_dma_chan_failed(self->chan))) {
+        return copy_without_channel(self, txq, vid, pkts, cnt, obstacle);
+    }
+
+    /* Small packets first in line go by CPU, which is cheaper for them.
+     * Behind a copy in flight that would be out of order. */
+    if (!vhost_async_txq_in_flight(txq)) {
+        small = leading_below(pkts, cnt, netdev_dpdk_async_threshold());
+        if (small) {
+            n = copy_by_cpu(self, txq, vid, pkts, small);
+        }
+    }
+    if (n == small && n < cnt) {
+        n += copy_by_dma(self, txq, vid, &pkts[n], cnt - n);
+    }
+    return n;
+}
+
+/* As vhost_async_copy(), for a sender that drops what is not taken when none
+ * is: counts that by its reason. */
+uint16_t
+vhost_async_copy_or_count(struct vhost_async_thread *self,
+                          struct vhost_async_txq *txq, int vid,
+                          struct rte_mbuf **pkts, uint16_t cnt)
+{
+    enum vhost_async_obstacle obstacle;
+    uint16_t n = vhost_async_copy(self, txq, vid, pkts, cnt, &obstacle);
+
+    if (OVS_UNLIKELY(!n)) {
+        if (obstacle == VHOST_ASYNC_BUSY) {
+            vhost_async_count_shared(&txq->stats.busy_drops, cnt);
+        } else if (obstacle == VHOST_ASYNC_STUCK) {
+            vhost_async_count_shared(&txq->stats.stuck_drops, cnt);
+        }
+    }
+    return n;
+}
