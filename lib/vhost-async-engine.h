@@ -25,8 +25,8 @@
  *            reaps what it submitted, from its queue of deferred work.
  *   ring     vhost-async-ring.c: a lockless ring per txq; who gets to be its
  *            drainer submits for all.
- *   rx       vhost-async-rx.c: as defer, but who polls the rxq of the port
- *            reaps.  For comparison only.
+ *   rx       vhost-async-rx.c: as defer, but the thread that polls the rxq of
+ *            the port reaps.  For comparison only.
  *
  * Thread-safety
  * =============
@@ -51,12 +51,16 @@ struct rte_mbuf;
 struct rte_ring;
 struct vhost_async_txq;
 
+/* The name of the engine, and its source for tests that include it. */
 #if defined(VHOST_ASYNC_DEFER)
 #define VHOST_ASYNC_ENGINE "defer"
+#define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-defer.c"
 #elif defined(VHOST_ASYNC_RING)
 #define VHOST_ASYNC_ENGINE "ring"
+#define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-ring.c"
 #elif defined(VHOST_ASYNC_RX)
 #define VHOST_ASYNC_ENGINE "rx"
+#define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-rx.c"
 #else
 #error "configure chose no completion engine"
 #endif

@@ -38,7 +38,9 @@
 #include <rte_dmadev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
+#include <rte_ring.h>
 #include <rte_vhost.h>
 #include <rte_vhost_async.h>
 
@@ -134,6 +136,9 @@ static struct {
 
     uint64_t tsc;
     unsigned int rate;          /* Copies per us that each vchan finishes. */
+
+    unsigned int n_allocated;   /* Pieces of DPDK's memory. */
+    bool no_memory;             /* There is none left. */
 
     bool quiescent;             /* The running thread is. */
     bool others_busy;           /* Some other thread never is. */
@@ -669,6 +674,37 @@ fake_get_vring_num(int vid)
 }
 
 static int
+fake_get_numa_node(int vid)
+{
+    ovs_assert(fake_guest(vid)->live);
+    return 0;
+}
+
+/* Memory of DPDK, all of which must be given back.  Not every engine wants
+ * some. */
+static OVS_UNUSED void *
+fake_zmalloc(const char *type OVS_UNUSED, size_t size, unsigned int align,
+             int numa_id OVS_UNUSED)
+{
+    void *p = fake.no_memory ? NULL : aligned_alloc(align, size);
+
+    if (p) {
+        memset(p, 0, size);
+        fake.n_allocated++;
+    }
+    return p;
+}
+
+static OVS_UNUSED void
+fake_free(void *p)
+{
+    if (p) {
+        ovs_assert(fake.n_allocated--);
+    }
+    free(p);
+}
+
+static int
 fake_extern_callback_register(int vid,
                               const struct rte_vhost_user_extern_ops *ops,
                               void *ctx OVS_UNUSED)
@@ -700,6 +736,7 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_dma_stop fake_dma_stop
 #define rte_dma_vchan_setup fake_dma_vchan_setup
 #define rte_eal_iova_mode() fake.iova_mode
+#define rte_free fake_free
 #define rte_get_tsc_cycles fake_tsc
 #define rte_get_tsc_hz() FAKE_HZ
 #define rte_pktmbuf_free fake_pktmbuf_free
@@ -716,10 +753,12 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_enqueue_burst fake_enqueue_burst
 #define rte_vhost_extern_callback_register fake_extern_callback_register
 #define rte_vhost_get_ifname fake_get_ifname
+#define rte_vhost_get_numa_node fake_get_numa_node
 #define rte_vhost_get_vhost_vring fake_get_vring
 #define rte_vhost_get_vring_num fake_get_vring_num
 #define rte_vhost_poll_enqueue_completed fake_poll
 #define rte_vhost_submit_enqueue_burst fake_submit
+#define rte_zmalloc_socket fake_zmalloc
 #define sched_yield fake_sched_yield
 #define time_usec() ((long long int) (fake.tsc / 1000))
 
