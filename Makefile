@@ -1,13 +1,18 @@
 # Targets for people; what they do is in dev/.  'make' alone lists them.
 
 ENGINE ?= defer
+# 'make check' does both engines, unless one is asked for.
+CHECK_ENGINES = $(if $(filter file,$(origin ENGINE)),defer ring,$(ENGINE))
+CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
-        check-sanitize check-system check-packets check-ovs series clean
+        check-sanitize check-system check-packets check-spin check-ovs \
+        series clean
 
 help:
-	@echo "Targets (ENGINE=defer unless given; ring and no are the others):"
+	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
+	@echo "the checks are for defer and ring unless one is given):"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | \
 	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'
 
@@ -24,17 +29,19 @@ demo: build ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/demo.py --build 'out/$(ENGINE)' --engine '$(ENGINE)'
 
 check: deps ## the tests, with a selection of check-system; ends with one line that sums them (as root)
-	@$(PYTHON) dev/check.py --engine '$(ENGINE)'
+	@$(CHECK)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
 check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
+check-spin: deps ## a model of the engine ring, all states of it
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 
-check-style check-unit check-sanitize check-system check-packets check-ovs:
-	@$(PYTHON) dev/check.py --engine '$(ENGINE)' $(@:check-%=%)
+check-style check-unit check-sanitize check-system check-packets check-spin \
+check-ovs:
+	@$(CHECK) $(@:check-%=%)
 
 series: deps ## out/series: the series as mails for 'git am' on an OVS tree
 	@$(PYTHON) dev/series.py

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-# Runs the checks: all of them, or the suites that are named.  Prints what
-# failed and why, one line a suite, and last one line that sums them.
+# Runs the checks: all of them, or the suites that are named, for one or more
+# completion engines.  Prints what failed and why, one line a suite, and last
+# one line that sums them.
 
 import argparse
 import os
@@ -9,10 +10,11 @@ import shutil
 import sys
 import time
 
+import check_spin
 import check_style
 import tree
 from autotest import Testsuite, excerpt
-from common import (JOBS, OUT, ROOT, Stop, check_engine, child_env, main, out,
+from common import (JOBS, ROOT, Stop, check_engine, child_env, main, out,
                     read, run, tail, write)
 
 # What the hooks touch, seen from OVS's own tests.
@@ -28,16 +30,22 @@ HUGEPAGES_MB = 2048
 
 
 class Suite:
-    """The results of one suite."""
+    """The results of one suite, for one engine."""
 
-    def __init__(self, name):
-        self.name = name
+    def __init__(self, name, engine):
+        self.name = "%s (%s)" % (name, engine)
+        self.where = os.path.join("check", engine)
         self.passed = 0
         self.failed = 0
         self.skipped = 0
         self.start = time.monotonic()
-        self.log = out("check", name + ".results")
+        os.makedirs(out(self.where), exist_ok=True)
+        self.log = self.path(name + ".results")
         write(self.log, "")
+
+    def path(self, name):
+        """The path of a log."""
+        return out(self.where, name)
 
     def add(self, name, good, details=""):
         if good:
@@ -99,7 +107,7 @@ def our_tests(suite, testsuite, keywords="vhost-async"):
 def unit_suite(suite, engine):
     testsuite = Testsuite(out("src"), out(engine))
     tests = our_tests(suite, testsuite)
-    testsuite.run(tests, out("check/unit.log"), "unit tests", JOBS)
+    testsuite.run(tests, suite.path("unit.log"), "unit tests", JOBS)
     for test in tests.values():
         suite.add_test(test)
 
@@ -109,7 +117,7 @@ def is_plain(name):
     return "rte_" not in read(os.path.join(ROOT, name))
 
 
-def build_sanitized(engine, where):
+def build_sanitized(engine, where, log):
     """Makes where/ovstest, with the sanitizers in our own code: our files
     come before the library that has them too, so these are used."""
     build, src = out(engine), out("src")
@@ -123,7 +131,6 @@ def build_sanitized(engine, where):
                 "-fno-sanitize-recover=undefined"]
     cflags = tree.make_values(build, "DEFS", "DEFAULT_INCLUDES",
                               "AM_CPPFLAGS", "AM_CFLAGS")
-    log = out("check/sanitize-build.log")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
     objects = []
@@ -142,14 +149,14 @@ def build_sanitized(engine, where):
 
 
 def sanitize_suite(suite, engine):
-    where = out("check/sanitize")
-    build_sanitized(engine, where)
+    where = suite.path("sanitize")
+    build_sanitized(engine, where, suite.path("sanitize-build.log"))
     testsuite = Testsuite(out("src"), out(engine))
     tests = our_tests(suite, testsuite)
     path = read(os.path.join(out(engine), "Makefile"))
     path = re.search(r"^AUTOTEST_PATH = (.*)$", path, re.M)[1]
     # OVS's own tests leave leaks undetected, ours have no leak to hide.
-    testsuite.run(tests, out("check/sanitize.log"),
+    testsuite.run(tests, suite.path("sanitize.log"),
                   "unit tests under sanitizers", JOBS,
                   ["AUTOTEST_PATH=%s:%s" % (where, path)],
                   env=child_env(ASAN_OPTIONS="detect_leaks=1"))
@@ -171,7 +178,7 @@ def system_suite(suite, engine, keywords="vhost-async,dma"):
     testsuite = Testsuite(out("src"), out(engine), "system-dpdk-testsuite",
                           "check-dpdk")
     tests = our_tests(suite, testsuite, keywords)
-    testsuite.run(tests, out("check/system.log"), "system tests", 1,
+    testsuite.run(tests, suite.path("system.log"), "system tests", 1,
                   wrapper=lab_command())
     for test in tests.values():
         suite.add_test(test)
@@ -179,7 +186,7 @@ def system_suite(suite, engine, keywords="vhost-async,dma"):
 
 def packets_suite(suite, engine):
     for use in ("off", "on"):
-        log = out("check/packets-%s.log" % use)
+        log = suite.path("packets-%s.log" % use)
         status = run(["/usr/bin/python3", os.path.join(ROOT, "dev/demo.py"),
                       "--build", out(engine), "--engine", engine,
                       "--only", "pcap", "--async", use], log)
@@ -190,7 +197,7 @@ def packets_suite(suite, engine):
 def ovs_suite(suite, engine):
     testsuite = Testsuite(out("src"), out(engine))
     tests = {n: t for n, t in testsuite.list().items() if t.file in OVS_TESTS}
-    log = out("check/ovs.log")
+    log = suite.path("ovs.log")
     testsuite.run(tests, log, "OVS's own tests", OVS_JOBS)
 
     # Some of them are sensitive to load; what passes alone passes.
@@ -198,12 +205,12 @@ def ovs_suite(suite, engine):
     if again:
         for test in again.values():
             print("once more, alone: %s" % test)
-        testsuite.run(again, out("check/ovs-again.log"),
+        testsuite.run(again, suite.path("ovs-again.log"),
                       "failed tests, one at a time")
     stock = {}
     failed = {n: t for n, t in again.items() if t.failed}
     if failed:
-        stock = run_on_stock(failed)
+        stock = run_on_stock(suite, failed)
     for test in tests.values():
         if test.number in failed and stock.get(test.key) == "fails":
             suite.skip(str(test), "%s, and so it does on the stock build"
@@ -214,7 +221,7 @@ def ovs_suite(suite, engine):
                            else "")
 
 
-def run_on_stock(failed):
+def run_on_stock(suite, failed):
     """Runs the same tests on a build of OVS as it is.  Returns, by key,
     whether each passes."""
     print("building stock OVS, to see whether they pass there")
@@ -223,7 +230,7 @@ def run_on_stock(failed):
     keys = {t.key for t in failed.values()}
     tests = {n: t for n, t in testsuite.list().items() if t.key in keys}
     if tests:
-        testsuite.run(tests, out("check/ovs-stock.log"),
+        testsuite.run(tests, suite.path("ovs-stock.log"),
                       "the failed tests on stock OVS")
     return {t.key: "fails" if t.failed else "passes" for t in tests.values()}
 
@@ -236,55 +243,78 @@ SUITES = {
     "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,
+    "spin": check_spin.spin_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets")
 ON_DEMAND = ("system",)
+# What is the same for all engines is done with the first.
+ONCE = ("style", "spin", "ovs")
 
 
-def run_command():
-    parser = argparse.ArgumentParser(description="Runs the checks.")
-    parser.add_argument("--engine", default="defer")
-    parser.add_argument("suites", nargs="*", metavar="SUITE",
-                        help="one of " + ", ".join(SUITES))
-    args = parser.parse_args()
-    check_engine(args.engine)
-    wrong = [name for name in args.suites if name not in SUITES]
+def chosen_suites(wanted):
+    wrong = [name for name in wanted if name not in SUITES]
     if wrong:
         raise Stop("there is no suite %s; there are %s."
                    % (wrong[0], ", ".join(SUITES)))
     names = [name for name in SUITES
-             if name in (args.suites or set(SUITES) - set(ON_DEMAND))]
+             if name in (wanted or set(SUITES) - set(ON_DEMAND))]
     if "build" not in names:
         names.insert(0, "build")
     if os.geteuid() and set(names) & set(NEEDS_ROOT):
         raise Stop("the suites %s need root (hugepages, network namespaces); "
                    "run this as root, or others with make check-unit and the "
                    "like." % " and ".join(NEEDS_ROOT))
+    return names
 
-    os.makedirs(os.path.join(OUT, "check"), exist_ok=True)
-    summary = out("check/summary")
-    write(summary, "")
+
+def run_suite(name, engine):
+    suite = Suite(name, engine)
+    try:
+        SUITES[name](suite, engine)
+    except Stop as e:
+        suite.add("the suite itself", False, str(e))
+    print("== %s: %s (%d s)" % (suite.name, suite,
+                                time.monotonic() - suite.start), flush=True)
+    return suite
+
+
+def run_engine(names, engine):
+    """Runs suites for one engine, as far as they can be."""
     suites = []
     for name in names:
-        suite = Suite(name)
-        suites.append(suite)
-        try:
-            SUITES[name](suite, args.engine)
-        except Stop as e:
-            suite.add("the suite itself", False, str(e))
-        print("== %s: %s (%d s)" % (name, suite,
-                                    time.monotonic() - suite.start),
-              flush=True)
-        if name == "build" and suite.failed:
+        suites.append(run_suite(name, engine))
+        if name == "build" and suites[-1].failed:
             print("== without a build the other suites have nothing to run")
             break
+    return suites
+
+
+def run_command():
+    parser = argparse.ArgumentParser(description="Runs the checks.")
+    parser.add_argument("--engine", action="append", metavar="ENGINE",
+                        help="one or more completion engines")
+    parser.add_argument("suites", nargs="*", metavar="SUITE",
+                        help="one of " + ", ".join(SUITES))
+    args = parser.parse_args()
+    engines = args.engine or ["defer"]
+    for engine in engines:
+        check_engine(engine)
+    names = chosen_suites(args.suites)
+
+    summary = out("check", "summary")
+    os.makedirs(os.path.dirname(summary), exist_ok=True)
+    write(summary, "")
+    suites = []
+    for engine in engines:
+        suites += run_engine([name for name in names if name not in ONCE
+                              or engine == engines[0]], engine)
     total = "%d passed, %d failed, %d skipped" % tuple(
-        sum(getattr(s, what) for s in suites)
+        sum(getattr(suite, what) for suite in suites)
         for what in ("passed", "failed", "skipped"))
     write(summary, total + "\n")
     print(total, flush=True)
-    return 1 if any(s.failed for s in suites) else 0
+    return 1 if any(suite.failed for suite in suites) else 0
 
 
 if __name__ == "__main__":

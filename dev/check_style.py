@@ -120,8 +120,8 @@ def compile_touched(suite, name, args, expect_async, link=False):
     with 'link' all of the switch."""
     build = out(name)
     log = os.path.join(build, "build.log")
-    label = {"clang": "clang -Werror", "no": "--with-vhost-async=no",
-             "nodpdk": "without DPDK"}[name]
+    label = {"no": "--with-vhost-async=no",
+             "nodpdk": "without DPDK"}.get(name, name + " -Werror")
     try:
         with lock(name):
             tree.configure(out("src"), build, args)
@@ -161,12 +161,12 @@ def compile_touched(suite, name, args, expect_async, link=False):
             suite.add(label + ": ovs-vswitchd links", False, str(e))
 
 
-def configurations(suite, engine):
+def configurations(suite):
     base = tree.CONFIGURE
-    with_async = "--with-vhost-async=" + engine
-    compile_touched(suite, "clang",
-                    [a for a in base if not a.startswith("CC=")]
-                    + ["CC=clang", with_async], engine != "no")
+    for engine in ("defer", "ring", "rx"):
+        compile_touched(suite, "clang-" + engine,
+                        [a for a in base if not a.startswith("CC=")]
+                        + ["CC=clang", "--with-vhost-async=" + engine], True)
     compile_touched(suite, "no", base + ["--with-vhost-async=no"], False,
                     link=True)
     compile_touched(suite, "nodpdk",
@@ -194,8 +194,8 @@ def refusals(suite):
                   error or text[-2000:])
 
 
-def style(suite, engine):
+def style(suite, _engine):
     tree.make_src()
     for part in (checkpatch, hooks, scripts, mails, documentation):
         part(suite)
-    configurations(suite, engine)
+    configurations(suite)

@@ -10,7 +10,7 @@ build="openvswitch-source libdpdk-dev build-essential patch autoconf automake
        libtool pkg-config libssl-dev libcap-ng-dev libnuma-dev libunbound-dev
        python3 git"
 run="dpdk-dev python3-scapy iproute2 iputils-ping ethtool procps openssl kmod"
-check="clang flake8 python3-sphinx groff-base netcat-openbsd tcpdump"
+check="clang flake8 spin python3-sphinx groff-base netcat-openbsd tcpdump"
 
 die() {
     echo "deps: $*" >&2

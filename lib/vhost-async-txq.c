@@ -276,7 +276,8 @@ txq_has_hope(const struct vhost_async_txq *txq)
     for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
         if (dpdk_dma_chan_usable(chan)) {
             hope = true;
-        } else if (dpdk_dma_chan_failed(chan) && vhost_async_txq_waits_for(txq, chan)) {
+        } else if (dpdk_dma_chan_failed(chan)
+                   && vhost_async_txq_waits_for(txq, chan)) {
             return false;
         }
     }

@@ -63,6 +63,7 @@
 struct fake_pkt {
     struct rte_mbuf mbuf;       /* First, so that one is the other. */
     unsigned int id;
+    unsigned int sender;        /* For the test. */
     bool freed;
     struct fake_flight *flight; /* In flight, or NULL. */
 };
@@ -137,6 +138,7 @@ static struct {
     uint64_t tsc;
     unsigned int rate;          /* Copies per us that each vchan finishes. */
 
+    void (*meanwhile)(void);    /* Called in the next copy, and forgotten. */
     unsigned int n_allocated;   /* Pieces of DPDK's memory. */
     bool no_memory;             /* There is none left. */
 
@@ -524,6 +526,32 @@ fake_message(int vid, uint32_t request, bool locked)
 
 /* The vhost library. */
 
+/* The guest takes what it got, and is not lazy any more. */
+static void
+fake_make_room(int vid)
+{
+    struct fake_guest *guest = &fake.guests[vid];
+
+    guest->lazy = false;
+    for (int i = 0; i < guest->n_vrings; i++) {
+        struct fake_vring *v = &guest->vrings[i];
+
+        v->room = v->size - (v->head - v->tail);
+    }
+}
+
+/* Another thread is at work while this one is in the library. */
+static void
+fake_meanwhile(void)
+{
+    void (*meanwhile)(void) = fake.meanwhile;
+
+    fake.meanwhile = NULL;
+    if (meanwhile) {
+        meanwhile();
+    }
+}
+
 static uint16_t
 fake_enqueue_burst(int vid, uint16_t vring, struct rte_mbuf **mbufs,
                    uint16_t cnt)
@@ -541,6 +569,7 @@ fake_enqueue_burst(int vid, uint16_t vring, struct rte_mbuf **mbufs,
     }
     v->room += v->more_room;
     v->more_room = 0;
+    fake_meanwhile();
     return n;
 }
 
@@ -565,6 +594,7 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
         v->flights[v->head++ % FAKE_MAX_RING] = flight;
         chan->ring[chan->head++ % FAKE_MAX_RING] = flight;
     }
+    fake_meanwhile();
     return n;
 }
 

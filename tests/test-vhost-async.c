@@ -73,13 +73,26 @@
 #define SMALL 64
 #define BIG 1500
 
+static struct pmd {
+    unsigned int core;
+    struct vhost_async_thread *self;    /* While another one runs. */
+    struct pmd_perf_stats perf;
+} pmds[N_PMDS];
+static size_t n_pmds;
+
+/* The running one, NULL for a thread that is no PMD. */
+static struct pmd *running;
+
 /* Ports. */
 
-/* What was sent to a txq. */
+/* Threads whose packets stay in order: with a tx lock that is all of them. */
+#define N_SENDERS (VHOST_ASYNC_TX_LOCK ? 1 : N_PMDS + 1)
+
+/* What a sender sent to a txq. */
 struct sent {
     struct fake_pkt **pkts;     /* Taken by the port, in order. */
     size_t n, allocated;
-    size_t n_seen;              /* Of these, known to have arrived. */
+    size_t n_seen;              /* Of these, known to have arrived or not. */
 };
 
 /* A vhost port, as netdev-dpdk.c makes one. */
@@ -89,9 +102,11 @@ struct port {
     ovsrcu_index vid;
     char *path;
 
-    struct sent sent[N_TXQS];
+    struct sent sent[N_TXQS][N_PMDS + 1];
+    size_t n_got[N_TXQS];       /* Packets at the guest, looked at. */
     /* Packets: taken while on DMA or not, not taken, at the guests. */
     uint64_t n_taken, n_stock, n_dropped, n_arrived;
+    uint64_t n_skipped;         /* Taken, and others after them arrived. */
     unsigned int n_reconfigure; /* Times that it was asked for. */
 };
 
@@ -158,13 +173,22 @@ port_check_order(struct port *port)
 {
     for (int qid = 0; qid < N_TXQS; qid++) {
         struct fake_vring *v = port_vring(port, qid);
-        struct sent *sent = &port->sent[qid];
 
-        ovs_assert(v->n_got <= sent->n);
-        for (; sent->n_seen < v->n_got; sent->n_seen++) {
-            ovs_assert(v->got[sent->n_seen] == sent->pkts[sent->n_seen]);
-            ovs_assert(v->got[sent->n_seen]->freed);
+        for (; port->n_got[qid] < v->n_got; port->n_got[qid]++) {
+            struct fake_pkt *got = v->got[port->n_got[qid]];
+            struct sent *sent = &port->sent[qid][got->sender];
+
+            ovs_assert(sent->n_seen < sent->n);
+
+            /* A ring may have had to give packets up. */
+            while (sent->pkts[sent->n_seen] != got) {
+                ovs_assert(sent->pkts[sent->n_seen]->freed);
+                ovs_assert(++sent->n_seen < sent->n);
+                port->n_skipped++;
+            }
+            sent->n_seen++;
             port->n_arrived++;
+            ovs_assert(got->freed);
         }
     }
 }
@@ -179,6 +203,7 @@ port_check_sums(struct port *port)
     port_check_order(port);
     ovs_assert(t.dma_packets + t.cpu_packets + t.waiting + t.ring_lost_drops
                == port->n_taken);
+    ovs_assert(port->n_skipped <= t.ring_lost_drops);
     ovs_assert(t.busy_drops + t.stuck_drops + t.ring_full_drops
                <= port->n_dropped);
     ovs_assert(port->n_arrived + t.in_flight + t.lost_drops + t.waiting
@@ -195,6 +220,24 @@ sent_add(struct sent *sent, struct fake_pkt *pkt)
     sent->pkts[sent->n++] = pkt;
 }
 
+/* Takes 'n' packets, from number 'at' on, out again. */
+static void
+sent_remove(struct sent *sent, size_t at, size_t n)
+{
+    memmove(&sent->pkts[at], &sent->pkts[at + n],
+            (sent->n - at - n) * sizeof *sent->pkts);
+    sent->n -= n;
+}
+
+/* What the running thread sent to a txq. */
+static struct sent *
+port_sent(struct port *port, int qid)
+{
+    size_t sender = running ? running - pmds : N_PMDS;
+
+    return &port->sent[qid][N_SENDERS > 1 ? sender : 0];
+}
+
 /* Sends packets of 'sizes' as netdev_dpdk_vhost_send() does, with as many
  * retries.  Returns how many were taken. */
 static unsigned int
@@ -203,14 +246,19 @@ port_send__(struct port *port, int qid, const uint32_t *sizes,
 {
     struct rte_mbuf *mbufs[MAX_BURST], *all[MAX_BURST];
     int vid = ovsrcu_index_get(&port->vid);
+    struct sent *sent = port_sent(port, qid);
+    size_t first = sent->n;
     struct rte_mbuf **left = mbufs;
     unsigned int n_left = cnt;
     unsigned int n_taken;
     int retries = 0;
 
+    /* Noted before, since others may send meanwhile, which comes later. */
     ovs_assert(cnt <= MAX_BURST);
     for (unsigned int i = 0; i < cnt; i++) {
         mbufs[i] = all[i] = &fake_pkt_create(sizes[i])->mbuf;
+        fake_pkt_cast(all[i])->sender = sent - port->sent[qid];
+        sent_add(sent, fake_pkt_cast(all[i]));
     }
     do {
         uint16_t n = netdev_dpdk_async_enqueue(&port->async, vid, 2 * qid,
@@ -224,12 +272,10 @@ port_send__(struct port *port, int qid, const uint32_t *sizes,
     } while (n_left && retries++ < max_retries);
 
     n_taken = cnt - n_left;
+    sent_remove(sent, first + n_taken, n_left);
     for (unsigned int i = 0; i < cnt; i++) {
         /* Only what was taken can be somebody else's. */
         ovs_assert(mbufs[i] ? mbufs[i] == all[i] : i < n_taken);
-        if (i < n_taken) {
-            sent_add(&port->sent[qid], fake_pkt_cast(all[i]));
-        }
         fake_pktmbuf_free(mbufs[i]);
     }
     if (port->async.txqs) {
@@ -307,7 +353,10 @@ guest_connect(struct port *port, int vid, uint16_t size)
     guest->n_vrings = FAKE_MAX_VRINGS;
     for (int qid = 0; qid < N_TXQS; qid++) {
         fake_vring_set_up(vid, 2 * qid, size);
-        port->sent[qid].n = port->sent[qid].n_seen = 0;
+        for (size_t i = 0; i < N_SENDERS; i++) {
+            port->sent[qid][i].n = port->sent[qid][i].n_seen = 0;
+        }
+        port->n_got[qid] = 0;
     }
 
     ovsrcu_index_set(&port->vid, vid);
@@ -316,16 +365,6 @@ guest_connect(struct port *port, int vid, uint16_t size)
 }
 
 /* PMD threads. */
-
-static struct pmd {
-    unsigned int core;
-    struct vhost_async_thread *self;    /* While another one runs. */
-    struct pmd_perf_stats perf;
-} pmds[N_PMDS];
-static size_t n_pmds;
-
-/* The running one, NULL for a thread that is no PMD. */
-static struct pmd *running;
 
 static void
 run_as(struct pmd *pmd)
@@ -354,7 +393,7 @@ static bool
 pmd_is_busy(struct pmd *pmd)
 {
     run_as(pmd);
-    return dpif_netdev_dma_is_busy();
+    return vhost_async_engine_is_busy(*vhost_async_self_get());
 }
 
 static void
@@ -507,7 +546,9 @@ port_destroy(struct port *port)
     }
     netdev_dpdk_async_free(&port->async);
     for (int qid = 0; qid < N_TXQS; qid++) {
-        free(port->sent[qid].pkts);
+        for (size_t i = 0; i < N_SENDERS; i++) {
+            free(port->sent[qid][i].pkts);
+        }
     }
     free(CONST_CAST(char *, port->netdev.name));
     free(port->path);
@@ -594,6 +635,10 @@ begin_with_devs(size_t n)
 static void
 settle(void)
 {
+    /* What waits for a guest waits for as long as that makes no room. */
+    for (int vid = 0; vid < FAKE_MAX_GUESTS; vid++) {
+        fake_make_room(vid);
+    }
     for (int i = 0; i < 1000; i++) {
         fake_pass_time(1000);
         for (size_t j = 0; j < FAKE_MAX_DEVS; j++) {
@@ -999,6 +1044,268 @@ test_rejected_are_not_in_flight(void)
     guest_leave(port0);
     ovs_assert(port_lost(port0) == 256);
     end();
+}
+
+/* Senders that meet at a txq.  With a tx lock they cannot: one waits, so that
+ * there is nothing to test. */
+
+/* The following send while another thread is in the middle of a copy. */
+
+static void
+meanwhile_pmd1(void)
+{
+    struct pmd *was = running;
+
+    run_as(pmd1);
+    ovs_assert(port_send_n(port0, 0, BIG, 32) == 32);
+    run_as(was);
+}
+
+static void
+meanwhile_pmd1_sends_9_bursts(void)
+{
+    struct pmd *was = running;
+
+    run_as(pmd1);
+    ovs_assert(port_send_n(port0, 0, BIG, 9 * 32) == 256);
+    run_as(was);
+}
+
+static void
+meanwhile_main(void)
+{
+    struct pmd *was = running;
+
+    run_as_main();
+    ovs_assert(port_send_n(port0, 0, SMALL, 5) == 5);
+    run_as(was);
+}
+
+/* Two times in a row, so that the second round of a drainer has company. */
+static void
+meanwhile_pmd1_and_main(void)
+{
+    meanwhile_pmd1();
+    fake.meanwhile = meanwhile_main;
+}
+
+static uint64_t
+port_waiting(const struct port *port)
+{
+    return async_totals(&port->async).waiting;
+}
+
+static uint64_t
+port_lost_in_ring(const struct port *port)
+{
+    return async_totals(&port->async).ring_lost_drops;
+}
+
+/* 'meanwhile' sends while 'pmd' copies.  Nobody sends after that. */
+static void
+check_meeting(struct pmd *pmd, uint32_t size, void (*meanwhile)(void))
+{
+    if (VHOST_ASYNC_TX_LOCK) {
+        return;
+    }
+    begin_with_devs(2);
+    run_as(pmd);
+    fake.meanwhile = meanwhile;
+    ovs_assert(port_send_n(port0, 0, size, 10) == 10);
+    ovs_assert(!fake.meanwhile);
+    port_check_sums(port0);
+    settle_and_end();
+}
+
+static void
+test_pmd_meets_pmd(void)
+{
+    check_meeting(pmd0, BIG, meanwhile_pmd1);
+}
+
+static void
+test_pmd_meets_pmd_by_cpu(void)
+{
+    check_meeting(pmd0, SMALL, meanwhile_pmd1);
+}
+
+static void
+test_pmd_meets_main(void)
+{
+    check_meeting(pmd0, BIG, meanwhile_main);
+}
+
+static void
+test_pmd_meets_main_by_cpu(void)
+{
+    check_meeting(pmd0, SMALL, meanwhile_main);
+}
+
+static void
+test_pmd_meets_two(void)
+{
+    check_meeting(pmd0, BIG, meanwhile_pmd1_and_main);
+}
+
+static void
+test_main_meets_pmd(void)
+{
+    check_meeting(NULL, SMALL, meanwhile_pmd1);
+}
+
+static void
+test_main_meets_two(void)
+{
+    check_meeting(NULL, SMALL, meanwhile_pmd1_and_main);
+}
+
+/* The burst that the drainer finds after its own is on its way at once. */
+static void
+test_drainer_sends_for_others(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        run_as(pmd0);
+        fake.meanwhile = meanwhile_pmd1;
+        port_send_n(port0, 0, BIG, 10);
+        ovs_assert(!port_waiting(port0));
+        ovs_assert(port_in_flight(port0, 0) == 42);
+        ovs_assert(pmd_is_busy(pmd0) && !pmd_is_busy(pmd1));
+        settle_and_end();
+    }
+}
+
+static void
+test_full_txq_ring(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        run_as(pmd0);
+        fake.meanwhile = meanwhile_pmd1_sends_9_bursts;
+        port_send_n(port0, 0, BIG, 10);
+        ovs_assert(async_totals(&port0->async).ring_full_drops == 32);
+        port_check_sums(port0);
+        settle_and_end();
+    }
+}
+
+/* Fills the virtqueue, and leaves 'n' packets in the ring. */
+static void
+fill_ring(unsigned int n)
+{
+    fake.guests[0].lazy = true;
+    port_vring(port0, 0)->room = 10 + 32 - n;
+    run_as(pmd0);
+    fake.meanwhile = meanwhile_pmd1;
+    ovs_assert(port_send_n(port0, 0, BIG, 10) == 10);
+    ovs_assert(port_waiting(port0) == n);
+}
+
+static void
+test_packets_wait_for_the_guest(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        fill_ring(20);
+        ovs_assert(pmd_is_busy(pmd0));
+        fake_finish(0, 0, 100);
+        pmd_iterate(pmd0);
+        pmd_iterate(pmd0);
+        ovs_assert(port_waiting(port0) == 20 && pmd_is_busy(pmd0));
+        /* Nothing can be done before the guest makes room, so sleeping is
+         * allowed. */
+        ovs_assert(!dpif_netdev_dma_is_busy());
+
+        port_vring(port0, 0)->room = 12;
+        pmd_iterate(pmd0);
+        ovs_assert(port_waiting(port0) == 8 && dpif_netdev_dma_is_busy());
+        port_vring(port0, 0)->room = 256;
+        pmd_iterate(pmd0);
+        ovs_assert(!port_waiting(port0) && !port_lost_in_ring(port0));
+        settle_and_end();
+    }
+}
+
+/* Nobody overtakes what waits: the next sender's packets queue up. */
+static void
+test_nobody_overtakes_what_waits(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        fill_ring(20);
+        run_as(pmd1);
+        ovs_assert(port_send_n(port0, 0, BIG, 7) == 7);
+        ovs_assert(port_waiting(port0) == 27);
+        port_vring(port0, 0)->room = 256;
+        ovs_assert(port_send_n(port0, 0, BIG, 3) == 3);
+        ovs_assert(!port_waiting(port0));
+        settle_and_end();
+    }
+}
+
+static void
+test_reload_gives_up_what_cannot_be_sent(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        fill_ring(20);
+        fake.rate = 1;
+        pmd_reload(pmd0);
+        ovs_assert(!pmd_is_busy(pmd0));
+        ovs_assert(!port_waiting(port0));
+        ovs_assert(port_lost_in_ring(port0) == 20 && port_lost(port0) == 20);
+        port_check_sums(port0);
+        settle_and_end();
+    }
+}
+
+static void
+test_guest_leaves_with_packets_in_the_ring(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        fill_ring(20);
+        guest_leave(port0);
+        ovs_assert(!port_waiting(port0) && port_lost_in_ring(port0) == 20);
+        guest_connect(port0, 2, 256);
+        port_send_n(port0, 0, BIG, 32);
+        settle_and_end();
+    }
+}
+
+/* A thread that cannot come back waits for a bounded time only. */
+static void
+test_no_pmd_gives_up_what_cannot_be_sent(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        begin_with_devs(2);
+        fake.guests[0].lazy = true;
+        port_vring(port0, 0)->room = 5;
+        run_as_main();
+        fake.meanwhile = meanwhile_pmd1;
+        ovs_assert(port_send_n(port0, 0, SMALL, 5) == 5);
+        ovs_assert(!port_waiting(port0) && port_lost_in_ring(port0) == 32);
+        settle_and_end();
+    }
+}
+
+static void
+test_no_memory_for_a_ring(void)
+{
+    if (!VHOST_ASYNC_TX_LOCK) {
+        add_dev(0, "dma0");
+        fake.no_memory = true;
+        begin(1);
+        run_as(pmd0);
+        ovs_assert(port_send_n(port0, 0, BIG, 10) == 10);
+        check_paths(port0, 10, 0);
+        fake.no_memory = false;
+        guest_leave(port0);
+        guest_connect(port0, 2, 256);
+        ovs_assert(port_send_n(port0, 0, BIG, 10) == 10);
+        check_paths(port0, 10, 10);
+        settle_and_end();
+    }
 }
 
 /* Several channels. */
@@ -1949,8 +2256,17 @@ test_small_and_odd_rings(void)
 /* At random: whatever threads, engines and guests do, packets stay in order
  * and each is accounted for. */
 
+static void random_meanwhile(void);
+
+static struct pmd *
+random_sender(void)
+{
+    return random_range(5) ? &pmds[random_range(n_pmds)] : NULL;
+}
+
+/* The running thread sends.  Unless 'nested', another one may do so, too. */
 static void
-random_send(void)
+random_send(bool nested)
 {
     struct port *port = &ports_[random_range(N_PORTS)];
     unsigned int cnt = 1 + random_range(MAX_BURST);
@@ -1960,8 +2276,26 @@ random_send(void)
     for (unsigned int i = 0; i < cnt; i++) {
         sizes[i] = random_range(3) < big ? BIG : SMALL;
     }
-    run_as(random_range(5) ? &pmds[random_range(n_pmds)] : NULL);
-    port_send__(port, random_range(N_TXQS), sizes, cnt, random_range(3));
+    if (!VHOST_ASYNC_TX_LOCK && !nested && !random_range(3)) {
+        fake.meanwhile = random_meanwhile;
+    }
+    /* With company, what is sent again does not come next. */
+    port_send__(port, random_range(N_TXQS), sizes, cnt,
+                fake.meanwhile ? 0 : random_range(3));
+    fake.meanwhile = NULL;
+}
+
+static void
+random_meanwhile(void)
+{
+    struct pmd *was = running, *other;
+
+    do {
+        other = random_sender();
+    } while (other == was);
+    run_as(other);
+    random_send(true);
+    run_as(was);
 }
 
 static void
@@ -1971,7 +2305,7 @@ random_reconnect(void)
     int vid = ovsrcu_index_get(&port->vid) ^ 2;
 
     guest_leave(port);
-    ovs_assert(!port_lost(port));
+    ovs_assert(port_lost(port) == port_lost_in_ring(port));
     guest_connect(port, vid, 64 << random_range(4));
 }
 
@@ -2046,7 +2380,8 @@ test_random(void)
         default:
             fake_finish(random_range(2), 0, random_range(40));
             if (random_range(2)) {
-                random_send();
+                run_as(random_sender());
+                random_send(false);
             } else {
                 pmd_iterate(&pmds[random_range(n_pmds)]);
             }
@@ -2083,6 +2418,21 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(full_ring_makes_room_for_the_rest),
     DMA_TEST_CASE(retries_as_often_as_told),
     DMA_TEST_CASE(rejected_are_not_in_flight),
+    DMA_TEST_CASE(pmd_meets_pmd),
+    DMA_TEST_CASE(pmd_meets_pmd_by_cpu),
+    DMA_TEST_CASE(pmd_meets_main),
+    DMA_TEST_CASE(pmd_meets_main_by_cpu),
+    DMA_TEST_CASE(pmd_meets_two),
+    DMA_TEST_CASE(main_meets_pmd),
+    DMA_TEST_CASE(main_meets_two),
+    DMA_TEST_CASE(drainer_sends_for_others),
+    DMA_TEST_CASE(full_txq_ring),
+    DMA_TEST_CASE(packets_wait_for_the_guest),
+    DMA_TEST_CASE(nobody_overtakes_what_waits),
+    DMA_TEST_CASE(reload_gives_up_what_cannot_be_sent),
+    DMA_TEST_CASE(guest_leaves_with_packets_in_the_ring),
+    DMA_TEST_CASE(no_pmd_gives_up_what_cannot_be_sent),
+    DMA_TEST_CASE(no_memory_for_a_ring),
     DMA_TEST_CASE(poll_hands_back_the_packets_of_others),
     DMA_TEST_CASE(head_on_another_channel),
     DMA_TEST_CASE(slow_txq_delays_no_other),
