@@ -977,6 +977,21 @@ netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
 }
 
 static void
+format_txq_memory(struct ds *ds, const struct vhost_async_txq *txq,
+                  uint64_t waiting)
+{
+    size_t ring = vhost_async_engine_txq_memory(txq);
+
+    ds_put_format(ds, "    memory: %"PRIuSIZE" bytes",
+                  vhost_async_txq_memory(txq));
+    if (ring) {
+        ds_put_format(ds, ", %"PRIuSIZE" of them for the ring; waiting in it: "
+                      "%"PRIu64" packets", ring, waiting);
+    }
+    ds_put_char(ds, '\n');
+}
+
+static void
 format_txq(struct ds *ds, const struct vhost_async_txq *txq)
 {
     struct netdev_dpdk_async_totals t = { .in_flight = 0 };
@@ -988,9 +1003,7 @@ format_txq(struct ds *ds, const struct vhost_async_txq *txq)
                   t.dma_packets, t.dma_bytes, t.in_flight);
     ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
                   t.cpu_packets, t.cpu_bytes);
-    ds_put_format(ds, "    memory: %"PRIuSIZE" bytes; waiting in the ring: "
-                  "%"PRIu64" packets\n", vhost_async_txq_memory(txq),
-                  t.waiting);
+    format_txq_memory(ds, txq, t.waiting);
     if (t.busy_drops || t.stuck_drops || t.lost_drops || t.ring_full_drops
         || t.ring_lost_drops) {
         ds_put_format(ds, "    dropped: %"PRIu64" busy, %"PRIu64" stuck, "
