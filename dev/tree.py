@@ -284,8 +284,21 @@ def configure(src, build, args, like=None):
                   if line.startswith("configure: error:")]
         raise Stop("configure failed in %s, see %s:\n%s"
                    % (name, log, "\n".join(errors) or tail(log)))
+    if like:
+        keep_times(like, build)
     write(stamp, wanted)
     progress.done()
+
+
+def keep_times(old, new):
+    """Headers that configure wrote anew, but as they were, are not newer than
+    the objects that depend on them; nor is config.status, or else make would
+    write them once more."""
+    for name in tree_files(new):
+        a, b = os.path.join(old, name), os.path.join(new, name)
+        if (name in ("config.status", "stamp-h1")
+                or name.endswith(".h") and os.path.exists(a) and same(a, b)):
+            shutil.copystat(a, b)
 
 
 def make_values(build, *names):
