@@ -7,8 +7,8 @@ CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
-        check-sanitize check-system check-packets check-spin check-ovs \
-        series clean
+        check-sanitize check-system check-packets check-spin check-model \
+        check-ovs series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -37,10 +37,11 @@ check-sanitize: deps ## unit tests under address and undefined-behaviour sanitiz
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-spin: deps ## a model of the engine ring, all states of it
+check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 
 check-style check-unit check-sanitize check-system check-packets check-spin \
-check-ovs:
+check-model check-ovs:
 	@$(CHECK) $(@:check-%=%)
 
 series: deps ## out/series: the series as mails for 'git am' on an OVS tree

@@ -184,6 +184,22 @@ def system_suite(suite, engine, keywords="vhost-async,dma"):
         suite.add_test(test)
 
 
+def model_suite(suite, _engine):
+    """The DMA engine that tests and benchmarks load into DPDK."""
+    log = suite.path("model.log")
+    status = run(["/usr/bin/python3",
+                  os.path.join(ROOT, "dev/dma-model/test.py")], log)
+    results = re.findall(r"^(passed|FAILED|skipped): ([^:]+)(?:: (.*))?$",
+                         read(log), re.M)
+    for result, name, details in results:
+        if result == "skipped":
+            suite.skip(name, details)
+        else:
+            suite.add(name, result == "passed", details)
+    if not results or bool(status) != any(r[0] == "FAILED" for r in results):
+        suite.add("dev/dma-model/test.py", False, tail(log, 30))
+
+
 def packets_suite(suite, engine):
     for use in ("off", "on"):
         log = suite.path("packets-%s.log" % use)
@@ -244,12 +260,13 @@ SUITES = {
     "system": system_suite,
     "packets": packets_suite,
     "spin": check_spin.spin_suite,
+    "model": model_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets")
 ON_DEMAND = ("system",)
 # What is the same for all engines is done with the first.
-ONCE = ("style", "spin", "ovs")
+ONCE = ("style", "spin", "model", "ovs")
 
 
 def chosen_suites(wanted):

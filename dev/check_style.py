@@ -39,6 +39,10 @@ def checkpatch(suite):
     # By the path in OVS, because some rules depend on it.
     for name in tree.own_files():
         record(suite, "checkpatch " + name, CHECKPATCH + ["-f", name])
+    for name in sorted(glob.glob("dev/**/*.[ch]", root_dir=ROOT,
+                                 recursive=True)):
+        record(suite, "checkpatch " + name,
+               CHECKPATCH + ["-f", os.path.join(ROOT, name)])
     for name in ("acinclude.m4", "NEWS"):
         if os.path.exists(os.path.join(ROOT, name)):
             record(suite, "checkpatch " + name, CHECKPATCH + ["-f", name])
@@ -78,7 +82,7 @@ def mails(suite):
 
 
 def scripts(suite):
-    for name in sorted(glob.glob("dev/*.py", root_dir=ROOT)
+    for name in sorted(glob.glob("dev/**/*.py", root_dir=ROOT, recursive=True)
                        + glob.glob("tests/*.py", root_dir=ROOT)):
         record(suite, "flake8 " + name,
                ["/usr/bin/flake8", "--ignore=" + FLAKE8_IGNORE, name])
