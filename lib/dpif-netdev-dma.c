@@ -217,12 +217,18 @@ unsigned int
 dpif_netdev_dma_reap__(struct vhost_async_thread *self,
                        struct pmd_perf_stats *s)
 {
+    bool in_flight = vhost_async_work_is_busy(self);
     struct cycle_timer timer;
+    uint64_t cycles;
     unsigned int n;
 
     cycle_timer_start(s, &timer);
     n = vhost_async_engine_reap(self);
-    self->reap_cycles += cycle_timer_stop(s, &timer);
+    cycles = cycle_timer_stop(s, &timer);
+    /* Looking in vain for room at a guest is nobody's work. */
+    if (n || in_flight) {
+        self->reap_cycles += cycles;
+    }
     return n;
 }
 

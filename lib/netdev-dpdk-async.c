@@ -404,6 +404,7 @@ async_free_txqs(struct netdev_dpdk_async *async)
     for (int qid = 0; async->txqs && qid < MAX_TXQS; qid++) {
         txq = async_txq(async, qid);
         if (txq) {
+            vhost_async_engine_txq_stop(txq);
             add_totals(&async->gone, txq, false);
             vhost_async_txq_destroy(txq);
         }

@@ -65,12 +65,18 @@ struct vhost_async_txq;
 #error "configure chose no completion engine"
 #endif
 
-/* Whether senders hold the tx lock of netdev-dpdk, and whether the engine
- * wants to know of polls of the rxq.  Constants, for compilers to see. */
+/* Whether senders hold the tx lock of netdev-dpdk, whether threads have txqs in
+ * 'kept', and whether the engine wants to know of polls of the rxq.  Constants,
+ * for compilers to see. */
 #ifdef VHOST_ASYNC_RING
 #define VHOST_ASYNC_TX_LOCK false
 #else
 #define VHOST_ASYNC_TX_LOCK true
+#endif
+#ifdef VHOST_ASYNC_RING
+#define VHOST_ASYNC_KEEPS true
+#else
+#define VHOST_ASYNC_KEEPS false
 #endif
 #ifdef VHOST_ASYNC_RX
 #define VHOST_ASYNC_RX_POLL true
@@ -87,10 +93,10 @@ struct vhost_async_engine_txq {
         ATOMIC(struct vhost_async_thread *) keeper; /* Will come back. */
         struct dma_defer_node node;     /* In the keeper's 'kept'. */
         OVSRCU_TYPE(struct rte_ring *) ring;    /* Of mbufs. */
+        size_t memory;                  /* Bytes that 'ring' takes. */
     );
-    size_t memory;                      /* Bytes that 'ring' takes. */
 #else
-    char dummy;
+    PADDED_MEMBERS(CACHE_LINE_SIZE, char dummy;);
 #endif
 };
 
@@ -113,7 +119,8 @@ void vhost_async_engine_drain(struct vhost_async_thread *);
 static inline bool
 vhost_async_engine_is_busy(const struct vhost_async_thread *self)
 {
-    return vhost_async_work_is_busy(self) || !dma_defer_is_empty(&self->kept);
+    return vhost_async_work_is_busy(self)
+           || (VHOST_ASYNC_KEEPS && !dma_defer_is_empty(&self->kept));
 }
 
 /* Whether that cannot wait for as long as a PMD thread may sleep.  What waits
@@ -122,7 +129,8 @@ static inline bool
 vhost_async_engine_is_urgent(const struct vhost_async_thread *self)
 {
     return vhost_async_work_is_busy(self)
-           || (!dma_defer_is_empty(&self->kept) && !self->kept_idle);
+           || (VHOST_ASYNC_KEEPS && !dma_defer_is_empty(&self->kept)
+               && !self->kept_idle);
 }
 
 #endif /* vhost-async-engine.h */

@@ -44,8 +44,9 @@
  * reload, goes on until the ring is empty, somebody else has the role, or
  * there is a keeper.  After VHOST_ASYNC_WAIT_US it drops what it cannot place.
  * It looks at the ring itself instead of 'waiting', since packets that are
- * not in there yet have a sender who will try; the fence between the two is in
- * ring_put().
+ * not in there yet have a sender who will try; the fence between the ring and
+ * the role is in ring_put() for one side, and in ring_run_to_the_end(), before
+ * its last look, for the other.
  *
  * tests/vhost-async-ring.pml is a model of this, which spin(1) checks.
  *
@@ -194,9 +195,23 @@ ring_put(struct vhost_async_engine_txq *e, struct rte_ring *ring,
     return true;
 }
 
+/* Whether packets that were not taken because of 'obstacle' may stay in the
+ * ring: if there will be room, or somebody else, who may have a channel, comes
+ * for them. */
+static bool
+ring_can_wait(struct vhost_async_thread *self,
+              struct vhost_async_engine_txq *e,
+              enum vhost_async_obstacle obstacle)
+{
+    struct vhost_async_thread *keeper = ring_keeper(e);
+
+    return obstacle == VHOST_ASYNC_FULL
+           || (obstacle == VHOST_ASYNC_BUSY && keeper && keeper != self);
+}
+
 /* Takes up to RING_ROUND bursts out of the ring and copies them.  What is not
  * taken stays there or, unless 'keep', is dropped; the latter also goes for
- * what will not be taken soon.  Returns the number of packets that left.
+ * what cannot wait.  Returns the number of packets that left.
  *
  * The drainer only. */
 static unsigned int
@@ -217,7 +232,9 @@ ring_drain(struct vhost_async_thread *self, struct vhost_async_txq *txq,
             break;
         }
         n = n_left = vhost_async_copy(self, txq, vid, pkts, cnt, &obstacle);
-        if (OVS_UNLIKELY(n < cnt && (!keep || obstacle != VHOST_ASYNC_FULL))) {
+        if (OVS_UNLIKELY(n < cnt
+                         && (!keep || !ring_can_wait(self, &txq->engine,
+                                                     obstacle)))) {
             vhost_async_count_shared(&txq->stats.ring_lost_drops, cnt - n);
             n_left = cnt;
         }
@@ -236,25 +253,26 @@ ring_drain(struct vhost_async_thread *self, struct vhost_async_txq *txq,
 /* Sees to what is in the ring, for a PMD thread: when it returns, nothing is,
  * another thread is the drainer, or there is a keeper.  The second round ends
  * it in any case, or else others' packets could keep the thread for ever.
- * Returns the number of packets that left the ring. */
-static unsigned int
+ * Adds the number of packets that left the ring to '*n'.  Returns false if the
+ * thread did not get to be the drainer. */
+static bool
 ring_run(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-         int vid, struct rte_ring *ring)
+         int vid, struct rte_ring *ring, unsigned int *n)
 {
     struct vhost_async_engine_txq *e = &txq->engine;
-    unsigned int n = 0;
+    int round;
 
-    for (int round = 0; ring_take(e); round++) {
-        n += ring_drain(self, txq, vid, ring, true);
+    for (round = 0; ring_take(e); round++) {
+        *n += ring_drain(self, txq, vid, ring, true);
         if (round || ring_waiting(e)) {
             ring_keep(e, self);
         }
         ring_give(e);
         if (!ring_waiting(e) || ring_keeper(e)) {
-            break;
+            return true;
         }
     }
-    return n;
+    return round > 0;
 }
 
 /* As ring_run(), for a thread that cannot be the keeper. */
@@ -279,21 +297,34 @@ ring_run_to_the_end(struct vhost_async_thread *self,
     }
 }
 
-static void
+/* What came of an attempt to empty the ring. */
+enum ring_outcome {
+    RING_TAKEN,                 /* Another thread is the drainer. */
+    RING_NO_ROOM,               /* The virtqueue takes nothing. */
+    RING_LESS,                  /* Packets left it, or there were none. */
+};
+
+static enum ring_outcome
 ring_see_to(struct vhost_async_thread *self, struct vhost_async_txq *txq,
             int vid, struct rte_ring *ring)
 {
+    unsigned int n = 0;
+
     if (OVS_LIKELY(self)) {
-        ring_run(self, txq, vid, ring);
-    } else {
-        ring_run_to_the_end(self, txq, vid, ring);
+        if (!ring_run(self, txq, vid, ring, &n)) {
+            return RING_TAKEN;
+        }
+        return n || !ring_waiting(&txq->engine) ? RING_LESS : RING_NO_ROOM;
     }
+    ring_run_to_the_end(self, txq, vid, ring);
+    return RING_LESS;
 }
 
 /* Sending. */
 
 /* Before the guest has set up the txq there is no ring, and next to nothing to
- * send: senders take turns. */
+ * send: senders take turns.  The ring can appear meanwhile, so that others
+ * find the role taken and use it. */
 static uint16_t
 ring_send_without(struct vhost_async_thread *self,
                   struct vhost_async_txq *txq, int vid,
@@ -306,10 +337,15 @@ ring_send_without(struct vhost_async_thread *self,
     }
     n = vhost_async_copy_or_count(self, txq, vid, pkts, cnt);
     ring_give(&txq->engine);
+    if (OVS_UNLIKELY(ring_waiting(&txq->engine))) {
+        /* Who made it wait saw the ring, so this thread does. */
+        ring_see_to(self, txq, vid, ring_get(txq));
+    }
     return n;
 }
 
-/* A full ring is tried again as often as the port's tx-retries-max says. */
+/* A full ring is tried again as often as the port's tx-retries-max says, as
+ * long as there is hope: not if the virtqueue is full, too. */
 static uint16_t
 ring_send_through(struct vhost_async_thread *self,
                   struct vhost_async_txq *txq, int vid, struct rte_ring *ring,
@@ -321,12 +357,16 @@ ring_send_through(struct vhost_async_thread *self,
     retries = netdev_dpdk_async_tx_retries(txq->port);
     for (unsigned int i = 0; i <= retries; i++) {
         bool is_in = ring_put(&txq->engine, ring, pkts, cnt);
+        enum ring_outcome outcome = ring_see_to(self, txq, vid, ring);
 
-        ring_see_to(self, txq, vid, ring);
         if (OVS_LIKELY(is_in)) {
             memset(pkts, 0, cnt * sizeof *pkts);
             return cnt;
         }
+        if (outcome == RING_NO_ROOM) {
+            break;
+        }
+        rte_pause();
     }
     COVERAGE_INC(vhost_async_ring_full);
     vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
@@ -345,6 +385,9 @@ vhost_async_engine_send(struct vhost_async_thread *self,
     struct rte_ring *ring = ring_get(txq);
     uint16_t n;
 
+    if (OVS_UNLIKELY(!cnt)) {
+        return 0;
+    }
     if (OVS_UNLIKELY(!ring)) {
         return ring_send_without(self, txq, vid, pkts, cnt);
     }
@@ -379,6 +422,7 @@ vhost_async_engine_rx(struct vhost_async_thread *self OVS_UNUSED,
 struct ring_visit_aux {
     struct vhost_async_thread *self;
     unsigned int n;             /* Packets that left rings. */
+    bool idle;                  /* No ring had another drainer. */
 };
 
 /* When the device of the guest is gone, or going, its ring is not touched:
@@ -394,6 +438,7 @@ ring_visit(struct dma_defer_node *node, void *aux_)
     struct rte_ring *ring = vid >= 0 ? ring_get(txq) : NULL;
 
     if (!ring_take(e)) {
+        aux->idle = false;
         return false;
     }
     if (OVS_LIKELY(ring)) {
@@ -404,8 +449,13 @@ ring_visit(struct dma_defer_node *node, void *aux_)
     }
     ring_give(e);
 
-    if (ring && ring_waiting(e) && !ring_keeper(e)) {
-        aux->n += ring_run(aux->self, txq, vid, ring);
+    if (OVS_UNLIKELY(ring_waiting(e) && !ring_keeper(e))) {
+        /* There can be a new device since. */
+        vid = ovsrcu_index_get(txq->vid);
+        ring = vid >= 0 ? ring_get(txq) : NULL;
+        if (ring) {
+            ring_run(aux->self, txq, vid, ring, &aux->n);
+        }
     }
     return false;
 }
@@ -416,7 +466,7 @@ ring_visit(struct dma_defer_node *node, void *aux_)
 unsigned int
 vhost_async_engine_reap(struct vhost_async_thread *self)
 {
-    struct ring_visit_aux aux = { .self = self };
+    struct ring_visit_aux aux = { .self = self, .idle = true };
     unsigned int n = 0;
 
     if (vhost_async_work_is_busy(self)) {
@@ -424,7 +474,7 @@ vhost_async_engine_reap(struct vhost_async_thread *self)
     }
     if (OVS_UNLIKELY(!dma_defer_is_empty(&self->kept))) {
         dma_defer_run(&self->kept, ring_visit, &aux);
-        self->kept_idle = !aux.n;
+        self->kept_idle = !aux.n && aux.idle;
     }
     return n + aux.n;
 }
@@ -435,15 +485,20 @@ ring_abdicate(struct dma_defer_node *node, void *self)
     struct vhost_async_engine_txq *e
         = CONTAINER_OF(node, struct vhost_async_engine_txq, node);
     struct vhost_async_txq *txq = ring_txq(e);
-    int vid = ovsrcu_index_get(txq->vid);
-    struct rte_ring *ring = vid >= 0 ? ring_get(txq) : NULL;
+    struct rte_ring *ring;
+    int vid;
 
-    /* The drainer has at most one round to go. */
+    /* As a lock: a drainer has a round to go, in which it may have to wait for
+     * VHOST_ASYNC_WAIT_US. */
     while (!ring_take(e)) {
         rte_pause();
     }
     ring_unkeep(e, self);
     ring_give(e);
+
+    /* Looked at after that, since there can be a new device. */
+    vid = ovsrcu_index_get(txq->vid);
+    ring = vid >= 0 ? ring_get(txq) : NULL;
     if (ring) {
         ring_run_to_the_end(self, txq, vid, ring);
     }

@@ -80,15 +80,18 @@ vhost_async_engine_rx(struct vhost_async_thread *self,
 {
     const struct dpdk_dma_chan *chan;
 
-    if (vhost_async_txq_in_flight(txq)) {
-        for (size_t i = 0; i < txq->n_work; i++) {
-            chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i);
-            if (dpdk_dma_chan_usable(chan)
-                && vhost_async_txq_waits_for(txq, chan)) {
-                vhost_async_work_poll(self, txq, vid, chan);
-            }
+    if (!vhost_async_txq_in_flight(txq)) {
+        return;
+    }
+    dpdk_dma_dev_poll_begin();
+    for (size_t i = 0; i < txq->n_work; i++) {
+        chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i);
+        if (dpdk_dma_chan_usable(chan)
+            && vhost_async_txq_waits_for(txq, chan)) {
+            vhost_async_work_poll(self, txq, vid, chan);
         }
     }
+    dpdk_dma_dev_poll_end();
 }
 
 unsigned int

@@ -129,6 +129,11 @@ vhost_async_txq_register(struct vhost_async_txq *txq, int vid)
         return false;
     }
 
+    /* 0 while the guest has not told (22.11: the virtqueue exists as soon as
+     * any message mentions it). */
+    if (!vring.size) {
+        return false;
+    }
     if (!vhost_async_engine_txq_start(txq, vring.size,
                                       rte_vhost_get_numa_node(vid))) {
         return false;
@@ -194,7 +199,7 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
 
     /* Counted first: another thread can poll these packets back before the
      * call returns, and the number in flight must not pass zero.  Relaxed,
-     * because who concludes something from it holds the tx lock. */
+     * because who concludes something from it is the one sender. */
     atomic_store_relaxed(&txq->submitted, seq + cnt);
     n = rte_vhost_submit_enqueue_burst(vid, txq->vring, pkts, cnt,
                                        chan->dev_id, chan->vchan);

@@ -90,15 +90,17 @@ struct vhost_async_shadow {
 };
 
 struct vhost_async_txq {
-    /* Constant. */
-    struct netdev_dpdk_async *port;
-    const ovsrcu_index *vid;        /* Of the netdev. */
-    uint16_t qid;                   /* Number of the txq. */
-    uint16_t vring;                 /* Index of its virtqueue. */
-    size_t n_work;                  /* Number of elements of 'work'. */
+    PADDED_MEMBERS(CACHE_LINE_SIZE,
+        /* Constant. */
+        struct netdev_dpdk_async *port;
+        const ovsrcu_index *vid;    /* Of the netdev. */
+        uint16_t qid;               /* Number of the txq. */
+        uint16_t vring;             /* Index of its virtqueue. */
+        size_t n_work;              /* Number of elements of 'work'. */
 
-    atomic_bool registered;         /* With the vhost library. */
-    atomic_bool stuck;              /* Its head is on a failed channel. */
+        atomic_bool registered;     /* With the vhost library. */
+        atomic_bool stuck;          /* Its head is on a failed channel. */
+    );
 
     struct vhost_async_engine_txq engine;
 
@@ -116,9 +118,21 @@ struct vhost_async_txq {
         atomic_uint32_t completed;
     );
 
-    struct vhost_async_txq_stats zero;  /* 'stats' when cleared last. */
+    PADDED_MEMBERS(CACHE_LINE_SIZE,
+        struct vhost_async_txq_stats zero;  /* 'stats' when cleared last. */
+    );
     struct vhost_async_work work[];
 };
+
+/* Members that different threads write are in different cache lines. */
+BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, engine)
+                  % CACHE_LINE_SIZE == 0);
+BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, submitted)
+                  % CACHE_LINE_SIZE == 0);
+BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, completed)
+                  % CACHE_LINE_SIZE == 0);
+BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, work)
+                  % CACHE_LINE_SIZE == 0);
 
 struct vhost_async_txq *vhost_async_txq_create(uint16_t qid,
                                                struct netdev_dpdk_async *);

@@ -204,10 +204,13 @@ work_look_at_one(struct dma_defer_node *node, void *aux_)
     int vid = ovsrcu_index_get(work->txq->vid);
     struct work_reap_aux *aux = aux_;
 
+    uint32_t completed = vhost_async_txq_completed(work->txq);
+
     work_sample_latency(aux->self, work);
+    aux->n += completed != work->looked;
+    work->looked = completed;
     if (work_needs_nothing(work, vid)) {
         work->tsc = 0;
-        aux->n++;
         return true;
     }
     return false;
@@ -294,8 +297,8 @@ vhost_async_work_reap(struct vhost_async_thread *self)
 }
 
 /* As vhost_async_work_reap(), but leaves it to other threads to poll, unless
- * they do not get to it for WORK_LOOK_US.  Returns how many txqs have got all
- * that 'self' submitted. */
+ * they do not get to it for WORK_LOOK_US.  Returns how many txqs got
+ * something back. */
 unsigned int
 vhost_async_work_look(struct vhost_async_thread *self)
 {

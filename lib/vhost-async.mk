@@ -3,7 +3,9 @@
 # A library of its own, because only these files may see experimental
 # interfaces of DPDK.
 
-EXTRA_DIST += lib/dpif-netdev-dma-unixctl.man
+EXTRA_DIST += \
+	lib/dpif-netdev-dma-unixctl.man \
+	lib/vhost-async-choice.h.in
 MAN_FRAGMENTS += lib/dpif-netdev-dma-unixctl.man
 
 if VHOST_ASYNC

@@ -37,6 +37,8 @@
  *   NO_RECHECK      who gives up the role does not look at the ring again
  *   NO_ATTEMPT      a sender does not try to be the drainer after it put
  *                   packets into the ring
+ *   NO_RECHECK_BARE    as NO_RECHECK, for a sender that saw no ring only
+ *   NO_RECHECK_GONE    as NO_RECHECK, for a visitor that saw no device only
  *   LATE_REMOVE     the keeper leaves his queue after he ceased to be it
  *   RING_DECIDES    "empty" is what the ring shows, not 'waiting'
  */
@@ -70,12 +72,25 @@ byte ring[N_THREADS];
 byte putting;                   /* Senders in the middle of an enqueue. */
 byte unseen[N_THREADS];         /* Put, but not visible yet. */
 
+/* Whether the txq has a ring already, and how often a visitor may be late with
+ * what it knows of the device. */
+bool has_ring;
+byte reconnects = 1;
+
 byte n_ended;
 
 inline take(ok)
 {
     atomic {
         ok = !draining;
+        draining = true;
+    }
+}
+
+inline wait_and_take()
+{
+    atomic {
+        !draining;
         draining = true;
     }
 }
@@ -271,8 +286,21 @@ inline is_first(result)
 #endif
 }
 
-/* vhost_async_engine_send(). */
-inline send()
+/* ring_send_without(). */
+inline send_without()
+{
+    wait_and_take();
+    give();
+#if !defined(NO_RECHECK) && !defined(NO_RECHECK_BARE)
+    if
+    :: waiting > 0 -> see_to();
+    :: else -> skip
+    fi
+#endif
+}
+
+/* vhost_async_engine_send(), of a txq with a ring. */
+inline send_with()
 {
     take(ok);
     if
@@ -311,27 +339,55 @@ inline send()
     first = false
 }
 
-/* ring_visit(). */
+inline send()
+{
+    if
+    :: has_ring -> send_with();
+    :: else -> send_without();
+    fi;
+    /* Fewer states. */
+    i = 0; n = 0; ok = false
+}
+
+/* ring_visit().  The visitor may have looked for the device when there was
+ * none, and now there is one. */
 inline visit()
 {
+    if
+    :: atomic {
+        reconnects > 0;
+        reconnects--;
+        gone = true;
+    }
+    :: gone = false
+    fi;
     take(ok);
     if
     :: ok ->
         assert(keeper == me);
-        drain(true);
+        if
+        :: !gone -> drain(true);
+        :: else -> skip
+        fi;
         was = false;
         if
-        :: waiting == 0 -> unkeep();
+        :: gone || waiting == 0 -> unkeep();
             was = true;
         :: else -> skip
         fi;
         give();
 #ifndef NO_RECHECK
         if
+#ifdef NO_RECHECK_GONE
+        :: gone -> skip
+        :: !gone && waiting > 0 && keeper == NONE -> run_pmd();
+#else
         :: waiting > 0 && keeper == NONE -> run_pmd();
+#endif
         :: else -> skip
         fi;
 #endif
+        gone = false;
 #ifdef LATE_REMOVE
         if
         :: was && queued == me -> queued = NONE;
@@ -339,8 +395,9 @@ inline visit()
         fi;
 #endif
         was = false
-    :: else -> skip
-    fi
+    :: else -> gone = false
+    fi;
+    i = 0; n = 0; ok = false
 }
 
 /* ring_abdicate(), what a PMD thread does before it reloads or ends. */
@@ -348,14 +405,7 @@ inline abdicate()
 {
     if
     :: queued == me ->
-        do
-        :: true ->
-            take(ok);
-            if
-            :: ok -> break
-            :: else -> skip
-            fi
-        od;
+        wait_and_take();
         unkeep();
         give();
         run_to_the_end();
@@ -373,7 +423,7 @@ proctype thread(byte me)
 {
     byte n, i, round, taken;
     byte sends = N_SENDS;
-    bool ok, bare, first, was;
+    bool ok, bare, first, was, gone;
 
     do
     :: sends > 0 ->
@@ -400,6 +450,12 @@ proctype thread(byte me)
         :: else -> skip
         fi
     }
+}
+
+/* The thread of the vhost library, when the guest has set the txq up. */
+active proctype vhost()
+{
+    has_ring = true
 }
 
 init {

@@ -4,7 +4,7 @@ TESTSUITE_AT += tests/vhost-async.at
 SYSTEM_DPDK_TESTSUITE_AT += \
 	tests/system-dpdk-dma-macros.at \
 	tests/system-dpdk-dma.at
-EXTRA_DIST += tests/dma-pcap.py
+EXTRA_DIST += tests/dma-pcap.py tests/vhost-async-ring.pml
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
