@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-# Compares the completion engines where they differ, when threads contend for
-# a txq: builds each, runs tests/test-vhost-engine.c's benchmark of all in turn,
-# round by round, and prints medians.  Results go to out/bench/engines/.
+# Compares the completion engines where they differ, when threads contend for a
+# txq: builds each, runs the benchmark in tests/test-vhost-engine.c of all in
+# turn, round by round, and prints medians.  Results go to out/bench/engines/.
 #
 # No device and no guest is needed: the vhost library is a stand-in that costs
 # what the arguments of the benchmark say.  dma-show and make bench tell what
@@ -178,9 +178,9 @@ def run_command():
     text = table(rows)
     write(os.path.join(where, "engines.txt"), text + "\n")
     print(text)
-    print("ratio: to %s.  disturbed: runs in which others took more than %d %% "
-          "of a core.\nresults: %s" % (ENGINES[0], 100 - MIN_SHARE,
-                                       os.path.relpath(where)))
+    print("ratio: to %s.  disturbed: runs in which others took more than "
+          "%d %% of a core.\nresults: %s" % (ENGINES[0], 100 - MIN_SHARE,
+                                             os.path.relpath(where)))
     sys.stdout.flush()
     return 0
 
