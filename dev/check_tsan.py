@@ -78,7 +78,7 @@ BROKEN_RING = [
            r"if \(!ring_waiting\(e\) \|\| ring_keeper\(e\)\)", "if (true)",
            "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not come back", RING,
-           r"dma_defer_push\(&self->kept, &e->node\);", "", "ring_full",
+           r"dma_defer_push\(&self->kept, &e->node\);", "", "lone_packets",
            NOBODY, tsan=False),
     Broken("the keeper does not look after it ceased to be it", RING,
            r"if \(ring && ring_waiting\(e\) && !ring_keeper\(e\)\)",
