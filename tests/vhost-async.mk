@@ -9,8 +9,10 @@ EXTRA_DIST += tests/dma-pcap.py tests/vhost-async-ring.pml
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
 	tests/dma-test.h \
+	tests/fake-vhost-mt.h \
 	tests/fake-vhost.h \
 	tests/test-dma-defer.c \
 	tests/test-dma-map.c \
-	tests/test-vhost-async.c
+	tests/test-vhost-async.c \
+	tests/test-vhost-engine.c
 endif
