@@ -76,9 +76,6 @@ class Testsuite:
         if not tests:
             # To make, no number means every test.
             return
-        if not tests:
-            # No number would mean every test.
-            return
         for test in tests.values():
             test.result = None
         progress = Progress(what, len(tests))
@@ -102,7 +99,8 @@ class Testsuite:
 
     def _keep_log(self, test, log):
         at = "%s.dir/%0*d" % (self.script, self._digits(), test.number)
-        source = os.path.join(self.build, "tests", at, "testsuite.log")
+        source = os.path.join(self.build, "tests", at,
+                              self.script + ".log")
         test.log = "%s.%d" % (log, test.number)
         if os.path.exists(source):
             shutil.copy(source, test.log)

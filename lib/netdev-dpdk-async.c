@@ -421,6 +421,7 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
 {
     async_free_txqs(async);
     free(async->path);
+    free(async->override_string);
     ovs_mutex_destroy(&async->mutex);
 }
 
@@ -434,12 +435,14 @@ netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
     int retries = smap_get_int(args, "tx-retries-max", DEFAULT_TX_RETRIES);
     const char *value = smap_get(args, "vhost-async");
     enum netdev_dpdk_async_override override = NETDEV_DPDK_ASYNC_DEFAULT;
+    /* The bridge calls this whenever anything in the database changes. */
+    bool changed = config_changed(&async->override_string, value);
     bool on;
 
     if (value) {
         if (parse_bool(value, &on)) {
             override = on ? NETDEV_DPDK_ASYNC_ON : NETDEV_DPDK_ASYNC_OFF;
-        } else {
+        } else if (changed) {
             VLOG_WARN("%s: options:vhost-async: \"%s\" is neither \"true\" "
                       "nor \"false\"; it is ignored.",
                       netdev_get_name(async->netdev), value);

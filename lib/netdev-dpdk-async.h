@@ -83,6 +83,7 @@ struct netdev_dpdk_async {
     const ovsrcu_index *vid;        /* Constant, of the netdev. */
     bool client;                    /* Main thread: "dpdkvhostuserclient". */
     enum netdev_dpdk_async_override override;   /* Main thread. */
+    char *override_string;          /* Main thread: as in the database. */
     bool wanted;                    /* Main thread: DMA, at the last look. */
     char *path;                     /* Of the socket; 'ports_mutex'. */
     atomic_bool stuck;              /* Some txq is. */

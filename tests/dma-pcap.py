@@ -17,7 +17,7 @@
 """Makes packets for system-dpdk-dma.at, and compares what became of them.
 
     make FILE N SIZE...         makes N packets, of these sizes in turn
-    make-tcp FILE N SIZE        the same, of TCP over IPv4
+    make-tcp FILE N SIZE...     the same, of TCP over IPv4
     cmp RECEIVED SENT...        have all packets of all files arrived, those of
                                 each file in order?
     order RECEIVED SENT...      the same, but some packets may be missing;
@@ -56,22 +56,29 @@ def make(name, n, *sizes):
 
 
 def checksum(data):
-    total = sum(struct.unpack(">%dH" % (len(data) // 2), data))
-    total = (total & 0xffff) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xffff
+    total = sum(struct.unpack(">%dH" % ((len(data) + 1) // 2),
+                              data + bytes(len(data) % 2)))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    return struct.pack(">H", ~total & 0xffff)
 
 
-def make_tcp(name, n, size):
+def make_tcp(name, n, *sizes):
     rng = random.Random(name)
     packets = []
+    sequence = 0
     for i in range(int(n)):
-        payload = rng.randbytes(int(size) - 54)
-        ip = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40 + len(payload), i,
-                         0x4000, 64, 6, 0, b"\x0a\0\0\1", b"\x0a\0\0\2")
-        ip = ip[:10] + struct.pack(">H", checksum(ip)) + ip[12:]
-        tcp = struct.pack(">HHIIBBHHH", 1000, 2000, i * len(payload), 0,
-                          0x50, 0x10, 65535, 0, 0)
-        packets.append(ETHERNET[:12] + b"\x08\0" + ip + tcp + payload)
+        payload = rng.randbytes(int(sizes[i % len(sizes)]) - 54)
+        addresses = bytes((10, 0, 0, 1, 10, 0, 0, 2))
+        ip = struct.pack(">BBHHHBBH", 0x45, 0, 40 + len(payload), i, 0x4000,
+                         64, 6, 0) + addresses
+        ip = ip[:10] + checksum(ip) + ip[12:]
+        tcp = struct.pack(">HHIIBBHHH", 1000, 2000, sequence, 0, 0x50, 0x10,
+                          65535, 0, 0) + payload
+        pseudo = addresses + struct.pack(">HH", 6, len(tcp))
+        tcp = tcp[:16] + checksum(pseudo + tcp) + tcp[18:]
+        packets.append(ETHERNET[:12] + b"\x08\0" + ip + tcp)
+        sequence += len(payload)
     write(name, packets)
 
 
