@@ -7,8 +7,8 @@ CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
-        check-sanitize check-system check-packets check-spin check-model \
-        check-ovs series clean
+        check-sanitize check-tsan check-system check-packets check-spin \
+        check-model check-ovs bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -34,15 +34,19 @@ check: deps ## the tests, with a selection of check-system; ends with one line t
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
 check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
+check-tsan: deps ## completion engines in several threads, under ThreadSanitizer
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-spin: deps ## a model of the engine ring, all states of it
 check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 
-check-style check-unit check-sanitize check-system check-packets check-spin \
-check-model check-ovs:
+check-style check-unit check-sanitize check-tsan check-system check-packets \
+check-spin check-model check-ovs:
 	@$(CHECK) $(@:check-%=%)
+
+bench-engines: deps ## completion engines side by side, under contention
+	@$(PYTHON) dev/bench_engines.py
 
 series: deps ## out/series: the series as mails for 'git am' on an OVS tree
 	@$(PYTHON) dev/series.py

@@ -12,6 +12,7 @@ import time
 
 import check_spin
 import check_style
+import check_tsan
 import tree
 from autotest import Testsuite, excerpt
 from common import (JOBS, ROOT, Stop, check_engine, child_env, main, out,
@@ -256,6 +257,7 @@ SUITES = {
     "style": check_style.style,
     "unit": unit_suite,
     "sanitize": sanitize_suite,
+    "tsan": check_tsan.tsan_suite,
     "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,

@@ -85,7 +85,7 @@ BROKEN_RING = [
            r"dma_defer_push\(&self->kept, &e->node\);", "", "lone_packets",
            NOBODY, tsan=False),
     Broken("the keeper does not look after it ceased to be it", RING,
-           r"if \(ring && ring_waiting\(e\) && !ring_keeper\(e\)\)",
+           r"if \(OVS_UNLIKELY\(ring_waiting\(e\) && !ring_keeper\(e\)\)\)",
            "if (false)", "lone_packets", NOBODY, tsan=False),
 ]
 

@@ -1289,6 +1289,28 @@ test_no_pmd_gives_up_what_cannot_be_sent(void)
     }
 }
 
+/* The library knows a queue before the guest has told its size. */
+static void
+test_ring_of_a_queue_that_comes_later(void)
+{
+    begin_with_devs(1);
+    guest_leave(port0);
+    guest_connect(port0, 0, 256);
+    guest_stop(port0);
+    port_vring(port0, 1)->size = 0;
+    guest_start(port0, 0);
+    ovs_assert(!vhost_async_engine_txq_memory(port_txq(port0, 1)));
+    fake_vring_set_up(0, 2, 1024);
+    netdev_dpdk_async_vring_enabled(&port0->async, 0, 1);
+    if (VHOST_ASYNC_KEEPS) {
+        ovs_assert(vhost_async_engine_txq_memory(port_txq(port0, 1))
+                   >= 1024 * sizeof(void *));
+    }
+    run_as(pmd0);
+    ovs_assert(port_send_n(port0, 1, BIG, 100) == 100);
+    settle_and_end();
+}
+
 static void
 test_no_memory_for_a_ring(void)
 {
@@ -2432,6 +2454,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(reload_gives_up_what_cannot_be_sent),
     DMA_TEST_CASE(guest_leaves_with_packets_in_the_ring),
     DMA_TEST_CASE(no_pmd_gives_up_what_cannot_be_sent),
+    DMA_TEST_CASE(ring_of_a_queue_that_comes_later),
     DMA_TEST_CASE(no_memory_for_a_ring),
     DMA_TEST_CASE(poll_hands_back_the_packets_of_others),
     DMA_TEST_CASE(head_on_another_channel),
