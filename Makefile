@@ -25,7 +25,9 @@ src: deps ## out/src: the OVS source with our files and hooks
 build: deps ## out/$(ENGINE): that source, built with DPDK
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 
-demo: build ## real traffic to a guest through a DMA channel (as root)
+demo: deps ## real traffic to a guest through a DMA channel (as root)
+	@$(PYTHON) dev/demo.py --preflight --engine '$(ENGINE)'
+	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 	@$(PYTHON) dev/demo.py --build 'out/$(ENGINE)' --engine '$(ENGINE)'
 
 check: deps ## the tests, with a selection of check-system; ends with one line that sums them (as root)
