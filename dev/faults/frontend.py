@@ -27,6 +27,7 @@ queues are in use.
 
 import mmap
 import os
+import select
 import socket
 import struct
 import threading
@@ -347,11 +348,9 @@ class FrontEnd:
         if not self.sock:
             return False
         try:
-            return self.sock.recv(1, socket.MSG_PEEK
-                                  | socket.MSG_DONTWAIT) != b""
-        except BlockingIOError:
-            return True
-        except OSError:
+            # Nothing comes unasked but the end.
+            return not select.select([self.sock], [], [], 0)[0]
+        except (OSError, ValueError):
             return False
 
     # Buffers.
