@@ -347,11 +347,9 @@ class FrontEnd:
     def is_connected(self):
         if not self.sock:
             return False
-        try:
-            # Nothing comes unasked but the end.
-            return not select.select([self.sock], [], [], 0)[0]
-        except (OSError, ValueError):
-            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLRDHUP)
+        return not poll.poll(0)
 
     # Buffers.
 
