@@ -124,7 +124,8 @@ def bad_table(rng, guest):
                     size = 0
         regions.append(struct.pack(
             "=QQQQ", rng.choice((region.gpa, odd(rng))), size,
-            rng.choice((VIRTUAL + region.gpa, odd(rng))), offset))
+            rng.choice((VIRTUAL + region.gpa, odd(rng))),
+            offset & ((1 << 64) - 1)))
         fds.append(region.fd)
     count = rng.choice((n, n, n, n + 1, 9, odd(rng, 32)))
     if rng.random() < 0.2:
