@@ -810,13 +810,23 @@ def refuse_all(w):
     """rte_dma_copy() fails from now on."""
     t = w.start_traffic()
     w.page.vchan().refuse()
-    begin = time.monotonic()
-    try:
-        t.wait_delivered(300, 10)
-        w.note("traffic went on after %.2f s" % (time.monotonic() - begin))
-    finally:
-        w.note("%d refused, quarantined: %d" % (
-            w.page.vchan().refused, len(w.log_lines("is quarantined"))))
+    w.note("quarantined after %.2f s" % wait_failed(w, 10))
+    w.note("%d refused" % w.page.vchan().refused)
+    expect_resumed(w)
+    begin, n = t.flows[0].sent, t.flows[0].received
+    t.wait_delivered(1000, 10)
+    w.note("%d of %d packets arrived then" % (t.flows[0].received - n,
+                                             t.flows[0].sent - begin))
+    w.account()
+
+
+def refuse_in_packet(w):
+    """rte_dma_copy() fails from the middle of a packet on."""
+    t = w.start_traffic()
+    w.page.vchan().refuse(at=4)
+    w.note("quarantined after %.2f s" % wait_failed(w, 10))
+    expect_resumed(w)
+    t.wait_delivered(1000, 10)
     w.account()
 
 
@@ -831,10 +841,21 @@ def refuse_and_swap(w):
             break
         v.refuse(at=rng.randint(2, 9), count=0)
         time.sleep(0.02)
-        accesses.swap()
+        try:
+            accesses.swap()
+        except FrontEndError as e:
+            # The engine refuses, cannot be relied on, and is put away: the
+            # message is refused, and the guest connects anew.
+            w.note("the message was refused (%s)" % e)
+            if not w.log_lines("is quarantined"):
+                raise
+            t.wait_delivered(300, 10)
+            break
         v.clear()
         t.wait_delivered(100, 10)
         accesses.check()
+        if accesses.outside:
+            break
     w.note("%d refused, quarantined %d, %s"
            % (v.refused, len(w.log_lines("is quarantined")),
               accesses.text()))
@@ -1151,6 +1172,7 @@ SCENARIOS = {
     "errors-count": (errors, dict(model="latency_us=100,errors=count")),
     "refuse-once": (refuse_once, dict(model="latency_us=100")),
     "refuse-all": (refuse_all, dict(model="latency_us=100")),
+    "refuse-in-packet": (refuse_in_packet, dict(model="latency_us=100")),
     "refuse-set-mem-table": (refuse_and_swap, dict(model="latency_us=5000")),
     "ring-full": (ring_full, dict(model="latency_us=100")),
     "delete-port": (delete_port, dict(model="latency_us=20000")),
