@@ -1117,7 +1117,9 @@ def hostile_guest(w):
         for number in range(n):
             if time.monotonic() - begin > w.args.seconds:
                 break
-            steps += hostile.sequence(path, w.args.seed, number)
+            steps += hostile.sequence(
+                path, w.args.seed, number,
+                only=list(filter(None, w.args.only.split(","))))
             if not w.switch.vswitchd.alive():
                 raise Failure("vswitchd ended")
             t.check()
@@ -1252,6 +1254,8 @@ def parse_args():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=0,
                         help="how often a scenario repeats what it does")
+    parser.add_argument("--only", default="", metavar="ACTION[,...]",
+                        help="for the scenario hostile: no other actions")
     parser.add_argument("--seconds", type=int, default=60,
                         help="for the scenario hostile, at most")
     parser.add_argument("--model", default=MODEL, help="librte_dma_model.so")

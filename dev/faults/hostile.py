@@ -238,12 +238,14 @@ ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
            (truncated, 1), (wait, 8))
 
 
-def sequence(path, seed, number, log=None):
+def sequence(path, seed, number, log=None, only=()):
     """Does sequence 'number' of those with 'seed'.  Returns how many steps
-    the back end took part in."""
+    the back end took part in.  'only' has names of actions."""
     rng = random.Random("%s %s" % (seed, number))
     size = rng.choice((64, 256, 1024))
     guest = FrontEnd(path, listens=False, size=size)
+    actions = [(a, w) for a, w in ACTIONS
+               if not only or a is wait or a.__name__ in only]
     done = 0
     try:
         guest.connect()
@@ -258,8 +260,8 @@ def sequence(path, seed, number, log=None):
                 guest.negotiate()
                 guest.set_mem_table()
             for _ in range(rng.randint(1, 20)):
-                action = rng.choices([a for a, _ in ACTIONS],
-                                     [w for _, w in ACTIONS])[0]
+                action = rng.choices([a for a, _ in actions],
+                                     [w for _, w in actions])[0]
                 if log:
                     log(action.__name__)
                 action(rng, guest)
@@ -288,13 +290,15 @@ def main():
     parser.add_argument("socket")
     parser.add_argument("--sequence", type=int, default=0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", metavar="ACTION[,...]")
     parser.add_argument("--sigbus", action="store_true",
                         help="cut the memory short instead")
     args = parser.parse_args()
     if args.sigbus:
         beyond_the_file(args.socket)
     else:
-        sequence(args.socket, args.seed, args.sequence, print)
+        sequence(args.socket, args.seed, args.sequence, print,
+                 list(filter(None, args.only.split(","))))
 
 
 if __name__ == "__main__":
