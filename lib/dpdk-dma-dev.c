@@ -401,8 +401,9 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
     }
 }
 
-static bool
-dma_dev_failed_stopped(void)
+/* Whether no device that failed is still started.  Any thread. */
+bool
+dpdk_dma_dev_failed_stopped(void)
 {
     const struct dpdk_dma_chan *chan;
     bool stopped = true;
@@ -434,7 +435,7 @@ dpdk_dma_dev_quarantine_wait(void)
     if (!was_quiescent) {
         ovsrcu_quiesce_start();
     }
-    for (int ms = 0; ms < DMA_STOP_WAIT_MS && !dma_dev_failed_stopped();
+    for (int ms = 0; ms < DMA_STOP_WAIT_MS && !dpdk_dma_dev_failed_stopped();
          ms++) {
         rte_delay_us_sleep(1000);
     }

@@ -43,6 +43,7 @@ void dpdk_dma_dev_poll_end(void);
 
 void dpdk_dma_dev_quarantine(struct dpdk_dma_chan *, const char *why);
 void dpdk_dma_dev_quarantine_wait(void);
+bool dpdk_dma_dev_failed_stopped(void);
 
 uint16_t dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *);
 uint64_t dpdk_dma_chan_completed(const struct dpdk_dma_chan *);

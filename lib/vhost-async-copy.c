@@ -20,17 +20,27 @@
 
 #include "vhost-async-copy.h"
 
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
 
 #include "coverage.h"
+#include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
 #include "netdev-dpdk-async.h"
+#include "openvswitch/vlog.h"
 #include "util.h"
 #include "vhost-async-txq.h"
 #include "vhost-async-work.h"
 
+VLOG_DEFINE_THIS_MODULE(vhost_async_copy);
+
 COVERAGE_DEFINE(vhost_async_busy_drop);
+COVERAGE_DEFINE(vhost_async_refused);
+
+/* Bursts in a row that a channel does not take and the CPU does, until that
+ * is worth a word. */
+#define MAX_REFUSED 32
 
 static uint32_t
 count_bytes(struct rte_mbuf **pkts, uint16_t cnt)
@@ -90,13 +100,56 @@ copy_without_channel(struct vhost_async_thread *self,
                      struct rte_mbuf **pkts, uint16_t cnt,
                      enum vhost_async_obstacle *obstacle)
 {
-    if (vhost_async_txq_in_flight(txq)
+    if (!vhost_async_txq_is_idle(txq)
         && !vhost_async_txq_drain(txq, vid, VHOST_ASYNC_WAIT_US)) {
         COVERAGE_INC(vhost_async_busy_drop);
         *obstacle = VHOST_ASYNC_BUSY;
         return 0;
     }
     return copy_by_cpu(self, txq, vid, pkts, cnt);
+}
+
+/* The channel took nothing.  Mostly the guest has no buffers; but an engine
+ * that refuses copies must not block its txqs for ever.  With nothing at work
+ * for the txq the CPU may copy.
+ *
+ * That this goes well where the channel took nothing is no reason to
+ * quarantine it: a guest can arrange for that, by the buffers that it gives,
+ * and other guests need the channel. */
+static uint16_t
+copy_refused(struct vhost_async_thread *self, struct vhost_async_txq *txq,
+             int vid, struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint64_t now;
+    uint16_t n;
+
+    if (vhost_async_txq_in_flight(txq)) {
+        return 0;
+    }
+    if (vhost_async_txq_has_left(txq)) {
+        /* Copies that the engine was never told to start do not end. */
+        now = rte_get_tsc_cycles();
+        if (!self->refused_tsc) {
+            self->refused_tsc = now;
+        } else if (now - self->refused_tsc
+                   > rte_get_tsc_hz() / 1000 * VHOST_ASYNC_TIMEOUT_MS) {
+            dpdk_dma_dev_quarantine(self->chan, "it refuses copies");
+        }
+        return 0;
+    }
+    self->refused_tsc = 0;
+
+    n = copy_by_cpu(self, txq, vid, pkts, cnt);
+    if (n) {
+        COVERAGE_INC(vhost_async_refused);
+        if (++self->n_refused >= MAX_REFUSED) {
+            static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(1, 1);
+
+            VLOG_WARN_RL(&rl, "DMA device %s takes no copies; the CPU does "
+                         "them.", self->chan->dev_name);
+        }
+    }
+    return n;
 }
 
 static uint16_t
@@ -139,14 +192,22 @@ vhost_async_copy(struct vhost_async_thread *self, struct vhost_async_txq *txq,
 
     /* Small packets first in line go by CPU, which is cheaper for them.
      * Behind a copy in flight that would be out of order. */
-    if (!vhost_async_txq_in_flight(txq)) {
+    if (vhost_async_txq_is_idle(txq)) {
         small = leading_below(pkts, cnt, netdev_dpdk_async_threshold());
         if (small) {
             n = copy_by_cpu(self, txq, vid, pkts, small);
         }
     }
     if (n == small && n < cnt) {
-        n += copy_by_dma(self, txq, vid, &pkts[n], cnt - n);
+        uint16_t taken = copy_by_dma(self, txq, vid, &pkts[n], cnt - n);
+
+        if (OVS_UNLIKELY(!taken)) {
+            taken = copy_refused(self, txq, vid, &pkts[n], cnt - n);
+        } else {
+            self->refused_tsc = 0;
+            self->n_refused = 0;
+        }
+        n += taken;
     }
     return n;
 }

@@ -181,6 +181,42 @@ vhost_async_txq_unregister_locked(struct vhost_async_txq *txq, int vid)
     }
 }
 
+/* The vhost library hands the segments of a packet to the engine one by one.
+ * When rte_dma_copy() fails for one, the packet is not taken, but the engine
+ * has what came before it, and carries that out whatever becomes of the mbuf
+ * and of the guest's buffer (vhost_async_dma_transfer_one(), 22.11).  The
+ * library does not tell, nor count these copies as in flight.
+ *
+ * So 'chan' is suspected of that whenever it took fewer packets than it was
+ * handed, until it reaped all that it had been handed by then.  A packet that
+ * goes the same way later completes after them: nothing is left any more when
+ * that is back. */
+static void
+txq_note_left(struct vhost_async_txq *txq, const struct dpdk_dma_chan *chan)
+{
+    uint64_t n = dpdk_dma_chan_submitted(chan);
+
+    atomic_store_relaxed(&txq->work[chan->index].left, n + 1);
+    atomic_store_relaxed(&txq->left, true);
+}
+
+static void
+txq_clear_left(struct vhost_async_txq *txq, const struct dpdk_dma_chan *chan)
+{
+    bool left;
+
+    atomic_read_relaxed(&txq->left, &left);
+    if (OVS_UNLIKELY(left)) {
+        atomic_store_relaxed(&txq->work[chan->index].left, 0);
+        atomic_store_relaxed(&txq->left, false);
+        for (size_t i = 0; i < txq->n_work; i++) {
+            if (vhost_async_counter(&txq->work[i].left)) {
+                atomic_store_relaxed(&txq->left, true);
+            }
+        }
+    }
+}
+
 /* Hands 'cnt' packets, 32 at most, to 'chan'.  Returns how many of them, from
  * the first on, were taken: those belong to the txq from now on.  Fewer than
  * 'cnt' if the virtqueue or the ring of the channel lacks room, or if the
@@ -205,6 +241,9 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
                                        chan->dev_id, chan->vchan);
     if (OVS_UNLIKELY(n < cnt)) {
         atomic_store_relaxed(&txq->submitted, seq + n);
+        txq_note_left(txq, chan);
+    } else {
+        txq_clear_left(txq, chan);
     }
 
     /* Not before: what is not taken may stand in the place of what is still
@@ -258,6 +297,53 @@ deadline_after(unsigned int timeout_us)
     return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000000 * timeout_us;
 }
 
+/* Whether one of the first 'n' copies that 'chan' was handed, as counted by
+ * the driver, is not reaped yet; 'n' is 0 if it does not count.  Copies of a
+ * vchan complete in order.
+ *
+ * Until a copy is reaped the vhost library keeps a pointer to the flag that it
+ * sets then, which goes with the virtqueue (22.11). */
+static bool
+chan_is_behind(const struct dpdk_dma_chan *chan, uint64_t n)
+{
+    return dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
+           && (!n || dpdk_dma_chan_reaped(chan) < n);
+}
+
+static bool
+chan_has_left(const struct vhost_async_txq *txq,
+              const struct dpdk_dma_chan *chan)
+{
+    uint64_t left = vhost_async_counter(&txq->work[chan->index].left);
+
+    if (OVS_LIKELY(!left)) {
+        return false;
+    }
+    return (dpdk_dma_chan_failed(chan) ? !dpdk_dma_dev_failed_stopped()
+                                       : chan_is_behind(chan, left - 1));
+}
+
+/* Whether a channel may still work on copies that were left of a packet which
+ * 'txq' did not take, or which it took in the end.  Any thread. */
+bool
+vhost_async_txq_has_left(const struct vhost_async_txq *txq)
+{
+    const struct dpdk_dma_chan *chan;
+    bool left;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->left,
+                        &left);
+    if (OVS_LIKELY(!left)) {
+        return false;
+    }
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        if (chan_has_left(txq, chan)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether packets that 'txq' waits for went to 'chan'.  Any thread. */
 bool
 vhost_async_txq_waits_for(const struct vhost_async_txq *txq,
@@ -282,7 +368,8 @@ txq_has_hope(const struct vhost_async_txq *txq)
         if (dpdk_dma_chan_usable(chan)) {
             hope = true;
         } else if (dpdk_dma_chan_failed(chan)
-                   && vhost_async_txq_waits_for(txq, chan)) {
+                   && (vhost_async_txq_waits_for(txq, chan)
+                       || chan_has_left(txq, chan))) {
             return false;
         }
     }
@@ -303,6 +390,13 @@ txq_poll_all(struct vhost_async_txq *txq, int vid)
     dpdk_dma_dev_poll_end();
 }
 
+static bool
+txq_is_past(const struct vhost_async_txq *txq, uint32_t seq)
+{
+    return (int32_t) (vhost_async_txq_completed(txq) - seq) >= 0
+           && !vhost_async_txq_has_left(txq);
+}
+
 /* Waits until the packets up to number 'seq', as counted by 'submitted', came
  * back to 'txq', polling all channels.  Returns false if that takes longer
  * than 'timeout_us' or has no prospect.
@@ -316,10 +410,10 @@ vhost_async_txq_drain_until(struct vhost_async_txq *txq, int vid,
 {
     uint64_t deadline = deadline_after(timeout_us);
 
-    while ((int32_t) (vhost_async_txq_completed(txq) - seq) < 0) {
+    while (!txq_is_past(txq, seq)) {
         COVERAGE_INC(vhost_async_drain);
         txq_poll_all(txq, vid);
-        if ((int32_t) (vhost_async_txq_completed(txq) - seq) >= 0) {
+        if (txq_is_past(txq, seq)) {
             break;
         }
         if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
@@ -379,7 +473,8 @@ vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
     if (!vhost_async_txq_is_registered(txq)) {
         return true;
     }
-    while (rte_vhost_async_get_inflight_thread_unsafe(vid, txq->vring) > 0) {
+    while (rte_vhost_async_get_inflight_thread_unsafe(vid, txq->vring) > 0
+           || vhost_async_txq_has_left(txq)) {
         if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
             COVERAGE_INC(vhost_async_drain_timeout);
             return false;
@@ -389,19 +484,6 @@ vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
         sched_yield();
     }
     return true;
-}
-
-/* Whether one of the first 'n' copies that 'chan' was handed, as counted by
- * the driver, is not reaped yet; 'n' is 0 if it does not count.  Copies of a
- * vchan complete in order.
- *
- * Until a copy is reaped the vhost library keeps a pointer to the flag that it
- * sets then, which goes with the virtqueue (22.11). */
-static bool
-chan_is_behind(const struct dpdk_dma_chan *chan, uint64_t n)
-{
-    return dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
-           && (!n || dpdk_dma_chan_reaped(chan) < n);
 }
 
 /* A drain of 'txq' was in vain: sees to it that no engine works on a copy for
@@ -429,7 +511,8 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
     bool behind;
 
     for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        seen[i].involved = vhost_async_txq_waits_for(txq, chan);
+        seen[i].involved = (vhost_async_txq_waits_for(txq, chan)
+                            || chan_has_left(txq, chan));
         seen[i].submitted = dpdk_dma_chan_submitted(chan);
         seen[i].reaped = dpdk_dma_chan_reaped(chan);
         seen[i].tsc = rte_get_tsc_cycles();

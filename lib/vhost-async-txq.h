@@ -107,6 +107,7 @@ struct vhost_async_txq {
     PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, sender,
         /* Packets handed to channels, counted from creation, wraps. */
         atomic_uint32_t submitted;
+        atomic_bool left;       /* Some of 'work' may have some left. */
         OVSRCU_TYPE(struct vhost_async_shadow *) shadow;
     );
     PADDED_MEMBERS(CACHE_LINE_SIZE,
@@ -147,6 +148,7 @@ uint16_t vhost_async_txq_submit(struct vhost_async_txq *, int vid,
                                 struct rte_mbuf **, uint16_t cnt);
 uint16_t vhost_async_txq_poll(struct vhost_async_txq *, int vid,
                               const struct dpdk_dma_chan *);
+bool vhost_async_txq_has_left(const struct vhost_async_txq *);
 bool vhost_async_txq_waits_for(const struct vhost_async_txq *,
                                const struct dpdk_dma_chan *);
 bool vhost_async_txq_drain_until(struct vhost_async_txq *, int vid,
@@ -231,6 +233,19 @@ vhost_async_work_last(const struct vhost_async_work *work)
     atomic_read_relaxed(&CONST_CAST(struct vhost_async_work *, work)->last,
                         &last);
     return last;
+}
+
+/* Whether copies for 'txq' may be at work: those of packets in flight, or some
+ * that were left of a packet.  For the sender. */
+static inline bool
+vhost_async_txq_is_idle(const struct vhost_async_txq *txq)
+{
+    bool left;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->left,
+                        &left);
+    return !vhost_async_txq_in_flight(txq)
+           && (OVS_LIKELY(!left) || !vhost_async_txq_has_left(txq));
 }
 
 static inline bool

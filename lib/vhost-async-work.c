@@ -48,6 +48,8 @@ vhost_async_work_thread_init(struct vhost_async_thread *self)
     dma_defer_init(&self->kept);
     self->progress_tsc = 0;
     self->suspect = false;
+    self->refused_tsc = 0;
+    self->n_refused = 0;
     self->reap_cycles = 0;
     self->charge = false;
 }

@@ -70,6 +70,7 @@ struct vhost_async_work {
         uint32_t looked;            /* 'completed' at the last look. */
         uint32_t sample;            /* 'submitted' after a burst, and */
         uint64_t tsc;               /* ...when that was, 0 for none. */
+        atomic_uint64_t left;       /* See vhost_async_txq_has_left(). */
     );
 };
 
@@ -82,6 +83,8 @@ struct vhost_async_thread {
     uint64_t progress_tsc;          /* When the engine was seen alive. */
     bool suspect;                   /* It has copies and is late. */
     uint64_t suspect_completed;     /* What it had completed by then. */
+    uint64_t refused_tsc;           /* Since when nothing is taken. */
+    unsigned int n_refused;         /* Bursts that only the CPU took. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
     bool charge;                    /* Submitted since the last charge. */
 

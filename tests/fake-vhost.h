@@ -72,6 +72,8 @@ struct fake_pkt {
 struct fake_flight {
     struct fake_pkt *pkt;
     bool flag;                  /* The library knows that it is done. */
+    const struct fake_vring *left;  /* Of a packet for it, not taken: 'pkt' is
+                                     * NULL, the library knows nothing. */
 };
 
 /* Copies by their order: [tail, done) are done and nobody knows yet,
@@ -94,6 +96,8 @@ struct fake_dev {
     bool counts_nothing;        /* Has no statistics. */
     uint16_t max_batch;         /* As idxd: more room is not shown. */
     bool refuses_start;
+    unsigned int refuses;       /* So many more times takes no packet. */
+    unsigned int leaves;        /* Copies that the next time leaves. */
     bool started;
     uint16_t nb_desc;
     struct fake_vchan vchans[FAKE_MAX_VCHANS];
@@ -468,11 +472,29 @@ fake_vring_set_up(int vid, uint16_t vring, uint16_t size)
     v->size = v->room = size;
 }
 
+/* No engine works on what was left of a packet for 'v'. */
+static void
+fake_check_left(const struct fake_vring *v)
+{
+    for (size_t i = 0; i < FAKE_MAX_DEVS; i++) {
+        const struct fake_dev *dev = &fake.devs[i];
+
+        for (size_t j = 0; dev->started && j < dev->max_vchans; j++) {
+            const struct fake_vchan *chan = &dev->vchans[j];
+
+            for (unsigned int k = chan->done; k != chan->head; k++) {
+                ovs_assert(chan->ring[k % FAKE_MAX_RING]->left != v);
+            }
+        }
+    }
+}
+
 /* No engine writes to memory of 'v' any more, and no running channel knows
  * completion flags of it. */
 static void
 fake_check_vring_unused(const struct fake_vring *v)
 {
+    fake_check_left(v);
     for (unsigned int i = v->tail; i != v->head; i++) {
         const struct fake_flight *flight = v->flights[i % FAKE_MAX_RING];
 
@@ -562,6 +584,10 @@ fake_enqueue_burst(int vid, uint16_t vring, struct rte_mbuf **mbufs,
     ovs_assert(!fake_guest(vid)->locked);
     /* It would write to the used ring out of turn. */
     ovs_assert(!fake_in_flight(vid, vring));
+    /* It would be written over. */
+    if (n) {
+        fake_check_left(v);
+    }
     v->room -= n;
     for (uint16_t i = 0; i < n; i++) {
         ovs_assert(!fake_pkt_cast(mbufs[i])->freed);
@@ -584,6 +610,16 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
     ovs_assert(!fake_guest(vid)->locked);
     ovs_assert(v->async && chan->tracked && fake_dev(dev_id)->started);
     n = MIN(n, fake_dma_room(dev_id, vchan));
+    if (n && fake_dev(dev_id)->refuses) {
+        fake_dev(dev_id)->refuses--;
+        for (; fake_dev(dev_id)->leaves; fake_dev(dev_id)->leaves--) {
+            struct fake_flight *flight = xzalloc(sizeof *flight);
+
+            flight->left = v;
+            chan->ring[chan->head++ % FAKE_MAX_RING] = flight;
+        }
+        n = 0;
+    }
     v->room -= n;
     for (uint16_t i = 0; i < n; i++) {
         struct fake_flight *flight = xzalloc(sizeof *flight);
@@ -609,7 +645,13 @@ fake_reap(int vid, struct fake_vring *v, struct rte_mbuf **mbufs, uint16_t cnt,
 
     ovs_assert(chan->tracked && fake_dev(dev_id)->started);
     for (int i = 0; i < FAKE_MAX_REAP && chan->tail != chan->done; i++) {
-        chan->ring[chan->tail++ % FAKE_MAX_RING]->flag = true;
+        struct fake_flight *flight = chan->ring[chan->tail++ % FAKE_MAX_RING];
+
+        if (flight->left) {
+            free(flight);
+        } else {
+            flight->flag = true;
+        }
     }
     while (n < cnt && v->tail != v->head
            && v->flights[v->tail % FAKE_MAX_RING]->flag) {

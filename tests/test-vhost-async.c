@@ -1800,6 +1800,88 @@ iterate_for(struct pmd *pmd, unsigned int ms)
     }
 }
 
+/* Engines that refuse copies, maybe in the middle of a packet: what they had
+ * of it by then they carry out.  That nothing is in the way of that is checked
+ * by fake_check_left(). */
+
+static void
+leave_a_copy(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    fake.devs[0].refuses = 2;
+    fake.devs[0].leaves = 1;
+    PORT_SEND(port0, 0, BIG);
+    ovs_assert(!port_in_flight(port0, 0));
+    ovs_assert(vhost_async_txq_has_left(port_txq(port0, 0)));
+}
+
+static void
+test_memory_goes_only_when_nothing_is_left(void)
+{
+    leave_a_copy();
+    fake.rate = 1;
+    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+               == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    ovs_assert(!vhost_async_txq_has_left(port_txq(port0, 0)));
+    settle_and_end();
+}
+
+static void
+test_guest_leaves_when_something_is_left(void)
+{
+    leave_a_copy();
+    fake.rate = 1;
+    guest_leave(port0);
+    ovs_assert(fake.devs[0].started);
+    end();
+}
+
+static void
+test_no_copy_by_cpu_when_something_is_left(void)
+{
+    leave_a_copy();
+    run_as_main();
+    PORT_SEND(port0, 0, SMALL);
+    check_paths(port0, 0, 0);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, SMALL);
+    check_paths(port0, 0, async_totals(&port0->async).dma_packets);
+    settle_and_end();
+}
+
+static void
+test_what_is_left_for_ever(void)
+{
+    leave_a_copy();
+    fake.devs[0].hung = true;
+    fake.devs[0].refuses = UINT_MAX;
+    for (int i = 0; i < 120; i++) {
+        PORT_SEND(port0, 0, BIG);
+        iterate_for(pmd0, VHOST_ASYNC_TIMEOUT_MS / 100);
+    }
+    ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    ovs_assert(!fake.devs[0].started);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    ovs_assert(async_totals(&port0->async).cpu_packets);
+    settle_and_end();
+}
+
+static void
+test_refused_goes_by_cpu(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    fake.devs[0].refuses = UINT_MAX;
+    ovs_assert(PORT_SEND(port0, 0, BIG, BIG) == 2);
+    check_paths(port0, 2, 0);
+    fake.devs[0].refuses = 0;
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    check_paths(port0, 2, 1);
+    ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd0)));
+    settle_and_end();
+}
+
 static void
 test_hung_engine_is_quarantined(void)
 {
@@ -2443,6 +2525,11 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(full_ring_makes_room_for_the_rest),
     DMA_TEST_CASE(retries_as_often_as_told),
     DMA_TEST_CASE(rejected_are_not_in_flight),
+    DMA_TEST_CASE(memory_goes_only_when_nothing_is_left),
+    DMA_TEST_CASE(guest_leaves_when_something_is_left),
+    DMA_TEST_CASE(no_copy_by_cpu_when_something_is_left),
+    DMA_TEST_CASE(what_is_left_for_ever),
+    DMA_TEST_CASE(refused_goes_by_cpu),
     DMA_TEST_CASE(pmd_meets_pmd),
     DMA_TEST_CASE(pmd_meets_pmd_by_cpu),
     DMA_TEST_CASE(pmd_meets_main),

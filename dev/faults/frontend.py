@@ -1,0 +1,466 @@
+#!/usr/bin/python3
+#
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A vhost-user front end: what is a virtual machine to Open vSwitch.
+
+It has guest memory in memfds and split virtqueues, sends and receives packets,
+and sends any vhost-user message at any time, right or wrong.  Nothing here
+waits for the switch but for the answer to a message.
+
+Guest memory is two regions.  The rings are in the first, which stays; buffers
+are in the second, which swap_memory() exchanges for new memory while the
+queues are in use.
+"""
+
+import mmap
+import os
+import select
+import socket
+import struct
+import threading
+import time
+
+(GET_FEATURES, SET_FEATURES, SET_OWNER, RESET_OWNER, SET_MEM_TABLE,
+ SET_LOG_BASE, SET_LOG_FD, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE,
+ GET_VRING_BASE, SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR,
+ GET_PROTOCOL_FEATURES, SET_PROTOCOL_FEATURES, GET_QUEUE_NUM,
+ SET_VRING_ENABLE) = range(1, 19)
+
+# Those which the back end answers by themselves.
+ANSWERED = (GET_FEATURES, GET_VRING_BASE, GET_PROTOCOL_FEATURES,
+            GET_QUEUE_NUM)
+
+VERSION, REPLY, NEED_REPLY = 1, 4, 8
+HEADER = struct.Struct("=III")
+
+F_MRG_RXBUF = 1 << 15
+F_PROTOCOL_FEATURES = 1 << 30
+F_VERSION_1 = 1 << 32
+FEATURES = F_MRG_RXBUF | F_PROTOCOL_FEATURES | F_VERSION_1
+
+P_MQ = 1 << 0
+P_REPLY_ACK = 1 << 3
+
+RX, TX = 0, 1
+VNET_HEADER = 12
+
+DESC = struct.Struct("=QIHH")
+D_NEXT, D_WRITE, D_INDIRECT = 1, 2, 4
+USED = struct.Struct("=II")
+
+# Guest-physical addresses; the "virtual" ones that the protocol wants, too,
+# are made up.
+VIRTUAL = 0x500000000000
+RINGS_AT, RINGS_SIZE = 0, 1 << 20
+BUFFERS_AT = 1 << 30
+RING_STEP = 1 << 16
+
+
+class FrontEndError(Exception):
+    """The back end did not do what the protocol asks of it."""
+
+
+class Disconnected(FrontEndError):
+    pass
+
+
+class Region:
+    def __init__(self, gpa, size, name):
+        self.gpa, self.size, self.name = gpa, size, name
+        self.fd = os.memfd_create(name)
+        os.ftruncate(self.fd, size)
+        self.map = mmap.mmap(self.fd, size)
+
+    def entry(self):
+        return struct.pack("=QQQQ", self.gpa, self.size, VIRTUAL + self.gpa,
+                           0)
+
+    def close(self):
+        if self.fd is not None:
+            os.close(self.fd)
+            self.fd = None
+            try:
+                self.map.close()
+            except BufferError:
+                pass            # A view of it still exists.
+
+
+class Queue:
+    """A split virtqueue in the first region; its layout is the same for all
+    sizes."""
+
+    def __init__(self, front, index, size):
+        self.front, self.index, self.size = front, index, size
+        base = index * RING_STEP
+        self.desc_at = base
+        self.avail_at = base + 0x8000
+        self.used_at = base + 0xc000
+        self.map = front.rings.map
+        view = memoryview(self.map)
+        self.avail = view[self.avail_at:self.avail_at + 6 + 2 * size].cast("H")
+        self.used = view[self.used_at:self.used_at + 4].cast("H")
+        self.kick, self.call = os.eventfd(0), os.eventfd(0)
+        self.clear()
+
+    def clear(self):
+        """As a guest that sets the queue up anew."""
+        n = self.index * RING_STEP
+        self.map[n:n + RING_STEP] = bytes(RING_STEP)
+        self.avail[0] = 1               # No interrupts wanted.
+        self.next_avail = 0             # Not cut to 16 bits.
+        self.next_used = 0
+
+    def describe(self, i, addr, length, flags=0, next_=0):
+        DESC.pack_into(self.map, self.desc_at + 16 * i, addr, length, flags,
+                       next_)
+
+    def add(self, head):
+        self.avail[2 + self.next_avail % self.size] = head
+        self.next_avail += 1
+
+    def publish(self):
+        self.avail[1] = self.next_avail & 0xffff
+
+    def used_index(self):
+        return self.used[1]
+
+    def n_used(self):
+        """How many entries of the used ring were not looked at."""
+        return (self.used[1] - self.next_used) & 0xffff
+
+    def pop(self):
+        at = self.used_at + 4 + 8 * (self.next_used % self.size)
+        self.next_used += 1
+        return USED.unpack_from(self.map, at)
+
+    def outstanding(self):
+        """Descriptors that the back end has, by what we know."""
+        return self.next_avail - self.next_used
+
+    def close(self):
+        self.avail.release()
+        self.used.release()
+        os.close(self.kick)
+        os.close(self.call)
+
+
+class FrontEnd:
+    """A guest at the socket 'path'.  With 'listens', the back end connects,
+    as to a dpdkvhostuserclient port."""
+
+    BUFFER = 2048
+    TX_BUFFER = 10240
+    serial = 0
+
+    def __init__(self, path, listens=True, size=256, features=FEATURES,
+                 memory=None):
+        self.path, self.listens, self.features = path, listens, features
+        self.size = size
+        self.sock = None
+        self.generation = 0
+        self.swapping = False
+        FrontEnd.serial += 1
+        self.tag = "guest%d-%d" % (os.getpid(), FrontEnd.serial)
+        self.rings = Region(RINGS_AT, RINGS_SIZE, self.tag + "-rings")
+        self.tx_at = size * self.BUFFER
+        self.need = self.tx_at + size * self.TX_BUFFER
+        self.memory = self.new_memory(memory or self.need)
+        self.old = None
+        self.queues = [Queue(self, RX, size), Queue(self, TX, size)]
+        self.lock = threading.RLock()
+        self.listener = None
+        if listens:
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(path)
+            self.listener.listen(1)
+
+    def new_memory(self, size):
+        self.generation += 1
+        size = -(-size // (1 << 21)) << 21
+        return Region(BUFFERS_AT, size, "%s-buffers%d"
+                      % (self.tag, self.generation))
+
+    # The connection.
+
+    def connect(self, timeout=20):
+        if self.listens:
+            self.listener.settimeout(timeout)
+            try:
+                self.sock, _ = self.listener.accept()
+            except socket.timeout:
+                raise FrontEndError("no back end connected within %d s"
+                                    % timeout)
+        else:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.connect(self.path)
+        self.sock.settimeout(20)
+
+    def disconnect(self):
+        if self.sock:
+            self.sock.close()
+            self.sock = None
+
+    def close(self):
+        self.disconnect()
+        if self.listener:
+            self.listener.close()
+            os.unlink(self.path)
+            self.listener = None
+        for queue in self.queues:
+            queue.close()
+        self.queues = []
+        for region in (self.rings, self.memory, self.old):
+            if region:
+                region.close()
+
+    def raw(self, data, fds=()):
+        try:
+            if fds:
+                socket.send_fds(self.sock, [data], list(fds))
+            else:
+                self.sock.sendall(data)
+        except OSError as e:
+            raise Disconnected("sending: %s" % e)
+
+    def send(self, request, payload=b"", fds=(), flags=0, size=None):
+        self.raw(HEADER.pack(request, VERSION | flags,
+                             len(payload) if size is None else size)
+                 + payload, fds)
+
+    def _receive(self, n):
+        data = b""
+        while len(data) < n:
+            try:
+                more = self.sock.recv(n - len(data))
+            except socket.timeout:
+                raise FrontEndError("no answer within 20 s")
+            except OSError as e:
+                raise Disconnected("receiving: %s" % e)
+            if not more:
+                raise Disconnected("the back end closed the connection")
+            data += more
+        return data
+
+    def receive(self):
+        request, flags, size = HEADER.unpack(self._receive(HEADER.size))
+        return request, self._receive(size)
+
+    def call(self, request, payload=b"", fds=(), ok=True):
+        """Sends a message and waits until it is dealt with.  Returns the
+        payload of the answer, or whether it was accepted."""
+        self.send(request, payload, fds,
+                  0 if request in ANSWERED else NEED_REPLY)
+        got, answer = self.receive()
+        if got != request:
+            raise FrontEndError("message %d was answered by %d"
+                                % (request, got))
+        if request in ANSWERED:
+            return answer
+        accepted = struct.unpack("=Q", answer)[0] == 0
+        if ok and not accepted:
+            raise FrontEndError("message %d was refused" % request)
+        return accepted
+
+    # Messages.
+
+    def negotiate(self):
+        # Only from here on can a reply be asked for.
+        have, = struct.unpack("=Q", self.call(GET_FEATURES))
+        self.features &= have
+        self.send(SET_FEATURES, struct.pack("=Q", F_PROTOCOL_FEATURES))
+        have, = struct.unpack("=Q", self.call(GET_PROTOCOL_FEATURES))
+        self.send(SET_PROTOCOL_FEATURES,
+                  struct.pack("=Q", have & (P_MQ | P_REPLY_ACK)))
+        self.send(SET_OWNER)
+        self.call(SET_FEATURES, struct.pack("=Q", self.features))
+
+    def table(self, regions=None):
+        regions = regions or (self.rings, self.memory)
+        return (struct.pack("=II", len(regions), 0)
+                + b"".join(r.entry() for r in regions),
+                [r.fd for r in regions])
+
+    def set_mem_table(self, **kwargs):
+        payload, fds = self.table()
+        return self.call(SET_MEM_TABLE, payload, fds, **kwargs)
+
+    def vring_state(self, request, queue, num, **kwargs):
+        return self.call(request, struct.pack("=II", queue, num), **kwargs)
+
+    def setup_vring(self, i, base=0):
+        queue = self.queues[i]
+        self.vring_state(SET_VRING_NUM, i, queue.size)
+        self.vring_state(SET_VRING_BASE, i, base)
+        self.call(SET_VRING_ADDR, struct.pack(
+            "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
+            VIRTUAL + queue.avail_at, 0))
+        self.call(SET_VRING_CALL, struct.pack("=Q", i), [queue.call])
+        self.call(SET_VRING_KICK, struct.pack("=Q", i), [queue.kick])
+
+    def enable(self, i, on=True, **kwargs):
+        return self.vring_state(SET_VRING_ENABLE, i, int(on), **kwargs)
+
+    def get_vring_base(self, i):
+        answer = self.call(GET_VRING_BASE, struct.pack("=II", i, 0))
+        return struct.unpack("=II", answer)[1] & 0xffff
+
+    def start(self, bases=None):
+        """All that a guest does until packets can come and go."""
+        self.negotiate()
+        self.set_mem_table()
+        for i in (RX, TX):
+            self.setup_vring(i, bases[i] if bases else 0)
+        for i in (RX, TX):
+            self.enable(i)
+
+    def restart(self):
+        """A new connection of a guest that starts from nothing."""
+        self.disconnect()
+        with self.lock:
+            for queue in self.queues:
+                queue.clear()
+            self.free_tx = None
+        self.connect()
+        self.fill()
+        self.start()
+
+    def resume(self, timeout=20):
+        """A new connection of a guest that does not notice: what the back
+        end had and did not use is there for it again."""
+        self.disconnect()
+        self.connect(timeout)
+        self.start([queue.used_index() for queue in self.queues])
+
+    def is_connected(self):
+        if not self.sock:
+            return False
+        poll = select.poll()
+        poll.register(self.sock, select.POLLRDHUP)
+        return not poll.poll(0)
+
+    # Buffers.
+
+    def fill(self):
+        """Gives the back end all receive buffers."""
+        queue = self.queues[RX]
+        for i in range(queue.size):
+            queue.describe(i, BUFFERS_AT + i * self.BUFFER, self.BUFFER,
+                           D_WRITE)
+            self.memory.map[i * self.BUFFER:i * self.BUFFER + 64] = bytes(64)
+            queue.add(i)
+        queue.publish()
+
+    def swap_memory(self, grow=1 << 21, **kwargs):
+        """Gives the back end other memory for the buffers, as when memory is
+        added to a guest.  Returns the time at which it answered, of
+        CLOCK_MONOTONIC in nanoseconds.  Packets that it wrote to the old
+        memory until then are found there."""
+        with self.lock:
+            if self.old:
+                self.old.close()
+            self.old = self.memory
+            # The vhost library of DPDK takes a table in which no address or
+            # size differs for the one that it has.
+            self.memory = self.new_memory(self.old.size + grow)
+            tx = slice(self.tx_at, self.need)
+            self.memory.map[tx] = self.old.map[tx]
+            self.swapping = True
+        try:
+            self.set_mem_table(**kwargs)
+        finally:
+            self.swapping = False
+        return time.monotonic_ns()
+
+    def take(self, i, length):
+        """The contents of receive buffer 'i', which is in the old memory if
+        the new one has nothing."""
+        at = i * self.BUFFER
+        data = self.memory.map[at:at + length]
+        if self.old and not any(data[:64]):
+            data = self.old.map[at:at + length]
+        return data
+
+    def receive_packets(self, limit=256):
+        """Returns the packets that came, and gives their buffers back."""
+        packets = []
+        queue = self.queues[RX]
+        with self.lock:
+            while len(packets) < limit and queue.n_used():
+                parts, ids = [], []
+                i, length = queue.pop()
+                ids.append(i)
+                parts.append(self.take(i % self.size, length))
+                more = struct.unpack_from("=H", parts[0], 10)[0] - 1
+                if more > self.size or len(parts[0]) < VNET_HEADER:
+                    more = -1
+                # The used index passes packets as a whole.
+                while more > 0 and queue.n_used():
+                    i, length = queue.pop()
+                    ids.append(i)
+                    parts.append(self.take(i % self.size, length))
+                    more -= 1
+                packet = b"".join(parts)[VNET_HEADER:]
+                packets.append(None if more else packet)
+                for i in ids:
+                    at = i % self.size * self.BUFFER
+                    self.memory.map[at:at + 64] = bytes(64)
+                    queue.add(i % self.size)
+            if packets:
+                queue.publish()
+        return packets
+
+    free_tx = None
+
+    def send_packets(self, packets):
+        """Returns how many the ring had room for."""
+        queue = self.queues[TX]
+        with self.lock:
+            if self.free_tx is None:
+                self.free_tx = list(range(queue.size))
+            while queue.n_used():
+                self.free_tx.append(queue.pop()[0] % queue.size)
+            n = 0
+            for packet in packets:
+                if not self.free_tx:
+                    break
+                i = self.free_tx.pop()
+                at = self.tx_at + i * self.TX_BUFFER
+                data = bytes(VNET_HEADER) + packet
+                self.memory.map[at:at + len(data)] = data
+                if self.swapping:
+                    self.old.map[at:at + len(data)] = data
+                queue.describe(i, BUFFERS_AT + at, len(data))
+                queue.add(i)
+                n += 1
+            if n:
+                queue.publish()
+        return n
+
+    def unsent(self):
+        """Packets that the back end has not taken yet."""
+        queue = self.queues[TX]
+        return (queue.next_avail - queue.used_index()) & 0xffff
+
+
+def mappings(pid, name):
+    """Where a process has mapped the memfd 'name': a list of (begin, end)."""
+    found = []
+    with open("/proc/%d/maps" % pid) as f:
+        for line in f:
+            if "/memfd:%s " % name in line:
+                begin, end = line.split()[0].split("-")
+                found.append((int(begin, 16), int(end, 16)))
+    return found

@@ -1,0 +1,305 @@
+#!/usr/bin/python3
+#
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""A guest that means harm: what it does follows from the seed alone.
+
+hostile.py SOCKET --sequence N --seed S does again what sequence N of a run
+did, to a port of type dpdkvhostuser.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import struct
+import time
+
+import frontend
+from frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE, RX, TX,
+                      VIRTUAL, Disconnected, FrontEnd, FrontEndError)
+
+ODD = (0, 1, 2, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff,
+       0x80000000, 0xffffffff, 1 << 32, 1 << 47, 1 << 63, (1 << 64) - 1)
+
+
+def odd(rng, bits=64):
+    value = rng.choice(ODD) if rng.random() < 0.7 else rng.getrandbits(64)
+    return value & ((1 << bits) - 1)
+
+
+def address(rng, guest):
+    where = rng.random()
+    if where < 0.3:
+        return odd(rng)
+    if where < 0.6:                     # At an end of the memory.
+        return (BUFFERS_AT + rng.choice((0, guest.memory.size))
+                + rng.randint(-64, 64)) & ((1 << 64) - 1)
+    if where < 0.8:                     # The rings themselves.
+        return rng.randrange(0, guest.rings.size)
+    return BUFFERS_AT + rng.randrange(0, guest.memory.size)
+
+
+# Rings.
+
+def bad_descriptors(rng, guest):
+    """Loops, chains without end, addresses and lengths that are wrong."""
+    queue = guest.queues[rng.choice((RX, TX))]
+    for _ in range(rng.choice((1, 16, queue.size))):
+        flags = rng.choice((0, D_NEXT, D_WRITE, D_NEXT | D_WRITE, D_INDIRECT,
+                            D_INDIRECT | D_NEXT, rng.getrandbits(16)))
+        queue.describe(rng.randrange(queue.size), address(rng, guest),
+                       rng.choice((0, 1, 11, 12, 2048, 1 << 20,
+                                   odd(rng, 32))),
+                       flags, rng.choice((rng.randrange(queue.size),
+                                          queue.size, odd(rng, 16))))
+
+
+def bad_heads(rng, guest):
+    queue = guest.queues[rng.choice((RX, TX))]
+    for _ in range(rng.choice((1, 8, queue.size))):
+        queue.avail[2 + rng.randrange(queue.size)] = odd(rng, 16)
+
+
+def index_jumps(rng, guest):
+    queue = guest.queues[rng.choice((RX, TX))]
+    queue.avail[1] = rng.choice((
+        odd(rng, 16), (queue.avail[1] + queue.size) & 0xffff,
+        (queue.avail[1] - 1) & 0xffff, (queue.avail[1] + 1) & 0xffff))
+
+
+def ring_garbage(rng, guest):
+    queue = guest.queues[rng.choice((RX, TX))]
+    at = rng.choice((queue.desc_at, queue.avail_at, queue.used_at))
+    n = rng.choice((16, 256, 4096))
+    guest.rings.map[at:at + n] = rng.randbytes(n)
+
+
+def more_buffers(rng, guest):
+    """What a good guest does."""
+    queue = guest.queues[RX]
+    while queue.n_used():
+        i = queue.pop()[0] % queue.size
+        queue.add(i)
+    queue.publish()
+
+
+# Messages.
+
+def tell(guest, request, payload=b"", fds=(), **kwargs):
+    guest.send(request, payload, fds, **kwargs)
+    if request in frontend.ANSWERED:
+        guest.receive()
+
+
+def bad_table(rng, guest):
+    regions = []
+    fds = []
+    n = rng.choice((0, 1, 2, 8))
+    for _ in range(n):
+        # No more than the file has: what lies beyond is a crash of any back
+        # end, see the scenario hostile-sigbus.
+        region = rng.choice((guest.rings, guest.memory))
+        offset = rng.choice((0, 4096, 4095, odd(rng)))
+        size = rng.choice((0, 4096, 1 << 20, region.size))
+        if offset + size > region.size:
+            if rng.random() < 0.5:
+                size, offset = region.size, 0
+            else:
+                offset = (1 << 64) - size if rng.random() < 0.5 else 0
+                size = min(size, region.size)
+                if offset:
+                    size = 0
+        regions.append(struct.pack(
+            "=QQQQ", rng.choice((region.gpa, odd(rng))), size,
+            rng.choice((VIRTUAL + region.gpa, odd(rng))),
+            offset & ((1 << 64) - 1)))
+        fds.append(region.fd)
+    count = rng.choice((n, n, n, n + 1, 9, odd(rng, 32)))
+    if rng.random() < 0.2:
+        fds = fds[:-1]
+    payload = struct.pack("=II", count, 0) + b"".join(regions)
+    tell(guest, frontend.SET_MEM_TABLE, payload, fds[:8])
+
+
+def same_table(rng, guest):
+    """New memory, right in every respect."""
+    grow = rng.choice((0, 1 << 21))
+    if guest.old:
+        guest.old.close()
+    guest.old = guest.memory
+    guest.memory = guest.new_memory(guest.old.size + grow)
+    payload, fds = guest.table()
+    tell(guest, frontend.SET_MEM_TABLE, payload, fds)
+
+
+def bad_vring(rng, guest):
+    request = rng.choice((frontend.SET_VRING_NUM, frontend.SET_VRING_BASE,
+                          frontend.SET_VRING_ENABLE,
+                          frontend.GET_VRING_BASE))
+    i = rng.choice((RX, RX, RX, TX, 2, 255, odd(rng, 32)))
+    num = rng.choice((0, 1, 3, 256, 1024, 32768, 65536, odd(rng, 32)))
+    if request == frontend.SET_VRING_NUM and num > 32768:
+        num = rng.choice((num & 0x7fff, num))
+    tell(guest, request, struct.pack("=II", i, num))
+
+
+def bad_addresses(rng, guest):
+    i = rng.choice((RX, TX, RX, TX, 2, odd(rng, 32)))
+    queue = guest.queues[i if i < 2 else 0]
+    right = [VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
+             VIRTUAL + queue.avail_at, 0]
+    for _ in range(rng.randint(0, 3)):
+        right[rng.randrange(4)] = rng.choice((
+            odd(rng), VIRTUAL + guest.rings.size - rng.randint(0, 64),
+            VIRTUAL + queue.desc_at + rng.randint(0, 64)))
+    tell(guest, frontend.SET_VRING_ADDR,
+         struct.pack("=IIQQQQ", i, rng.choice((0, 1, odd(rng, 32))), *right))
+
+
+def bad_fd(rng, guest):
+    request = rng.choice((frontend.SET_VRING_KICK, frontend.SET_VRING_CALL,
+                          frontend.SET_VRING_ERR, frontend.SET_LOG_FD))
+    n = rng.choice((0, 1, 1, 2, 8, 16))
+    fds = [rng.choice((guest.queues[RX].kick, guest.rings.fd))
+           for _ in range(n)]
+    tell(guest, request, struct.pack("=Q", rng.choice((
+        0, 1, 2, 0x100, 0x101, odd(rng)))), fds)
+
+
+def again(rng, guest):
+    """Setting up once more, in any order."""
+    i = rng.choice((RX, TX))
+    queue = guest.queues[i]
+    steps = [
+        (frontend.SET_VRING_NUM, struct.pack("=II", i, queue.size), ()),
+        (frontend.SET_VRING_BASE,
+         struct.pack("=II", i, queue.used_index()), ()),
+        (frontend.SET_VRING_ADDR, struct.pack(
+            "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
+            VIRTUAL + queue.used_at, VIRTUAL + queue.avail_at, 0), ()),
+        (frontend.SET_VRING_CALL, struct.pack("=Q", i), [queue.call]),
+        (frontend.SET_VRING_KICK, struct.pack("=Q", i), [queue.kick]),
+        (frontend.SET_VRING_ENABLE, struct.pack("=II", i, 1), ()),
+        (frontend.SET_VRING_ENABLE, struct.pack("=II", i, 0), ()),
+        (frontend.GET_VRING_BASE, struct.pack("=II", i, 0), ())]
+    for request, payload, fds in rng.sample(steps, rng.randint(1, 8)):
+        tell(guest, request, payload, fds)
+
+
+def features(rng, guest):
+    tell(guest, frontend.SET_FEATURES,
+         struct.pack("=Q", rng.choice((guest.features, odd(rng)))))
+
+
+def owner(rng, guest):
+    tell(guest, rng.choice((frontend.SET_OWNER, frontend.RESET_OWNER)))
+
+
+def garbage(rng, guest):
+    """A message of any number, with anything in it."""
+    request = rng.choice((rng.randint(0, 45), odd(rng, 32)))
+    payload = rng.randbytes(rng.choice((0, 1, 4, 8, 12, 40, 256, 300)))
+    if request == frontend.SET_MEM_TABLE:
+        return
+    size = rng.choice((len(payload),) * 4 + (0, odd(rng, 32)))
+    fds = [guest.queues[RX].kick] * rng.choice((0, 0, 1, 8, 9, 64))
+    guest.raw(frontend.HEADER.pack(
+        request, rng.choice((1, 1, 1, 9, 5, odd(rng, 32))), size) + payload,
+        fds)
+
+
+def truncated(rng, guest):
+    data = frontend.HEADER.pack(rng.randint(1, 18), 1, 40) + rng.randbytes(40)
+    guest.raw(data[:rng.randrange(1, len(data))])
+    raise Disconnected("by itself")
+
+
+def wait(rng, guest):
+    time.sleep(rng.random() * 0.01)
+
+
+ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
+           (ring_garbage, 3), (more_buffers, 3), (bad_table, 3),
+           (same_table, 4), (bad_vring, 4), (bad_addresses, 3), (bad_fd, 3),
+           (again, 4), (features, 1), (owner, 1), (garbage, 2),
+           (truncated, 1), (wait, 8))
+
+
+def sequence(path, seed, number, log=None, only=()):
+    """Does sequence 'number' of those with 'seed'.  Returns how many steps
+    the back end took part in.  'only' has names of actions."""
+    rng = random.Random("%s %s" % (seed, number))
+    size = rng.choice((64, 256, 1024))
+    guest = FrontEnd(path, listens=False, size=size)
+    actions = [(a, w) for a, w in ACTIONS
+               if not only or a is wait or a.__name__ in only]
+    done = 0
+    try:
+        guest.connect()
+        guest.sock.settimeout(5)
+        with contextlib.suppress(FrontEndError):
+            # Many start well, for it to get interesting.
+            start = rng.random()
+            if start < 0.8:
+                guest.fill()
+                guest.start()
+            elif start < 0.9:
+                guest.negotiate()
+                guest.set_mem_table()
+            for _ in range(rng.randint(1, 20)):
+                action = rng.choices([a for a, _ in actions],
+                                     [w for _, w in actions])[0]
+                if log:
+                    log(action.__name__)
+                action(rng, guest)
+                done += 1
+            time.sleep(rng.choice((0, 0.002, 0.02)))
+    finally:
+        guest.close()
+    return done
+
+
+def beyond_the_file(path):
+    """Says that memory is larger than its file: to touch what lies beyond is
+    a SIGBUS."""
+    guest = FrontEnd(path, listens=False, size=256)
+    guest.connect()
+    guest.fill()
+    guest.start()
+    time.sleep(0.2)
+    os.ftruncate(guest.memory.fd, 0)
+    time.sleep(1)
+    guest.close()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("socket")
+    parser.add_argument("--sequence", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="", metavar="ACTION[,...]")
+    parser.add_argument("--sigbus", action="store_true",
+                        help="cut the memory short instead")
+    args = parser.parse_args()
+    if args.sigbus:
+        beyond_the_file(args.socket)
+    else:
+        sequence(args.socket, args.seed, args.sequence, print,
+                 list(filter(None, args.only.split(","))))
+
+
+if __name__ == "__main__":
+    main()
