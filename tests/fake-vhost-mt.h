@@ -42,6 +42,7 @@
 #define dpdk_dma_dev_map mt_dpdk_dma_dev_map
 #define dpdk_dma_dev_poll_begin mt_dpdk_dma_dev_poll_begin
 #define dpdk_dma_dev_poll_end mt_dpdk_dma_dev_poll_end
+#define dpdk_dma_dev_failed_stopped mt_dpdk_dma_dev_failed_stopped
 #define dpdk_dma_dev_quarantine mt_dpdk_dma_dev_quarantine
 #define netdev_dpdk_async_threshold mt_netdev_dpdk_async_threshold
 #define netdev_dpdk_async_tx_retries mt_netdev_dpdk_async_tx_retries
@@ -66,6 +67,7 @@
 #define vhost_async_txq_drain mt_vhost_async_txq_drain
 #define vhost_async_txq_drain_locked mt_vhost_async_txq_drain_locked
 #define vhost_async_txq_drain_until mt_vhost_async_txq_drain_until
+#define vhost_async_txq_has_left mt_vhost_async_txq_has_left
 #define vhost_async_txq_memory mt_vhost_async_txq_memory
 #define vhost_async_txq_poll mt_vhost_async_txq_poll
 #define vhost_async_txq_quarantine mt_vhost_async_txq_quarantine
@@ -812,6 +814,13 @@ uint16_t
 dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
 {
     return fake_chan_in_flight(&fake.chans[chan->dev_id]);
+}
+
+/* No engine of this library fails. */
+bool
+dpdk_dma_dev_failed_stopped(void)
+{
+    return true;
 }
 
 uint64_t
