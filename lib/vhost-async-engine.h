@@ -65,9 +65,9 @@ struct vhost_async_txq;
 #error "configure chose no completion engine"
 #endif
 
-/* Whether senders hold the tx lock of netdev-dpdk, whether threads have txqs in
- * 'kept', and whether the engine wants to know of polls of the rxq.  Constants,
- * for compilers to see. */
+/* Whether senders hold the tx lock of netdev-dpdk, whether threads have txqs
+ * in 'kept', and whether the engine wants to know of polls of the rxq.
+ * Constants, for compilers to see. */
 #ifdef VHOST_ASYNC_RING
 #define VHOST_ASYNC_TX_LOCK false
 #else
