@@ -49,7 +49,7 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 
 /* Copies below it are done by CPU.  What is in the cache of the core costs it
  * least: there DMA is cheaper from 950 bytes on in bursts of 32, from 1200 in
- * bursts of 4; elsewhere, from 250 on (make bench). */
+ * bursts of 4; elsewhere, from 250 on (dev/bench.py). */
 #define DEFAULT_THRESHOLD 1024
 
 /* As in netdev-dpdk.c. */
