@@ -130,23 +130,10 @@ def build_sanitized(engine, where, log):
     sanitize = ["-g", "-O1", "-fno-omit-frame-pointer",
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=undefined"]
-    cflags = tree.make_values(build, "DEFS", "DEFAULT_INCLUDES",
-                              "AM_CPPFLAGS", "AM_CFLAGS")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
-    objects = []
-    for source in sources:
-        objects.append(os.path.join(where, source.replace("/", "-") + ".o"))
-        if run(["gcc", "-Werror"] + cflags + sanitize
-               + ["-c", os.path.join(src, source), "-o", objects[-1]], log,
-               cwd=build, append=True):
-            raise Stop("cannot compile %s with the sanitizers:\n%s"
-                       % (source, tail(log)))
-    if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"]
-           + sanitize + ["-o", os.path.join(where, "ovstest")] + objects
-           + ["lib/libopenvswitch.la"] + tree.make_values(build, "LIBS"), log,
-           cwd=build, append=True):
-        raise Stop("cannot link ovstest with the sanitizers:\n" + tail(log))
+    tree.link_ovstest(build, where, [os.path.join(src, f) for f in sources],
+                      sanitize, log)
 
 
 def sanitize_suite(suite, engine):

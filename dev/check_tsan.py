@@ -11,8 +11,7 @@ import re
 import shutil
 
 import tree
-from common import ROOT, Progress, Stop, child_env, out, read, run
-from common import tail, write
+from common import ROOT, Progress, Stop, child_env, out, read, run, write
 
 # Atomic operations of DPDK's headers in C rather than assembly, so that
 # ThreadSanitizer sees them.  It does not see fences, of which gcc warns; what
@@ -95,8 +94,6 @@ def build(engine, where, tsan, broken=None):
     the test includes are searched for in 'where' first."""
     build_dir, src = out(engine), out("src")
     flags = ["-g", "-O1"] + (TSAN if tsan else [])
-    cflags = tree.make_values(build_dir, "DEFS", "DEFAULT_INCLUDES",
-                              "AM_CPPFLAGS", "AM_CFLAGS")
     log = os.path.join(where, "build.log")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
@@ -118,19 +115,8 @@ def build(engine, where, tsan, broken=None):
     sources = [os.path.join(where, os.path.basename(TEST)),
                os.path.join(src, "lib/dpdk-dma-map.c"),
                os.path.join(src, "tests/ovstest.c")]
-    objects = []
-    for source in sources:
-        objects.append(os.path.join(where, os.path.basename(source) + ".o"))
-        if run(["gcc", "-Werror", "-I", where] + cflags
-               + ["-I", os.path.join(src, "tests")] + flags
-               + ["-c", source, "-o", objects[-1]], log, cwd=build_dir,
-               append=True):
-            raise Stop("cannot compile %s:\n%s" % (source, tail(log)))
-    if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"] + flags
-           + ["-o", os.path.join(where, "ovstest")] + objects
-           + ["lib/libopenvswitch.la"] + tree.make_values(build_dir, "LIBS"),
-           log, cwd=build_dir, append=True):
-        raise Stop("cannot link ovstest:\n" + tail(log))
+    tree.link_ovstest(build_dir, where, sources, flags, log,
+                      include=[where, os.path.join(src, "tests")])
 
 
 def run_case(where, case, ms):

@@ -882,16 +882,21 @@ def ring_full(w):
     w.account()
 
 
-def delete_port(w):
-    """The sink's port is deleted and added again, copies in flight."""
+def delete_and_add(w, port, **account):
+    """A port is deleted and added again, copies in flight."""
     t = w.start_traffic()
     for _ in range(w.args.rounds or 5):
         w.wait_in_flight()
-        w.switch.vsctl("del-port", "dst0")
-        w.add_port("dst0")
+        w.switch.vsctl("del-port", port)
+        w.add_port(port)
         t.wait_delivered(200, 15)
     w.note("%d reconnects" % t.reconnects)
-    w.account(delivered=False, exact=False)
+    w.account(exact=False, **account)
+
+
+def delete_port(w):
+    """The sink's port is deleted and added again, copies in flight."""
+    delete_and_add(w, "dst0", delivered=False)
 
 
 def delete_bridge(w):
@@ -911,14 +916,7 @@ def delete_bridge(w):
 
 def delete_source(w):
     """The port is deleted whose mbufs are in flight."""
-    t = w.start_traffic()
-    for _ in range(w.args.rounds or 5):
-        w.wait_in_flight()
-        w.switch.vsctl("del-port", "src")
-        w.add_port("src")
-        t.wait_delivered(200, 15)
-    w.note("%d reconnects" % t.reconnects)
-    w.account(exact=False)
+    delete_and_add(w, "src")
 
 
 def change_mtu(w):

@@ -315,6 +315,29 @@ def make_values(build, *names):
     return shlex.split(m[1])
 
 
+def link_ovstest(build, where, sources, flags, log, include=()):
+    """Makes where/ovstest of 'sources', compiled with 'flags' more than the
+    build's own, and of the build's library.  The directories in 'include' come
+    before all others."""
+    cflags = make_values(build, "DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS",
+                         "AM_CFLAGS")
+    first = [word for name in include for word in ("-I", name)]
+    objects = []
+    for source in sources:
+        objects.append(os.path.join(where, os.path.basename(source) + ".o"))
+        if run(["gcc", "-Werror"] + first + cflags + flags
+               + ["-c", source, "-o", objects[-1]], log, cwd=build,
+               append=True):
+            raise Stop("cannot compile %s with %s:\n%s"
+                       % (source, " ".join(flags), tail(log)))
+    if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"] + flags
+           + ["-o", os.path.join(where, "ovstest")] + objects
+           + ["lib/libopenvswitch.la"] + make_values(build, "LIBS"), log,
+           cwd=build, append=True):
+        raise Stop("cannot link ovstest with %s:\n%s"
+                   % (" ".join(flags), tail(log)))
+
+
 STEP = re.compile(r"  (CC|CXX|CCLD|CXXLD|GEN|LD)  ")
 
 

@@ -52,10 +52,6 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
  * bursts of 4; elsewhere, from 250 on (dev/bench.py). */
 #define DEFAULT_THRESHOLD 1024
 
-/* As in netdev-dpdk.c. */
-#define DEFAULT_TX_RETRIES 8
-#define MAX_TX_RETRIES 32
-
 /* What the operator wants; the main thread's, but for 'threshold'. */
 static struct {
     bool enabled;               /* vhost-async-support. */
@@ -306,16 +302,17 @@ netdev_dpdk_async_threshold(void)
 /* Ports. */
 
 /* Prepares 'async', zeroed but for what netdev_dpdk_async_driver_flags() set,
- * of 'netdev'.  'vid' is where the netdev keeps its device. */
+ * of 'netdev'.  'vid' is where the netdev keeps its device, 'tx_retries' where
+ * it keeps tx-retries-max. */
 void
 netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
-                       const ovsrcu_index *vid)
+                       const ovsrcu_index *vid, atomic_uint8_t *tx_retries)
 {
     ovs_mutex_init(&async->mutex);
     async->netdev = netdev;
     async->vid = vid;
     atomic_init(&async->stuck, false);
-    atomic_init(&async->tx_retries, DEFAULT_TX_RETRIES);
+    async->tx_retries = tx_retries;
 
     ovs_mutex_lock(&ports_mutex);
     ovs_list_push_back(&ports, &async->list_node);
@@ -426,14 +423,11 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
     ovs_mutex_destroy(&async->mutex);
 }
 
-/* Takes options:vhost-async of the interface, and options:tx-retries-max, of
- * whose errors netdev-dpdk.c tells; it knows that only of ports in client
- * mode.  Main thread. */
+/* Takes options:vhost-async of the interface.  Main thread. */
 void
 netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
                              const struct smap *args)
 {
-    int retries = smap_get_int(args, "tx-retries-max", DEFAULT_TX_RETRIES);
     const char *value = smap_get(args, "vhost-async");
     enum netdev_dpdk_async_override override = NETDEV_DPDK_ASYNC_DEFAULT;
     /* The bridge calls this whenever anything in the database changes. */
@@ -450,9 +444,6 @@ netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
         }
     }
     async->override = override;
-    atomic_store_relaxed(&async->tx_retries,
-                         retries >= 0 && retries <= MAX_TX_RETRIES
-                         ? retries : DEFAULT_TX_RETRIES);
     async_update_wanted(async);
 }
 
@@ -861,10 +852,9 @@ netdev_dpdk_async_rx_poll(const struct netdev_dpdk_async *async, int vid,
 unsigned int
 netdev_dpdk_async_tx_retries(const struct netdev_dpdk_async *async)
 {
-    unsigned int n;
+    uint8_t n;
 
-    atomic_read_relaxed(
-        &CONST_CAST(struct netdev_dpdk_async *, async)->tx_retries, &n);
+    atomic_read_relaxed(async->tx_retries, &n);
     return n;
 }
 

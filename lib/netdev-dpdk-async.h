@@ -81,13 +81,13 @@ struct netdev_dpdk_async {
     struct ovs_list list_node;      /* In the list of all vhost ports. */
     struct netdev *netdev;          /* Constant. */
     const ovsrcu_index *vid;        /* Constant, of the netdev. */
+    atomic_uint8_t *tx_retries;     /* Constant, of the netdev. */
     bool client;                    /* Main thread: "dpdkvhostuserclient". */
     enum netdev_dpdk_async_override override;   /* Main thread. */
     char *override_string;          /* Main thread: as in the database. */
     bool wanted;                    /* Main thread: DMA, at the last look. */
     char *path;                     /* Of the socket; 'ports_mutex'. */
     atomic_bool stuck;              /* Some txq is. */
-    atomic_uint tx_retries;         /* tx-retries-max. */
     /* Of txqs that are gone. */
     struct netdev_dpdk_async_totals gone OVS_GUARDED;
 
@@ -102,7 +102,8 @@ void netdev_dpdk_async_configure(const struct smap *other_config);
 void netdev_dpdk_async_set_protection(bool iommu, bool postcopy);
 
 void netdev_dpdk_async_init(struct netdev_dpdk_async *, struct netdev *,
-                            const ovsrcu_index *vid);
+                            const ovsrcu_index *vid,
+                            atomic_uint8_t *tx_retries);
 bool netdev_dpdk_async_uninit(struct netdev_dpdk_async *, const char *path);
 void netdev_dpdk_async_free(struct netdev_dpdk_async *);
 
@@ -208,7 +209,7 @@ netdev_dpdk_async_print_version(void)
 
 #define netdev_dpdk_async_needs_lock(ASYNC) true
 #define netdev_dpdk_async_rx(ASYNC, VID, QID, TX_LOCK) ((void) 0)
-#define netdev_dpdk_async_init(ASYNC, NETDEV, VID) ((void) 0)
+#define netdev_dpdk_async_init(ASYNC, NETDEV, VID, TX_RETRIES) ((void) 0)
 #define netdev_dpdk_async_uninit(ASYNC, PATH) false
 #define netdev_dpdk_async_free(ASYNC) ((void) 0)
 #define netdev_dpdk_async_set_config(ASYNC, ARGS) \

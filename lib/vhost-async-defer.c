@@ -30,37 +30,6 @@
 #include "vhost-async-txq.h"
 #include "vhost-async-work.h"
 
-void
-vhost_async_engine_txq_init(struct vhost_async_txq *txq OVS_UNUSED)
-{
-}
-
-bool
-vhost_async_engine_txq_start(struct vhost_async_txq *txq OVS_UNUSED,
-                             uint16_t vring_size OVS_UNUSED,
-                             int numa_id OVS_UNUSED)
-{
-    return true;
-}
-
-unsigned int
-vhost_async_engine_txq_stop(struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
-size_t
-vhost_async_engine_txq_memory(const struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
-uint32_t
-vhost_async_engine_txq_waiting(const struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
 /* Copies 'cnt' packets to 'txq'.  Returns how many were taken; see
  * vhost_async_copy(). */
 uint16_t
@@ -69,13 +38,6 @@ vhost_async_engine_send(struct vhost_async_thread *self,
                         struct rte_mbuf **pkts, uint16_t cnt)
 {
     return vhost_async_copy_or_count(self, txq, vid, pkts, cnt);
-}
-
-void
-vhost_async_engine_rx(struct vhost_async_thread *self OVS_UNUSED,
-                      struct vhost_async_txq *txq OVS_UNUSED,
-                      int vid OVS_UNUSED)
-{
 }
 
 /* Reaps.  Returns the number of packets.  To be called once per PMD iteration
@@ -90,7 +52,5 @@ vhost_async_engine_reap(struct vhost_async_thread *self)
 void
 vhost_async_engine_drain(struct vhost_async_thread *self)
 {
-    if (self->chan) {
-        vhost_async_work_drain(self);
-    }
+    vhost_async_work_drain(self);
 }

@@ -51,42 +51,41 @@ struct rte_mbuf;
 struct rte_ring;
 struct vhost_async_txq;
 
-/* The name of the engine, and its source for tests that include it. */
+/* Of the engine: its name, its source for tests that include it, and, as
+ * constants for compilers to see, whether senders hold the tx lock of
+ * netdev-dpdk, whether threads have txqs in 'kept', and whether it wants to
+ * know of polls of the rxq. */
 #if defined(VHOST_ASYNC_DEFER)
 #define VHOST_ASYNC_ENGINE "defer"
 #define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-defer.c"
+#define VHOST_ASYNC_TX_LOCK true
+#define VHOST_ASYNC_KEEPS false
+#define VHOST_ASYNC_RX_POLL false
 #elif defined(VHOST_ASYNC_RING)
 #define VHOST_ASYNC_ENGINE "ring"
 #define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-ring.c"
+#define VHOST_ASYNC_TX_LOCK false
+#define VHOST_ASYNC_KEEPS true
+#define VHOST_ASYNC_RX_POLL false
 #elif defined(VHOST_ASYNC_RX)
 #define VHOST_ASYNC_ENGINE "rx"
 #define VHOST_ASYNC_ENGINE_SOURCE "vhost-async-rx.c"
+#define VHOST_ASYNC_TX_LOCK true
+#define VHOST_ASYNC_KEEPS false
+#define VHOST_ASYNC_RX_POLL true
 #else
 #error "configure chose no completion engine"
 #endif
 
-/* Whether senders hold the tx lock of netdev-dpdk, whether threads have txqs
- * in 'kept', and whether the engine wants to know of polls of the rxq.
- * Constants, for compilers to see. */
-#ifdef VHOST_ASYNC_RING
-#define VHOST_ASYNC_TX_LOCK false
-#else
-#define VHOST_ASYNC_TX_LOCK true
-#endif
-#ifdef VHOST_ASYNC_RING
-#define VHOST_ASYNC_KEEPS true
-#else
-#define VHOST_ASYNC_KEEPS false
-#endif
-#ifdef VHOST_ASYNC_RX
-#define VHOST_ASYNC_RX_POLL true
-#else
-#define VHOST_ASYNC_RX_POLL false
-#endif
+uint16_t vhost_async_engine_send(struct vhost_async_thread *,
+                                 struct vhost_async_txq *, int vid,
+                                 struct rte_mbuf **, uint16_t cnt);
+unsigned int vhost_async_engine_reap(struct vhost_async_thread *);
+void vhost_async_engine_drain(struct vhost_async_thread *);
 
 /* The engine's part of a txq; see the engine. */
-struct vhost_async_engine_txq {
 #ifdef VHOST_ASYNC_RING
+struct vhost_async_engine_txq {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         atomic_bool draining;           /* A thread is the drainer. */
         atomic_uint32_t waiting;        /* Packets in 'ring', or nearly. */
@@ -95,25 +94,61 @@ struct vhost_async_engine_txq {
         OVSRCU_TYPE(struct rte_ring *) ring;    /* Of mbufs. */
         size_t memory;                  /* Bytes that 'ring' takes. */
     );
-#else
-    PADDED_MEMBERS(CACHE_LINE_SIZE, char dummy;);
-#endif
 };
 
 void vhost_async_engine_txq_init(struct vhost_async_txq *);
 bool vhost_async_engine_txq_start(struct vhost_async_txq *,
                                   uint16_t vring_size, int numa_id);
-unsigned int vhost_async_engine_txq_stop(struct vhost_async_txq *);
+void vhost_async_engine_txq_stop(struct vhost_async_txq *);
 size_t vhost_async_engine_txq_memory(const struct vhost_async_txq *);
 uint32_t vhost_async_engine_txq_waiting(const struct vhost_async_txq *);
+#else
+struct vhost_async_engine_txq {
+    PADDED_MEMBERS(CACHE_LINE_SIZE, char dummy;);
+};
 
-uint16_t vhost_async_engine_send(struct vhost_async_thread *,
-                                 struct vhost_async_txq *, int vid,
-                                 struct rte_mbuf **, uint16_t cnt);
+static inline void
+vhost_async_engine_txq_init(struct vhost_async_txq *txq OVS_UNUSED)
+{
+}
+
+static inline bool
+vhost_async_engine_txq_start(struct vhost_async_txq *txq OVS_UNUSED,
+                             uint16_t vring_size OVS_UNUSED,
+                             int numa_id OVS_UNUSED)
+{
+    return true;
+}
+
+static inline void
+vhost_async_engine_txq_stop(struct vhost_async_txq *txq OVS_UNUSED)
+{
+}
+
+static inline size_t
+vhost_async_engine_txq_memory(const struct vhost_async_txq *txq OVS_UNUSED)
+{
+    return 0;
+}
+
+static inline uint32_t
+vhost_async_engine_txq_waiting(const struct vhost_async_txq *txq OVS_UNUSED)
+{
+    return 0;
+}
+#endif
+
+#ifdef VHOST_ASYNC_RX
 void vhost_async_engine_rx(struct vhost_async_thread *,
                            struct vhost_async_txq *, int vid);
-unsigned int vhost_async_engine_reap(struct vhost_async_thread *);
-void vhost_async_engine_drain(struct vhost_async_thread *);
+#else
+static inline void
+vhost_async_engine_rx(struct vhost_async_thread *self OVS_UNUSED,
+                      struct vhost_async_txq *txq OVS_UNUSED,
+                      int vid OVS_UNUSED)
+{
+}
+#endif
 
 /* Whether the thread has something outstanding that it must come back for. */
 static inline bool

@@ -98,6 +98,15 @@ ring_get(const struct vhost_async_txq *txq)
                       &CONST_CAST(struct vhost_async_txq *, txq)->engine.ring);
 }
 
+/* Returns the ring of 'txq' if its device, which is stored in '*vid', is
+ * there, else NULL: a ring whose device goes is not to be touched. */
+static struct rte_ring *
+ring_get_live(const struct vhost_async_txq *txq, int *vid)
+{
+    *vid = ovsrcu_index_get(txq->vid);
+    return *vid >= 0 ? ring_get(txq) : NULL;
+}
+
 static struct vhost_async_txq *
 ring_txq(struct vhost_async_engine_txq *e)
 {
@@ -410,13 +419,6 @@ vhost_async_engine_send(struct vhost_async_thread *self,
     return n;
 }
 
-void
-vhost_async_engine_rx(struct vhost_async_thread *self OVS_UNUSED,
-                      struct vhost_async_txq *txq OVS_UNUSED,
-                      int vid OVS_UNUSED)
-{
-}
-
 /* Once per iteration. */
 
 struct ring_visit_aux {
@@ -433,10 +435,11 @@ ring_visit(struct dma_defer_node *node, void *aux_)
     struct vhost_async_engine_txq *e
         = CONTAINER_OF(node, struct vhost_async_engine_txq, node);
     struct vhost_async_txq *txq = ring_txq(e);
-    int vid = ovsrcu_index_get(txq->vid);
     struct ring_visit_aux *aux = aux_;
-    struct rte_ring *ring = vid >= 0 ? ring_get(txq) : NULL;
+    struct rte_ring *ring;
+    int vid;
 
+    ring = ring_get_live(txq, &vid);
     if (!ring_take(e)) {
         aux->idle = false;
         return false;
@@ -451,8 +454,7 @@ ring_visit(struct dma_defer_node *node, void *aux_)
 
     if (OVS_UNLIKELY(ring_waiting(e) && !ring_keeper(e))) {
         /* There can be a new device since. */
-        vid = ovsrcu_index_get(txq->vid);
-        ring = vid >= 0 ? ring_get(txq) : NULL;
+        ring = ring_get_live(txq, &vid);
         if (ring) {
             ring_run(aux->self, txq, vid, ring, &aux->n);
         }
@@ -497,8 +499,7 @@ ring_abdicate(struct dma_defer_node *node, void *self)
     ring_give(e);
 
     /* Looked at after that, since there can be a new device. */
-    vid = ovsrcu_index_get(txq->vid);
-    ring = vid >= 0 ? ring_get(txq) : NULL;
+    ring = ring_get_live(txq, &vid);
     if (ring) {
         ring_run_to_the_end(self, txq, vid, ring);
     }
@@ -511,9 +512,7 @@ void
 vhost_async_engine_drain(struct vhost_async_thread *self)
 {
     dma_defer_run(&self->kept, ring_abdicate, self);
-    if (self->chan) {
-        vhost_async_work_drain(self);
-    }
+    vhost_async_work_drain(self);
 }
 
 /* The life of a ring. */
@@ -583,9 +582,9 @@ vhost_async_engine_txq_start(struct vhost_async_txq *txq, uint16_t vring_size,
     return true;
 }
 
-/* Frees the ring and the packets in it, and returns the number of these.  No
- * thread may be able to send to the device of 'txq' any more. */
-unsigned int
+/* Frees the ring and the packets in it, which are counted as lost.  No thread
+ * may be able to send to the device of 'txq' any more. */
+void
 vhost_async_engine_txq_stop(struct vhost_async_txq *txq)
 {
     struct vhost_async_engine_txq *e = &txq->engine;
@@ -594,7 +593,7 @@ vhost_async_engine_txq_stop(struct vhost_async_txq *txq)
     void *pkt;
 
     if (!ring) {
-        return 0;
+        return;
     }
     for (; !rte_ring_dequeue(ring, &pkt); n++) {
         rte_pktmbuf_free(pkt);
@@ -604,7 +603,6 @@ vhost_async_engine_txq_stop(struct vhost_async_txq *txq)
     ovsrcu_set(&e->ring, NULL);
     rte_free(ring);
     e->memory = 0;
-    return n;
 }
 
 /* Returns the number of bytes that the ring takes. */

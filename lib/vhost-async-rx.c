@@ -33,37 +33,6 @@
 #include "vhost-async-txq.h"
 #include "vhost-async-work.h"
 
-void
-vhost_async_engine_txq_init(struct vhost_async_txq *txq OVS_UNUSED)
-{
-}
-
-bool
-vhost_async_engine_txq_start(struct vhost_async_txq *txq OVS_UNUSED,
-                             uint16_t vring_size OVS_UNUSED,
-                             int numa_id OVS_UNUSED)
-{
-    return true;
-}
-
-unsigned int
-vhost_async_engine_txq_stop(struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
-size_t
-vhost_async_engine_txq_memory(const struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
-uint32_t
-vhost_async_engine_txq_waiting(const struct vhost_async_txq *txq OVS_UNUSED)
-{
-    return 0;
-}
-
 uint16_t
 vhost_async_engine_send(struct vhost_async_thread *self,
                         struct vhost_async_txq *txq, int vid,
@@ -103,7 +72,5 @@ vhost_async_engine_reap(struct vhost_async_thread *self)
 void
 vhost_async_engine_drain(struct vhost_async_thread *self)
 {
-    if (self->chan) {
-        vhost_async_work_drain(self);
-    }
+    vhost_async_work_drain(self);
 }

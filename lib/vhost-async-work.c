@@ -336,6 +336,9 @@ work_finish_one(struct dma_defer_node *node, void *aux OVS_UNUSED)
 void
 vhost_async_work_drain(struct vhost_async_thread *self)
 {
+    if (!self->chan) {
+        return;
+    }
     if (dpdk_dma_chan_failed(self->chan)) {
         work_give_up(self);
     }

@@ -100,6 +100,7 @@ struct port {
     struct netdev netdev;
     struct netdev_dpdk_async async;
     ovsrcu_index vid;
+    atomic_uint8_t tx_retries;
     char *path;
 
     struct sent sent[N_TXQS][N_PMDS + 1];
@@ -322,7 +323,9 @@ port_create(struct port *port, const char *name)
     port->netdev.name = xstrdup(name);
     port->path = xasprintf("socket.%s", name);
     ovsrcu_index_init(&port->vid, -1);
-    netdev_dpdk_async_init(&port->async, &port->netdev, &port->vid);
+    atomic_init(&port->tx_retries, 8);
+    netdev_dpdk_async_init(&port->async, &port->netdev, &port->vid,
+                           &port->tx_retries);
     port_register(port);
 }
 
