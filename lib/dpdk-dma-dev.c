@@ -64,6 +64,9 @@ static struct dma_dev dma_devs[RTE_DMADEV_DEFAULT_MAX]
     OVS_GUARDED_BY(dma_dev_mutex);
 static size_t n_dma_devs OVS_GUARDED_BY(dma_dev_mutex);
 
+/* Nothing is ordered by it. */
+static atomic_uint32_t timeout_ms = ATOMIC_VAR_INIT(DPDK_DMA_DEV_TIMEOUT_MS);
+
 static void dma_dev_discover(struct dpdk_dma_map *);
 
 /* Returns the map of all channels, discovering them in the first call.  Any
@@ -273,6 +276,24 @@ dma_dev_start(struct dma_dev *dev, struct dpdk_dma_map *map)
             dma_dev_stop(dev);
         }
     }
+}
+
+/* Sets the time after which engines are quarantined, and which drains may
+ * take, in milliseconds.  Takes effect at once, waits under way excepted. */
+void
+dpdk_dma_dev_set_timeout_ms(uint32_t ms)
+{
+    atomic_store_relaxed(&timeout_ms, ms);
+}
+
+/* Any thread. */
+uint32_t
+dpdk_dma_dev_timeout_ms(void)
+{
+    uint32_t ms;
+
+    atomic_read_relaxed(&timeout_ms, &ms);
+    return ms;
 }
 
 /* Keeps all devices from being stopped until dpdk_dma_dev_poll_end().  To be

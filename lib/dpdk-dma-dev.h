@@ -32,11 +32,19 @@
 struct dpdk_dma_chan;
 struct dpdk_dma_map;
 
+/* Time after which an engine that has copies and completes none is taken for
+ * dead, in milliseconds, unless configured otherwise: no engine that works
+ * needs a thousandth of it. */
+#define DPDK_DMA_DEV_TIMEOUT_MS 1000
+
 struct dpdk_dma_map *dpdk_dma_dev_map(void);
 
 unsigned int dpdk_dma_dev_start_all(void);
 void dpdk_dma_dev_stop_all(void);
 unsigned int dpdk_dma_dev_n_channels(void);
+
+void dpdk_dma_dev_set_timeout_ms(uint32_t);
+uint32_t dpdk_dma_dev_timeout_ms(void);
 
 void dpdk_dma_dev_poll_begin(void);
 void dpdk_dma_dev_poll_end(void);

@@ -352,6 +352,7 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
                   VHOST_ASYNC_ENGINE);
     ds_put_format(&ds, "threshold: %"PRIu32" bytes\n",
                   netdev_dpdk_async_threshold());
+    ds_put_format(&ds, "timeout: %"PRIu32" ms\n", dpdk_dma_dev_timeout_ms());
     if (netdev_dpdk_async_is_enabled()) {
         format_channels(&ds);
     }

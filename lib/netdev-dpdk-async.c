@@ -52,6 +52,12 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
  * bursts of 4; elsewhere, from 250 on (dev/bench.py). */
 #define DEFAULT_THRESHOLD 1024
 
+/* Bounds of vhost-async-timeout, in milliseconds.  A software engine can wait
+ * for its core for some milliseconds, and vswitchd answers nobody while it
+ * waits for an engine. */
+#define MIN_TIMEOUT_MS 10
+#define MAX_TIMEOUT_MS 10000
+
 /* What the operator wants; the main thread's, but for 'threshold'. */
 static struct {
     bool enabled;               /* vhost-async-support. */
@@ -59,6 +65,7 @@ static struct {
     bool postcopy;              /* vhost-postcopy-support. */
     char *support_string;       /* As in the database, for warnings. */
     char *threshold_string;
+    char *timeout_string;
     atomic_uint32_t threshold;
 } config = {
     .threshold = ATOMIC_VAR_INIT(DEFAULT_THRESHOLD),
@@ -152,6 +159,15 @@ configure_support(const struct smap *other_config)
     }
 }
 
+/* Returns true if 'value' is a decimal number of 32 bits, which it stores in
+ * '*result'. */
+static bool
+parse_number(const char *value, unsigned int *result)
+{
+    return *value && !value[strspn(value, "0123456789")]
+           && str_to_uint(value, 10, result);
+}
+
 static void
 configure_threshold(const struct smap *other_config)
 {
@@ -161,8 +177,7 @@ configure_threshold(const struct smap *other_config)
     if (!config_changed(&config.threshold_string, value)) {
         return;
     }
-    if (value && (!*value || value[strspn(value, "0123456789")]
-                  || !str_to_uint(value, 10, &threshold))) {
+    if (value && !parse_number(value, &threshold)) {
         threshold = DEFAULT_THRESHOLD;
         VLOG_WARN("other_config:vhost-async-threshold: \"%s\" is not a number "
                   "of bytes; %u is used.", value, threshold);
@@ -170,6 +185,27 @@ configure_threshold(const struct smap *other_config)
     atomic_store_relaxed(&config.threshold, threshold);
     VLOG_INFO("Packets below %u bytes are copied to vhost ports by CPU.",
               threshold);
+}
+
+static void
+configure_timeout(const struct smap *other_config)
+{
+    const char *value = smap_get(other_config, "vhost-async-timeout");
+    unsigned int ms = DPDK_DMA_DEV_TIMEOUT_MS;
+
+    if (!config_changed(&config.timeout_string, value)) {
+        return;
+    }
+    if (value && (!parse_number(value, &ms)
+                  || ms < MIN_TIMEOUT_MS || ms > MAX_TIMEOUT_MS)) {
+        ms = DPDK_DMA_DEV_TIMEOUT_MS;
+        VLOG_WARN("other_config:vhost-async-timeout: \"%s\" is not a number "
+                  "of milliseconds from %d to %d; %u is used.", value,
+                  MIN_TIMEOUT_MS, MAX_TIMEOUT_MS, ms);
+    }
+    dpdk_dma_dev_set_timeout_ms(ms);
+    VLOG_INFO("A DMA device that completes no copy for %u ms is "
+              "quarantined.", ms);
 }
 
 static void
@@ -261,6 +297,7 @@ netdev_dpdk_async_configure(const struct smap *other_config)
     bool was_enabled = config.enabled;
 
     configure_threshold(other_config);
+    configure_timeout(other_config);
     configure_support(other_config);
     if (config.enabled) {
         if (!was_enabled && !dpdk_dma_dev_start_all()) {
@@ -598,8 +635,8 @@ async_pre_message(int vid, void *msg)
     }
 
     ASYNC_FOR_EACH_TXQ (txq, async) {
-        if (!vhost_async_txq_drain_locked(txq, vid,
-                                          VHOST_ASYNC_TIMEOUT_MS * 1000)) {
+        if (!vhost_async_txq_drain_locked(
+                txq, vid, dpdk_dma_dev_timeout_ms() * 1000)) {
             VLOG_ERR("%s: message %"PRIu32" of the guest is refused: copies "
                      "in flight to txq %"PRIu16" do not complete.",
                      netdev_get_name(async->netdev), request, txq->qid);
@@ -697,7 +734,7 @@ static bool
 async_drain(struct netdev_dpdk_async *async, int vid)
     OVS_REQUIRES(async->mutex)
 {
-    unsigned int left_us = VHOST_ASYNC_TIMEOUT_MS * 1000;
+    unsigned int left_us = dpdk_dma_dev_timeout_ms() * 1000;
     struct vhost_async_txq *txq;
     bool drained = true;
 

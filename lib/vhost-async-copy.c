@@ -132,7 +132,7 @@ copy_refused(struct vhost_async_thread *self, struct vhost_async_txq *txq,
         if (!self->refused_tsc) {
             self->refused_tsc = now;
         } else if (now - self->refused_tsc
-                   > rte_get_tsc_hz() / 1000 * VHOST_ASYNC_TIMEOUT_MS) {
+                   > rte_get_tsc_hz() / 1000 * dpdk_dma_dev_timeout_ms()) {
             dpdk_dma_dev_quarantine(self->chan, "it refuses copies");
         }
         return 0;

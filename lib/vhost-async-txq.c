@@ -505,7 +505,7 @@ vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
         uint64_t reaped;        /* At 'tsc', when it changed last. */
         uint64_t tsc;
     } seen[DPDK_DMA_MAX_CHANS];
-    uint64_t deadline = deadline_after(VHOST_ASYNC_TIMEOUT_MS * 1000);
+    uint64_t deadline = deadline_after(dpdk_dma_dev_timeout_ms() * 1000);
     uint64_t patience = rte_get_tsc_hz() / 1000000 * HUNG_US;
     struct dpdk_dma_chan *chan;
     bool behind;

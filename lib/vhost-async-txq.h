@@ -79,10 +79,6 @@ struct vhost_async_txq_stats {
  * per burst catches up. */
 #define VHOST_ASYNC_POLL_BURST 64
 
-/* Time after which an engine that has copies and completes none is taken for
- * dead, in milliseconds: no engine that works needs a thousandth of it. */
-#define VHOST_ASYNC_TIMEOUT_MS 1000
-
 /* The mbufs in flight, for the case that they never come back. */
 struct vhost_async_shadow {
     uint32_t mask;

@@ -246,7 +246,7 @@ work_give_up(struct vhost_async_thread *self)
 static bool
 work_is_overdue(struct vhost_async_thread *self)
 {
-    uint64_t timeout = rte_get_tsc_hz() / 1000 * VHOST_ASYNC_TIMEOUT_MS;
+    uint64_t timeout = rte_get_tsc_hz() / 1000 * dpdk_dma_dev_timeout_ms();
     uint64_t now = rte_get_tsc_cycles();
     uint64_t completed;
 

@@ -563,7 +563,9 @@ port_destroy(struct port *port)
     port->path = NULL;
 }
 
-/* The database changes. */
+/* The database changes.  Cases set 'timeout' where they want one. */
+static const char *timeout;
+
 static void
 set_config(bool support, const char *threshold, const char *pins)
 {
@@ -576,6 +578,9 @@ set_config(bool support, const char *threshold, const char *pins)
     }
     if (pins) {
         smap_add(&other_config, "vhost-async-dma-map", pins);
+    }
+    if (timeout) {
+        smap_add(&other_config, "vhost-async-timeout", timeout);
     }
     netdev_dpdk_async_configure(&other_config);
     if (dpif_netdev_dma_set_config(&other_config)) {
@@ -1861,7 +1866,7 @@ test_what_is_left_for_ever(void)
     fake.devs[0].refuses = UINT_MAX;
     for (int i = 0; i < 120; i++) {
         PORT_SEND(port0, 0, BIG);
-        iterate_for(pmd0, VHOST_ASYNC_TIMEOUT_MS / 100);
+        iterate_for(pmd0, DPDK_DMA_DEV_TIMEOUT_MS / 100);
     }
     ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
     ovs_assert(!fake.devs[0].started);
@@ -1896,9 +1901,9 @@ test_hung_engine_is_quarantined(void)
     fake.devs[0].hung = true;
 
     /* Not at once, and within a bound. */
-    iterate_for(pmd0, VHOST_ASYNC_TIMEOUT_MS / 2);
+    iterate_for(pmd0, DPDK_DMA_DEV_TIMEOUT_MS / 2);
     ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd0)));
-    iterate_for(pmd0, 2 * VHOST_ASYNC_TIMEOUT_MS);
+    iterate_for(pmd0, 2 * DPDK_DMA_DEV_TIMEOUT_MS);
     ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
     ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
     ovs_assert(!fake.devs[0].started && fake.devs[1].started);
@@ -1939,9 +1944,73 @@ check_hung_engine(void)
     run_as(pmd0);
     port_send_n(port0, 0, BIG, 10);
     fake.devs[0].hung = true;
-    iterate_for(pmd0, 3 * VHOST_ASYNC_TIMEOUT_MS);
+    iterate_for(pmd0, 3 * DPDK_DMA_DEV_TIMEOUT_MS);
     ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
     guest_leave(port0);
+    ovs_assert(port_lost(port0) == 10);
+    end();
+}
+
+/* The timeout is 'value', of 'ms' milliseconds: not earlier and not much later
+ * than that the engine is given up. */
+static void
+check_timeout(const char *value, unsigned int ms)
+{
+    uint64_t begin_tsc, took;
+
+    begin_with_devs(1);
+    run_as(pmd0);
+    begin_tsc = fake.tsc;
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+    timeout = value;
+    set_threshold(OVS_STRINGIZE(THRESHOLD));
+    ovs_assert(dpdk_dma_dev_timeout_ms() == ms);
+
+    while (!dpdk_dma_chan_failed(pmd_chan(pmd0))) {
+        iterate_for(pmd0, 1);
+    }
+    took = (fake.tsc - begin_tsc) / (FAKE_HZ / 1000);
+    ovs_assert(took >= ms && took <= ms + 5);
+    guest_leave(port0);
+    ovs_assert(port_lost(port0) == 10);
+    end();
+}
+
+static void
+test_timeout_short(void)
+{
+    check_timeout("10", 10);
+}
+
+static void
+test_timeout_long(void)
+{
+    check_timeout("10000", 10000);
+}
+
+static void
+test_timeout_of_no_use(void)
+{
+    check_timeout("10001", DPDK_DMA_DEV_TIMEOUT_MS);
+}
+
+/* A message of the guest waits for as long as an engine may take. */
+static void
+test_timeout_of_drain(void)
+{
+    uint64_t start;
+
+    begin_with_devs(1);
+    timeout = "100";
+    set_threshold(OVS_STRINGIZE(THRESHOLD));
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 10);
+    fake.devs[0].hung = true;
+    start = fake.tsc;
+    guest_leave(port0);
+    ovs_assert(fake.tsc - start > FAKE_HZ / 10);
+    ovs_assert(fake.tsc - start < FAKE_HZ / 5);
     ovs_assert(port_lost(port0) == 10);
     end();
 }
@@ -2060,7 +2129,7 @@ test_hung_engine_takes_no_other_along(void)
     port_send_n(port0, 1, BIG, 10);
 
     /* The other engine is busy and fine, though its owner is elsewhere. */
-    iterate_for(pmd0, 3 * VHOST_ASYNC_TIMEOUT_MS);
+    iterate_for(pmd0, 3 * DPDK_DMA_DEV_TIMEOUT_MS);
     ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
     fake.rate = 1;
     guest_leave(port0);
@@ -2081,7 +2150,7 @@ test_sparse_traffic_is_no_failure(void)
     run_as(pmd1);
     PORT_SEND(port0, 0, BIG);
     fake_finish(1, 0, 1);
-    iterate_for(pmd1, 3 * VHOST_ASYNC_TIMEOUT_MS);
+    iterate_for(pmd1, 3 * DPDK_DMA_DEV_TIMEOUT_MS);
     for (int i = 0; i < 10; i++) {
         iterate_for(pmd1, 900);
         PORT_SEND(port1, 0, BIG);
@@ -2105,7 +2174,7 @@ test_work_behind_a_hung_head_is_no_failure(void)
         fake_finish(1, 0, 1);
         run_as(pmd1);
         PORT_SEND(port0, 0, BIG);
-        iterate_for(pmd1, VHOST_ASYNC_TIMEOUT_MS / 50);
+        iterate_for(pmd1, DPDK_DMA_DEV_TIMEOUT_MS / 50);
     }
     ovs_assert(port_in_flight(port0, 0) == 201);
     ovs_assert(!dpdk_dma_chan_failed(pmd_chan(pmd1)));
@@ -2572,6 +2641,10 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(reload_behind_a_late_thread),
     DMA_TEST_CASE(reload_behind_a_slow_engine),
     DMA_TEST_CASE(hung_engine_is_quarantined),
+    DMA_TEST_CASE(timeout_short),
+    DMA_TEST_CASE(timeout_long),
+    DMA_TEST_CASE(timeout_of_no_use),
+    DMA_TEST_CASE(timeout_of_drain),
     DMA_TEST_CASE(hung_engine_without_statistics),
     DMA_TEST_CASE(hung_engine_that_shows_no_more_than_a_batch),
     DMA_TEST_CASE(guest_leaves_a_hung_engine),

@@ -437,7 +437,7 @@ guest_leave(void)
         struct vhost_async_txq *txq = port.txqs[i];
 
         ovs_assert(vhost_async_txq_drain(txq, vid,
-                                         VHOST_ASYNC_TIMEOUT_MS * 1000));
+                                         DPDK_DMA_DEV_TIMEOUT_MS * 1000));
         vhost_async_engine_txq_stop(txq);
         ovs_assert(!vhost_async_txq_in_flight(txq));
         ovs_assert(!vhost_async_engine_txq_waiting(txq));
@@ -468,7 +468,7 @@ guest_change_memory(void)
         struct fake_vring *v = &fake.vrings[vid][i];
 
         ovs_assert(vhost_async_txq_drain_locked(
-            port.txqs[i], vid, VHOST_ASYNC_TIMEOUT_MS * 1000));
+            port.txqs[i], vid, DPDK_DMA_DEV_TIMEOUT_MS * 1000));
         ovs_assert(v->head == fake_vring_used(v));
     }
     for (size_t i = 0; i < port.n_txqs; i++) {
