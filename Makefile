@@ -25,10 +25,15 @@ src: deps ## out/src: the OVS source with our files and hooks
 build: deps ## out/$(ENGINE): that source, built with DPDK
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 
+# MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo.
+DEMO = $(PYTHON) dev/demo.py --engine '$(ENGINE)' \
+    $(if $(MODEL),--model '$(MODEL)')
+
 demo: deps ## real traffic to a guest through a DMA channel (as root)
-	@$(PYTHON) dev/demo.py --preflight --engine '$(ENGINE)'
+	@$(DEMO) --preflight
+	@$(if $(MODEL),$(PYTHON) dev/model.py)
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
-	@$(PYTHON) dev/demo.py --build 'out/$(ENGINE)' --engine '$(ENGINE)'
+	@$(DEMO) --build 'out/$(ENGINE)'
 
 check: deps ## the tests, with a selection of check-system; ends with one line that sums them (as root)
 	@$(CHECK)

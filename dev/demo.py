@@ -38,6 +38,8 @@ from lab import LabError                                        # noqa: E402
 
 TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                        "traffic.py")
+MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                     "../out/model/librte_dma_model.so")
 TARBALL = "/usr/src/openvswitch/openvswitch.tar.gz"
 FILE_SIZE = 150 << 20
 MTU = 9000
@@ -118,7 +120,7 @@ class Demo:
                             "end" % added if added else "enough are free")
         with self.steps.step("starting Open vSwitch"):
             self.switch = lab.start_switch(
-                args.build, dma=not args.stock, memory=SWITCH_MB,
+                args.build, dma=args.dma, memory=SWITCH_MB,
                 other_config=None if args.stock else {
                     "vhost-async-support": str(args.use_dma).lower()})
             self.switch.add_bridge()
@@ -454,14 +456,29 @@ def preflight(args):
         ("dpdk-testpmd", "dpdk-dev"), ("ip", "iproute2"),
         ("ethtool", "ethtool"), ("ping", "iputils-ping"),
         ("sysctl", "procps"))
-    if not args.stock:
+    if args.dma is True:
         lablib.need_driver("dma_skeleton", "librte-dma-skeleton23")
+    elif args.dma and not args.preflight:
+        lablib.need_file(MODEL, "run dev/model.py")
     lablib.need_file("/dev/net/tun", "run 'modprobe tun'")
     lablib.need_driver("net_virtio", "librte-net-virtio23")
     lablib.need_driver("net_pcap", "librte-net-pcap23")
     if "tcp" in args.only and not os.path.exists(TARBALL):
         raise LabError("%s is missing: run 'apt-get install "
                        "openvswitch-source'" % TARBALL)
+
+
+def model_arguments(device):
+    """The arguments of EAL for 'device', a dma_model with its parameters."""
+    if not re.match(r"dma_model\d+(,|$)", device):
+        raise LabError("--model %s: name the device dma_model0, and its "
+                       "parameters after that, as in "
+                       "dma_model0,latency_us=5" % device)
+    if re.search(r",copy=none(,|$)", device):
+        raise LabError("--model %s: copy=none copies nothing, so that "
+                       "everything would arrive wrong; it is for benchmarks. "
+                       "Leave it out." % device)
+    return "-d %s --vdev=%s" % (os.path.realpath(MODEL), device)
 
 
 def parse_args():
@@ -481,6 +498,10 @@ def parse_args():
     parser.add_argument("--virtio", metavar="OPTIONS", default="",
                         help="more options for the guests' virtio-user "
                         "devices, such as packed_vq=1,in_order=0")
+    parser.add_argument("--model", metavar="DEVICE", default="",
+                        help="a model of a hardware engine instead of the "
+                        "software dmadev: dma_model0,latency_us=5,gbps=30 "
+                        "for instance")
     parser.add_argument("--preflight", action="store_true",
                         help="only see whether this machine will do; no "
                         "build is needed")
@@ -494,6 +515,7 @@ def parse_args():
         parser.error("--packets %d: at least 1 is needed" % args.packets)
     args.only = (args.only,) if args.only else ("tcp", "pcap")
     args.use_dma = args.use_dma == "on" and not args.stock
+    args.dma = not args.stock
     return args
 
 
@@ -501,6 +523,8 @@ def main():
     args = parse_args()
     lab = None
     try:
+        if args.model:
+            args.dma = model_arguments(args.model)
         preflight(args)
         lab = lablib.Lab(keep_logs=args.logs)
         with lab:

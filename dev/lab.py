@@ -949,12 +949,13 @@ class Lab:
         run("ip", "-n", sw, "link", "set", switch_if, "up")
 
     def start_switch(self, build, dma=True, other_config=None, memory=512):
-        """Starts Open vSwitch with DPDK and, with 'dma', one software
-        dmadev."""
+        """Starts Open vSwitch with DPDK and, with 'dma', a dmadev: those
+        arguments of EAL, or the software one."""
         cores = self.cores
         extra = "--no-pci"
         if dma:
-            extra += " --vdev=dma_skeleton0,lcore=%d" % cores.dma
+            extra += " " + (dma if isinstance(dma, str) else
+                            "--vdev=dma_skeleton0,lcore=%d" % cores.dma)
         mem = ",".join(str(memory if node == cores.node else 0)
                        for node in range(cores.node + 1))
         config = {"dpdk-init": "true",
