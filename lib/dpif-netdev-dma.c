@@ -32,6 +32,7 @@
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
 #include "netdev-dpdk-async.h"
+#include "netdev-dpdk-async-migrate.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
@@ -420,6 +421,7 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
 void
 dpif_netdev_dma_init(void)
 {
+    netdev_dpdk_async_migrate_init();
     unixctl_command_register("dpif-netdev/dma-show", "[-pmd core] [dp]", 0, 3,
                              dma_show, NULL);
     unixctl_command_register("dpif-netdev/dma-stats-clear", "[dp]", 0, 1,

@@ -18,13 +18,14 @@
  *
  * Which thread runs what: configuration, status and statistics are the main
  * thread's; new_device, destroy_device and async_pre_message are called back
- * by the vhost library's thread, vring_enabled by OVS's own thread for vhost
+ * by the vhost library's thread, vring_changed by OVS's own thread for vhost
  * events; sending is any thread's.  What protects which data is said in the
  * header. */
 
 #include <config.h>
 
 #include "netdev-dpdk-async.h"
+#include "netdev-dpdk-async-migrate.h"
 
 #include <errno.h>
 
@@ -44,8 +45,7 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 
-/* More than any guest has; netdev-dpdk.c allocates as many txqs. */
-#define MAX_TXQS 1024
+#define MAX_TXQS NETDEV_DPDK_ASYNC_MAX_TXQS
 
 /* Copies below it are done by CPU.  What is in the cache of the core costs it
  * least: there DMA is cheaper from 950 bytes on in bursts of 32, from 1200 in
@@ -228,7 +228,9 @@ configure_pins(const struct smap *other_config)
 static const char *
 async_refusal(const struct netdev_dpdk_async *async, bool client)
 {
-    if (!config.enabled) {
+    if (async->migrating) {
+        return "being migrated (netdev-dpdk/vhost-async-migrate)";
+    } else if (!config.enabled) {
         return "other_config:vhost-async-support is false";
     } else if (async->override == NETDEV_DPDK_ASYNC_OFF) {
         return "options:vhost-async is false";
@@ -350,6 +352,7 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     async->vid = vid;
     atomic_init(&async->stuck, false);
     async->tx_retries = tx_retries;
+    async->connection = -1;
 
     ovs_mutex_lock(&ports_mutex);
     ovs_list_push_back(&ports, &async->list_node);
@@ -381,7 +384,7 @@ async_unregister_driver(struct netdev_dpdk_async *async, const char *path)
 
     ovs_mutex_lock(&state_mutex);
     async->reconnecting = false;
-    async->connected = false;
+    async->connection = -1;
     async->again = false;
     ovs_mutex_unlock(&state_mutex);
 }
@@ -395,6 +398,7 @@ netdev_dpdk_async_uninit(struct netdev_dpdk_async *async, const char *path)
 {
     bool unregister = async->txqs && path;
 
+    netdev_dpdk_async_migrate_forget(async);
     if (unregister) {
         async_unregister_driver(async, path);
     }
@@ -518,7 +522,7 @@ async_can_reconnect(struct netdev_dpdk_async *async)
 
     ovs_mutex_lock(&state_mutex);
     can = !async->destroying
-          && (async->client || !async->connected || flag_get(&async->stuck));
+          && (async->client || async->connection < 0 || flag_get(&async->stuck));
     async->again = !can;
     ovs_mutex_unlock(&state_mutex);
     return can;
@@ -685,7 +689,7 @@ netdev_dpdk_async_new_connection(int vid)
     LIST_FOR_EACH (async, list_node, &ports) {
         if (nullable_string_is_equal(async->path, path)) {
             ovs_mutex_lock(&state_mutex);
-            async->connected = true;
+            async->connection = vid;
             ovs_mutex_unlock(&state_mutex);
         }
     }
@@ -694,7 +698,7 @@ netdev_dpdk_async_new_connection(int vid)
 }
 
 /* The guest's device 'vid' is ready: registers its txqs.  Those that the
- * guest has not set up yet follow in netdev_dpdk_async_vring_enabled(). */
+ * guest has not set up yet follow in netdev_dpdk_async_vring_changed(). */
 void
 netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
 {
@@ -715,17 +719,21 @@ netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
     ovs_mutex_unlock(&async->mutex);
 }
 
-/* The guest enabled txq 'qid' of 'vid'.  Called from OVS's thread for vhost
- * events, under the mutex of the netdev, which holds off destroy_device(). */
+/* The guest enabled or disabled txq 'qid' of 'vid'.  Called from OVS's thread
+ * for vhost events, under the mutex of the netdev, which holds off
+ * destroy_device(). */
 void
-netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *async, int vid,
-                                int qid)
+netdev_dpdk_async_vring_changed(struct netdev_dpdk_async *async, int vid,
+                                int qid, bool enabled)
 {
-    if (!async->txqs || async_by_vid(vid) != async) {
+    if (qid < 0 || qid >= MAX_TXQS) {
         return;
     }
     ovs_mutex_lock(&async->mutex);
-    async_register_txq(async, vid, qid);
+    bitmap_set(async->enabled, qid, enabled);
+    if (enabled && async->txqs && async_by_vid(vid) == async) {
+        async_register_txq(async, vid, qid);
+    }
     ovs_mutex_unlock(&async->mutex);
 }
 
@@ -774,6 +782,10 @@ bool
 netdev_dpdk_async_destroy_begin(struct netdev_dpdk_async *async)
 {
     bool wait;
+
+    ovs_mutex_lock(&async->mutex);
+    bitmap_set_multiple(async->enabled, 0, MAX_TXQS, false);
+    ovs_mutex_unlock(&async->mutex);
 
     ovs_mutex_lock(&state_mutex);
     async->destroying = true;
@@ -835,7 +847,7 @@ netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async)
     bool again;
 
     ovs_mutex_lock(&state_mutex);
-    async->connected = false;
+    async->connection = -1;
     again = async->again;
     ovs_mutex_unlock(&state_mutex);
     if (again) {
@@ -853,6 +865,75 @@ netdev_dpdk_async_txq_stuck(struct vhost_async_txq *txq)
     atomic_store_relaxed(&txq->stuck, true);
     atomic_store_relaxed(&async->stuck, true);
     netdev_request_reconfigure(async->netdev);
+}
+
+/* Migration of a guest. */
+
+/* Returns the vhost port that is called 'name', or NULL.  Main thread. */
+struct netdev_dpdk_async *
+netdev_dpdk_async_find(const char *name)
+{
+    struct netdev_dpdk_async *async, *found = NULL;
+
+    ovs_mutex_lock(&ports_mutex);
+    LIST_FOR_EACH (async, list_node, &ports) {
+        if (!strcmp(netdev_get_name(async->netdev), name)) {
+            found = async;
+        }
+    }
+    ovs_mutex_unlock(&ports_mutex);
+    return found;
+}
+
+/* Keeps the port off DMA, or no longer.  It reconnects to its guest for that
+ * in its next reconfiguration.  Main thread. */
+void
+netdev_dpdk_async_set_migrating(struct netdev_dpdk_async *async,
+                                bool migrating)
+{
+    async->migrating = migrating;
+    async_update_wanted(async);
+    /* For the status of the interface. */
+    netdev_change_seq_changed(async->netdev);
+}
+
+/* Why the port is not to be on DMA, or NULL if it is.  Main thread. */
+const char *
+netdev_dpdk_async_refusal(const struct netdev_dpdk_async *async)
+{
+    return async_refusal(async, async->client);
+}
+
+/* Whether the port is where it is to be, by DMA or by CPU.  Main thread. */
+bool
+netdev_dpdk_async_is_settled(const struct netdev_dpdk_async *async)
+{
+    return !async_needs_reconnect(async);
+}
+
+/* Looks what there is of a guest.  Main thread, with no other lock of the
+ * port. */
+void
+netdev_dpdk_async_get_guest(struct netdev_dpdk_async *async,
+                            struct netdev_dpdk_async_guest *guest)
+{
+    uint64_t features = 0;
+
+    guest->link = netdev_get_carrier(async->netdev);
+
+    ovs_mutex_lock(&async->mutex);
+    guest->n_txqs = bitmap_count1(async->enabled, MAX_TXQS);
+    ovs_mutex_unlock(&async->mutex);
+
+    /* A connection may wait to be accepted.  The device does not go while the
+     * lock is held: netdev_dpdk_async_disconnected() comes first. */
+    ovs_mutex_lock(&state_mutex);
+    if (async->connection >= 0) {
+        rte_vhost_get_negotiated_protocol_features(async->connection,
+                                                   &features);
+    }
+    ovs_mutex_unlock(&state_mutex);
+    guest->connected = features || guest->link;
 }
 
 /* Sending. */
@@ -905,8 +986,8 @@ netdev_dpdk_async_print_version(void)
 }
 
 /* Why 'async' is not on DMA, or NULL if it is. */
-static const char *
-async_why_cpu(const struct netdev_dpdk_async *async)
+const char *
+netdev_dpdk_async_why_cpu(const struct netdev_dpdk_async *async)
 {
     const char *refusal = async_refusal(async, async->client);
 
@@ -935,7 +1016,7 @@ void
 netdev_dpdk_async_get_status(const struct netdev_dpdk_async *async,
                              struct smap *args)
 {
-    const char *why = async_why_cpu(async);
+    const char *why = netdev_dpdk_async_why_cpu(async);
 
     if (why) {
         smap_add_format(args, "vhost_async", "CPU: %s", why);
@@ -1055,7 +1136,7 @@ netdev_dpdk_async_format(struct ds *ds)
 
     ovs_mutex_lock(&ports_mutex);
     LIST_FOR_EACH (async, list_node, &ports) {
-        const char *why = async_why_cpu(async);
+        const char *why = netdev_dpdk_async_why_cpu(async);
 
         /* Rings come and go with guests. */
         ovs_mutex_lock(&async->mutex);

@@ -52,6 +52,7 @@ struct smap;
 #include <rte_spinlock.h>
 #include <rte_vhost.h>
 
+#include "bitmap.h"
 #include "openvswitch/list.h"
 #include "openvswitch/thread.h"
 #include "ovs-atomic.h"
@@ -62,6 +63,16 @@ enum netdev_dpdk_async_override {
     NETDEV_DPDK_ASYNC_DEFAULT,      /* As vhost-async-support says. */
     NETDEV_DPDK_ASYNC_ON,
     NETDEV_DPDK_ASYNC_OFF,
+};
+
+/* More than any guest has; netdev-dpdk.c allocates as many txqs. */
+#define NETDEV_DPDK_ASYNC_MAX_TXQS 1024
+
+/* What there is of a guest. */
+struct netdev_dpdk_async_guest {
+    bool connected;             /* It knows what the port can do. */
+    bool link;                  /* Its driver is at work. */
+    unsigned int n_txqs;        /* That it has enabled. */
 };
 
 /* Where the packets of a port, or of a txq, went. */
@@ -85,14 +96,18 @@ struct netdev_dpdk_async {
     bool client;                    /* Main thread: "dpdkvhostuserclient". */
     enum netdev_dpdk_async_override override;   /* Main thread. */
     char *override_string;          /* Main thread: as in the database. */
+    bool migrating;                 /* Main thread: off DMA for that. */
     bool wanted;                    /* Main thread: DMA, at the last look. */
     char *path;                     /* Of the socket; 'ports_mutex'. */
     atomic_bool stuck;              /* Some txq is. */
     /* Of txqs that are gone. */
     struct netdev_dpdk_async_totals gone OVS_GUARDED;
+    /* Txqs that the guest has enabled. */
+    unsigned long enabled[BITMAP_N_LONGS(NETDEV_DPDK_ASYNC_MAX_TXQS)]
+        OVS_GUARDED;
 
     /* Protected by 'state_mutex' of netdev-dpdk-async.c. */
-    bool connected;                 /* A guest is there. */
+    int connection;                 /* Of a guest; -1 if none is there. */
     bool destroying;                /* Its device is being destroyed. */
     bool reconnecting;              /* By ourselves: no thread uses it. */
     bool again;                     /* Reconfigure when that is over. */
@@ -115,8 +130,8 @@ bool netdev_dpdk_async_reconnect(struct netdev_dpdk_async *);
 
 int netdev_dpdk_async_new_connection(int vid);
 void netdev_dpdk_async_new_device(struct netdev_dpdk_async *, int vid);
-void netdev_dpdk_async_vring_enabled(struct netdev_dpdk_async *, int vid,
-                                     int qid);
+void netdev_dpdk_async_vring_changed(struct netdev_dpdk_async *, int vid,
+                                     int qid, bool enabled);
 bool netdev_dpdk_async_destroy_begin(struct netdev_dpdk_async *);
 void netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *, int vid);
 void netdev_dpdk_async_disconnected(struct netdev_dpdk_async *);
@@ -132,6 +147,15 @@ void netdev_dpdk_async_format(struct ds *);
 void netdev_dpdk_async_stats_clear(void);
 bool netdev_dpdk_async_is_enabled(void);
 uint32_t netdev_dpdk_async_threshold(void);
+
+/* For netdev-dpdk-async-migrate. */
+struct netdev_dpdk_async *netdev_dpdk_async_find(const char *name);
+void netdev_dpdk_async_set_migrating(struct netdev_dpdk_async *, bool);
+void netdev_dpdk_async_get_guest(struct netdev_dpdk_async *,
+                                 struct netdev_dpdk_async_guest *);
+bool netdev_dpdk_async_is_settled(const struct netdev_dpdk_async *);
+const char *netdev_dpdk_async_refusal(const struct netdev_dpdk_async *);
+const char *netdev_dpdk_async_why_cpu(const struct netdev_dpdk_async *);
 
 void netdev_dpdk_async_print_version(void);
 
@@ -218,7 +242,7 @@ netdev_dpdk_async_print_version(void)
 #define netdev_dpdk_async_reconnect(ASYNC) false
 #define netdev_dpdk_async_new_connection NULL
 #define netdev_dpdk_async_new_device(ASYNC, VID) ((void) 0)
-#define netdev_dpdk_async_vring_enabled(ASYNC, VID, QID) ((void) 0)
+#define netdev_dpdk_async_vring_changed(ASYNC, VID, QID, ENABLED) ((void) 0)
 #define netdev_dpdk_async_destroy_begin(ASYNC) true
 #define netdev_dpdk_async_destroy_device(ASYNC, VID) ((void) 0)
 #define netdev_dpdk_async_disconnected(ASYNC) ((void) 0)

@@ -20,6 +20,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpdk-dma-map.h \
 	lib/dpif-netdev-dma.c \
 	lib/dpif-netdev-dma.h \
+	lib/netdev-dpdk-async-migrate.c \
+	lib/netdev-dpdk-async-migrate.h \
 	lib/netdev-dpdk-async.c \
 	lib/netdev-dpdk-async.h \
 	lib/vhost-async-copy.c \

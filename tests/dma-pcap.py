@@ -23,15 +23,21 @@
     order RECEIVED SENT...      the same, but some packets may be missing;
                                 prints how many arrived
     hex FILE                    prints the first packet
+    send FILE INTERFACE RATE    sends the packets, so many a second
+    pause FILE                  prints the longest time, in milliseconds, that
+                                passed from one packet to the next
 """
 
 import random
+import socket
 import struct
 import sys
+import time
 
 FILE_HEADER = struct.Struct("=IHHiIII")
 PACKET_HEADER = struct.Struct("=IIII")
 MAGIC = 0xa1b2c3d4
+MAGIC_NS = 0xa1b23c4d
 
 # From one MAC address to another, and an EtherType for experiments, which
 # leaves the switch nothing to look into.
@@ -82,18 +88,23 @@ def make_tcp(name, n, *sizes):
     write(name, packets)
 
 
-def read(name):
-    packets = []
+def records(name):
+    """Yields the time, in milliseconds, and the contents of each packet."""
     with open(name, "rb") as f:
         magic = FILE_HEADER.unpack(f.read(FILE_HEADER.size))[0]
-        if magic not in (MAGIC, 0xa1b23c4d):
+        if magic not in (MAGIC, MAGIC_NS):
             sys.exit("%s: not a pcap file of this machine" % name)
+        per_ms = 1e3 if magic == MAGIC else 1e6
         while True:
             header = f.read(PACKET_HEADER.size)
             if not header:
-                return packets
-            size = PACKET_HEADER.unpack(header)[2]
-            packets.append(f.read(size))
+                return
+            seconds, part, size, _ = PACKET_HEADER.unpack(header)
+            yield seconds * 1e3 + part / per_ms, f.read(size)
+
+
+def read(name):
+    return [packet for _, packet in records(name)]
 
 
 def order(received_name, *sent_names):
@@ -134,8 +145,24 @@ def show_order(*names):
     print(order(*names)[0])
 
 
+def send(name, interface, rate):
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    s.bind((interface, 0))
+    start = time.monotonic()
+    for i, packet in enumerate(read(name)):
+        # After a delay it catches up.
+        time.sleep(max(0, start + i / float(rate) - time.monotonic()))
+        s.send(packet)
+
+
+def show_pause(name):
+    times = [when for when, _ in records(name)]
+    print(round(max(b - a for a, b in zip(times, times[1:]))))
+
+
 COMMANDS = {"make": make, "make-tcp": make_tcp, "cmp": compare,
-            "order": show_order, "hex": show_hex}
+            "order": show_order, "hex": show_hex, "send": send,
+            "pause": show_pause}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -48,6 +48,7 @@
 #include "netdev-provider.h"
 #include "openvswitch/list.h"
 #include "ovs-rcu.h"
+#include "unixctl.h"
 #include "util.h"
 
 #define FAKE_MAX_DEVS 6
@@ -124,6 +125,7 @@ struct fake_guest {
     bool live;
     bool locked;                /* All vrings, by the library itself. */
     bool lazy;                  /* Returns no descriptor by itself. */
+    bool negotiated;            /* It knows the library's features. */
     int n_vrings;
     struct fake_vring vrings[FAKE_MAX_VRINGS];
     const struct rte_vhost_user_extern_ops *ops;
@@ -785,12 +787,23 @@ fake_extern_callback_register(int vid,
     return 0;
 }
 
-/* For the test to define: what OVS and the library do with a port. */
+static int
+fake_get_protocol_features(int vid, uint64_t *features)
+{
+    *features = fake_guest(vid)->negotiated ? 1 : 0;
+    return 0;
+}
+
+/* For the test to define: what OVS and the library do with a port, and what
+ * OVS does with the answer to a command. */
+static void fake_command_reply(struct unixctl_conn *, const char *, bool ok);
+static bool fake_get_carrier(const struct netdev *);
 static void fake_request_reconfigure(struct netdev *);
 static int fake_driver_unregister(const char *path);
 static int fake_get_ifname(int vid, char *path, size_t size);
 
 #define dpdk_available() true
+#define netdev_get_carrier fake_get_carrier
 #define netdev_request_reconfigure fake_request_reconfigure
 #undef ovsrcu_postpone
 #define ovsrcu_postpone(FUNCTION, ARG) \
@@ -825,6 +838,7 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_enqueue_burst fake_enqueue_burst
 #define rte_vhost_extern_callback_register fake_extern_callback_register
 #define rte_vhost_get_ifname fake_get_ifname
+#define rte_vhost_get_negotiated_protocol_features fake_get_protocol_features
 #define rte_vhost_get_numa_node fake_get_numa_node
 #define rte_vhost_get_vhost_vring fake_get_vring
 #define rte_vhost_get_vring_num fake_get_vring_num
@@ -832,6 +846,10 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_submit_enqueue_burst fake_submit
 #define rte_zmalloc_socket fake_zmalloc
 #define sched_yield fake_sched_yield
+#define time_msec() ((long long int) (fake.tsc / 1000000))
 #define time_usec() ((long long int) (fake.tsc / 1000))
+#define unixctl_command_reply(CONN, TEXT) fake_command_reply(CONN, TEXT, true)
+#define unixctl_command_reply_error(CONN, TEXT) \
+    fake_command_reply(CONN, TEXT, false)
 
 #endif /* fake-vhost.h */

@@ -48,6 +48,9 @@
 #define this_module netdev_dpdk_async_module
 #include "netdev-dpdk-async.c"
 #undef this_module
+#define this_module netdev_dpdk_async_migrate_module
+#include "netdev-dpdk-async-migrate.c"
+#undef this_module
 #define this_module vhost_async_txq_module
 #include "vhost-async-txq.c"
 #undef this_module
@@ -128,6 +131,13 @@ static void
 fake_request_reconfigure(struct netdev *netdev)
 {
     CONTAINER_OF(netdev, struct port, netdev)->n_reconfigure++;
+}
+
+static bool
+fake_get_carrier(const struct netdev *netdev)
+{
+    return ovsrcu_index_get(&CONTAINER_OF(netdev, struct port,
+                                          netdev)->vid) >= 0;
 }
 
 /* The port of a guest is the one that has its vid. */
@@ -355,7 +365,7 @@ guest_connect(struct port *port, int vid, uint16_t size)
         free(guest->vrings[i].got);
     }
     memset(guest, 0, sizeof *guest);
-    guest->live = true;
+    guest->live = guest->negotiated = true;
     guest->n_vrings = FAKE_MAX_VRINGS;
     for (int qid = 0; qid < N_TXQS; qid++) {
         if (qid < n_ready_txqs) {
@@ -892,7 +902,7 @@ test_ring_that_is_not_set_up(void)
     run_as(pmd0);
     ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
     check_paths(port0, 1, 0);
-    netdev_dpdk_async_vring_enabled(&port0->async, 0, 1);
+    netdev_dpdk_async_vring_changed(&port0->async, 0, 1, true);
     ovs_assert(port_vring(port0, 1)->async);
     ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
     check_paths(port0, 1, 1);
@@ -1312,7 +1322,7 @@ test_ring_of_a_queue_that_comes_later(void)
     guest_connect(port0, 0, 256);
     ovs_assert(!vhost_async_engine_txq_memory(port_txq(port0, 1)));
     fake_vring_set_up(0, 2, 1024);
-    netdev_dpdk_async_vring_enabled(&port0->async, 0, 1);
+    netdev_dpdk_async_vring_changed(&port0->async, 0, 1, true);
     if (VHOST_ASYNC_KEEPS) {
         ovs_assert(vhost_async_engine_txq_memory(port_txq(port0, 1))
                    >= 1024 * sizeof(void *));
@@ -1703,6 +1713,357 @@ test_option_off_while_a_guest_leaves(void)
     run_as(pmd0);
     PORT_SEND(port0, 0, BIG);
     ovs_assert(port_in_flight(port0, 0) == 1);
+    settle_and_end();
+}
+
+/* Migration of a guest. */
+
+/* A command and what came of it. */
+struct command {
+    bool answered, ok;
+    char *text;
+};
+
+static void
+fake_command_reply(struct unixctl_conn *conn, const char *text, bool ok)
+{
+    struct command *c = (struct command *) conn;
+
+    ovs_assert(!c->answered);
+    *c = (struct command) { .answered = true, .ok = ok,
+                            .text = xstrdup(text) };
+}
+
+static void
+ask(struct command *c, const char *port, const char *what)
+{
+    const char *argv[] = { "netdev-dpdk/vhost-async-migrate", port, what };
+
+    free(c->text);
+    *c = (struct command) { .answered = false };
+    run_as_main();
+    migrate_command((struct unixctl_conn *) c, ARRAY_SIZE(argv), argv, NULL);
+}
+
+static bool
+is_answered(const struct command *c)
+{
+    run_as_main();
+    netdev_dpdk_async_migrate_run(NULL);
+    return c->answered;
+}
+
+/* Checks the answer, which must be there. */
+static void
+check_answer(const struct command *c, bool ok, const char *text)
+{
+    ovs_assert(is_answered(c));
+    ovs_assert(c->ok == ok);
+    ovs_assert(strstr(c->text, text));
+    ovs_assert(!strchr(c->text, '\n'));
+}
+
+/* The guest of 'port' enables 'n' txqs. */
+static void
+guest_enable(struct port *port, int n)
+{
+    int vid = ovsrcu_index_get(&port->vid);
+
+    for (int qid = 0; qid < n; qid++) {
+        netdev_dpdk_async_vring_changed(&port->async, vid, qid, true);
+    }
+}
+
+static bool
+port_status_is(const struct port *port, const char *expected)
+{
+    struct smap status = SMAP_INITIALIZER(&status);
+    struct ds show = DS_EMPTY_INITIALIZER;
+    char *line = xasprintf("port %s: %s\n", port->netdev.name, expected);
+    bool is;
+
+    netdev_dpdk_async_get_status(&port->async, &status);
+    netdev_dpdk_async_format(&show);
+    is = !strcmp(smap_get(&status, "vhost_async"), expected)
+         && strstr(ds_cstr(&show), line);
+    free(line);
+    ds_destroy(&show);
+    smap_destroy(&status);
+    return is;
+}
+
+#define MIGRATING "CPU: being migrated (netdev-dpdk/vhost-async-migrate)"
+
+/* Has 'port' be prepared. */
+static void
+prepare(struct port *port, struct command *c, int vid)
+{
+    ask(c, port->netdev.name, "prepare");
+    ovs_assert(port_reconfigure(port));
+    guest_connect(port, vid, 256);
+    check_answer(c, true, ": prepared");
+}
+
+static void
+test_migration(void)
+{
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    guest_enable(port0, 2);
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 20);
+    port_send_n(port1, 0, BIG, 20);
+    ask(&c, "vhost0", "prepare");
+    ovs_assert(!is_answered(&c));
+    ovs_assert(port0->n_reconfigure && !port1->n_reconfigure);
+
+    /* What is in flight arrives. */
+    fake.rate = 1;
+    ovs_assert(port_reconfigure(port0));
+    ovs_assert(port0->n_arrived == 20 && !port_lost(port0));
+    ovs_assert(!port0->async.txqs && port1->async.txqs);
+    ovs_assert(port_status_is(port0, MIGRATING));
+    ovs_assert(port_status_is(port1, "DMA"));
+
+    /* Ready is the port when the guest is as it was. */
+    ovs_assert(!is_answered(&c));
+    guest_connect(port0, 2, 256);
+    ovs_assert(!is_answered(&c));
+    guest_enable(port0, 1);
+    ovs_assert(!is_answered(&c));
+    guest_enable(port0, 2);
+    check_answer(&c, true, "vhost0: prepared");
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    ovs_assert(port_vring(port0, 0)->n_got == 1);
+
+    /* What else is configured makes no difference. */
+    set_config(false, NULL, NULL);
+    set_config(true, NULL, NULL);
+    ovs_assert(!port0->n_reconfigure && !port_reconfigure(port0));
+    ovs_assert(port_status_is(port0, MIGRATING));
+
+    ask(&c, "vhost0", "resume");
+    ovs_assert(!is_answered(&c) && port0->n_reconfigure);
+    ovs_assert(port_reconfigure(port0));
+    ovs_assert(!is_answered(&c));
+    guest_connect(port0, 0, 256);
+    ovs_assert(!is_answered(&c));
+    guest_enable(port0, 2);
+    check_answer(&c, true, "vhost0: resumed, DMA");
+    ovs_assert(port_status_is(port0, "DMA"));
+    run_as(pmd0);
+    ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    free(c.text);
+    settle_and_end();
+}
+
+static void
+test_migration_of_two(void)
+{
+    struct command c[] = { { .text = NULL }, { .text = NULL } };
+
+    begin_with_devs(1);
+    ask(&c[0], "vhost0", "prepare");
+    ask(&c[1], "vhost1", "prepare");
+    ovs_assert(port_reconfigure(port0) && port_reconfigure(port1));
+    guest_connect(port1, 2, 256);
+    check_answer(&c[1], true, "vhost1: prepared");
+    ovs_assert(!is_answered(&c[0]));
+    guest_connect(port0, 3, 256);
+    check_answer(&c[0], true, "vhost0: prepared");
+    ask(&c[1], "vhost1", "resume");
+    ovs_assert(port_reconfigure(port1) && !port_reconfigure(port0));
+    ovs_assert(port_status_is(port0, MIGRATING));
+    free(c[0].text);
+    free(c[1].text);
+    settle_and_end();
+}
+
+static void
+test_migration_of_a_port_on_cpu(void)
+{
+    struct smap options = SMAP_CONST1(&options, "vhost-async", "false");
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    netdev_dpdk_async_set_config(&port0->async, &options);
+    ovs_assert(port_reconfigure(port0));
+    guest_connect(port0, 2, 256);
+    ask(&c, "vhost0", "prepare");
+    check_answer(&c, true, "vhost0: prepared");
+    ovs_assert(port_status_is(port0, MIGRATING));
+    ovs_assert(!port_reconfigure(port0));
+
+    /* There is nothing to wait for, either. */
+    ask(&c, "vhost0", "resume");
+    check_answer(&c, true,
+                 "vhost0: resumed, CPU: options:vhost-async is false");
+    ovs_assert(!port_reconfigure(port0));
+    free(c.text);
+    settle_and_end();
+}
+
+static void
+test_migration_and_the_guest_is_gone(void)
+{
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    prepare(port0, &c, 2);
+    guest_leave(port0);
+    ask(&c, "vhost0", "resume");
+    check_answer(&c, true,
+                 "vhost0: resumed, CPU: DMA from the guest's next connection");
+    ovs_assert(port_reconfigure(port0));
+    guest_connect(port0, 0, 256);
+    ovs_assert(port_status_is(port0, "DMA"));
+    ovs_assert(port_txq(port0, 0));
+    free(c.text);
+    settle_and_end();
+}
+
+/* A guest whose driver is not loaded has QEMU refuse, too. */
+static void
+test_migration_without_a_driver(void)
+{
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    ovsrcu_index_set(&port0->vid, -1);
+    ask(&c, "vhost0", "prepare");
+    ovs_assert(port_reconfigure(port0));
+    ovs_assert(!is_answered(&c));
+
+    /* A connection that waits to be accepted is none. */
+    guest_connect(port0, 2, 256);
+    ovsrcu_index_set(&port0->vid, -1);
+    fake.guests[2].negotiated = false;
+    ovs_assert(!is_answered(&c));
+    fake.guests[2].negotiated = true;
+    check_answer(&c, true, "vhost0: prepared");
+    free(c.text);
+    settle_and_end();
+}
+
+static void
+test_migration_takes_too_long(void)
+{
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    guest_enable(port0, 2);
+    ask(&c, "vhost0", "prepare");
+    ovs_assert(port_reconfigure(port0));
+    fake_pass_time(9900 * UINT64_C(1000000));
+    ovs_assert(!is_answered(&c));
+    fake_pass_time(101 * UINT64_C(1000000));
+    check_answer(&c, false, "vhost0: its guest has not connected again");
+
+    /* The port stays as it is; who tries again waits again. */
+    ovs_assert(port_status_is(port0, MIGRATING));
+    ask(&c, "vhost0", "prepare");
+    fake_pass_time(9900 * UINT64_C(1000000));
+    ovs_assert(!is_answered(&c));
+    guest_connect(port0, 0, 256);
+    check_answer(&c, true, "vhost0: prepared");
+
+    /* The same for the way back. */
+    ask(&c, "vhost0", "resume");
+    ovs_assert(port_reconfigure(port0));
+    fake_pass_time(10001 * UINT64_C(1000000));
+    check_answer(&c, false, "vhost0: its guest has not connected again");
+    guest_connect(port0, 0, 256);
+    ovs_assert(port_status_is(port0, "DMA"));
+    ask(&c, "vhost0", "resume");
+    check_answer(&c, false, "vhost0: it is not prepared");
+    free(c.text);
+    settle_and_end();
+}
+
+static void
+test_migration_and_the_port_is_removed(void)
+{
+    struct command c[] = { { .text = NULL }, { .text = NULL } };
+
+    begin_with_devs(1);
+    ask(&c[0], "vhost0", "prepare");
+    ask(&c[1], "vhost1", "prepare");
+    port_destroy(port0);
+    check_answer(&c[0], false, "vhost0: the port was removed");
+    ovs_assert(!is_answered(&c[1]));
+    ovs_assert(port_reconfigure(port1));
+    guest_connect(port1, 2, 256);
+    check_answer(&c[1], true, "vhost1: prepared");
+
+    /* What was prepared went with it. */
+    port_create(port0, "vhost0");
+    guest_connect(port0, 0, 256);
+    ovs_assert(port_status_is(port0, "DMA"));
+    free(c[0].text);
+    free(c[1].text);
+    settle_and_end();
+}
+
+static void
+test_migration_is_refused(void)
+{
+    struct command c = { .text = NULL }, other = { .text = NULL };
+
+    begin_with_devs(1);
+    ask(&c, "vhost2", "prepare");
+    check_answer(&c, false, "vhost2: there is no such vhost port");
+    ask(&c, "vhost0", "abort");
+    check_answer(&c, false, "vhost0: \"abort\" is neither");
+    ask(&c, "vhost0", "resume");
+    check_answer(&c, false, "vhost0: it is not prepared");
+
+    ask(&c, "vhost0", "prepare");
+    ask(&other, "vhost0", "prepare");
+    check_answer(&other, false, "vhost0: it is being prepared or resumed");
+    ask(&other, "vhost0", "resume");
+    check_answer(&other, false, "vhost0: it is being prepared or resumed");
+    ovs_assert(port_reconfigure(port0));
+    guest_connect(port0, 2, 256);
+    check_answer(&c, true, "vhost0: prepared");
+
+    guest_leave(port1);
+    ask(&c, "vhost1", "prepare");
+    check_answer(&c, false, "vhost1: there is no guest");
+    ovs_assert(!port1->n_reconfigure && !port1->async.migrating);
+    free(c.text);
+    free(other.text);
+    settle_and_end();
+}
+
+/* A port in server mode waits for its guest. */
+static void
+test_migration_in_server_mode(void)
+{
+    struct command c = { .text = NULL };
+
+    begin_with_devs(1);
+    port0->async.client = false;
+    ask(&c, "vhost0", "prepare");
+    check_answer(&c, false, "vhost0: a port in server mode");
+    ovs_assert(!port0->n_reconfigure && port_status_is(port0, "DMA"));
+
+    /* One that is on CPU can be kept there. */
+    set_config(false, NULL, NULL);
+    guest_leave(port0);
+    ovs_assert(port_reconfigure(port0));
+    guest_connect(port0, 2, 256);
+    port0->async.client = false;
+    ask(&c, "vhost0", "prepare");
+    check_answer(&c, true, "vhost0: prepared");
+    set_config(true, NULL, NULL);
+    ovs_assert(!port_reconfigure(port0));
+    ask(&c, "vhost0", "resume");
+    check_answer(&c, true,
+                 "vhost0: resumed, CPU: DMA from the guest's next connection");
+    free(c.text);
     settle_and_end();
 }
 
@@ -2505,8 +2866,8 @@ random_guest(void)
                    == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
         break;
     case 2: case 3:
-        netdev_dpdk_async_vring_enabled(&port->async, vid,
-                                        random_range(N_TXQS));
+        netdev_dpdk_async_vring_changed(&port->async, vid,
+                                        random_range(N_TXQS), true);
         break;
     case 4:
         random_reconnect();
@@ -2635,6 +2996,15 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(message_without_locks_is_let_through),
     DMA_TEST_CASE(option_off_and_on_again),
     DMA_TEST_CASE(option_off_while_a_guest_leaves),
+    DMA_TEST_CASE(migration),
+    DMA_TEST_CASE(migration_of_two),
+    DMA_TEST_CASE(migration_of_a_port_on_cpu),
+    DMA_TEST_CASE(migration_and_the_guest_is_gone),
+    DMA_TEST_CASE(migration_without_a_driver),
+    DMA_TEST_CASE(migration_takes_too_long),
+    DMA_TEST_CASE(migration_and_the_port_is_removed),
+    DMA_TEST_CASE(migration_is_refused),
+    DMA_TEST_CASE(migration_in_server_mode),
     DMA_TEST_CASE(reload_leaves_nothing_queued),
     DMA_TEST_CASE(channel_moves_with_the_map),
     DMA_TEST_CASE(thread_that_ends_gives_its_channel_back),
