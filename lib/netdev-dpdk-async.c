@@ -385,6 +385,7 @@ async_unregister_driver(struct netdev_dpdk_async *async, const char *path)
     ovs_mutex_lock(&state_mutex);
     async->reconnecting = false;
     async->connection = -1;
+    async->owned = false;
     async->again = false;
     ovs_mutex_unlock(&state_mutex);
 }
@@ -550,42 +551,25 @@ netdev_dpdk_async_reconnect(struct netdev_dpdk_async *async)
 
 /* Devices. */
 
-/* The requests of the vhost-user protocol that matter here.  The library
- * holds the locks of all virtqueues of the device while it handles those
- * (vhost_user_msg_handler(), 22.11). */
-enum {
-    REQ_SET_FEATURES = 2,
-    REQ_SET_OWNER = 3,
-    REQ_SET_MEM_TABLE = 5,
-    REQ_SET_LOG_BASE = 6,
-    REQ_SET_LOG_FD = 7,
-    REQ_SET_VRING_NUM = 8,
-    REQ_SET_VRING_ADDR = 9,
-    REQ_SET_VRING_BASE = 10,
-    REQ_SET_VRING_KICK = 12,
-    REQ_SET_VRING_CALL = 13,
-    REQ_SET_VRING_ERR = 14,
-    REQ_SET_PROTOCOL_FEATURES = 16,
-    REQ_SET_VRING_ENABLE = 18,
-};
-
+/* Whether the library holds the locks of all virtqueues of the device while it
+ * handles a message (vhost_user_msg_handler(), 22.11). */
 static bool
 request_is_locked(uint32_t request)
 {
     switch (request) {
-    case REQ_SET_FEATURES:
-    case REQ_SET_OWNER:
-    case REQ_SET_MEM_TABLE:
-    case REQ_SET_LOG_BASE:
-    case REQ_SET_LOG_FD:
-    case REQ_SET_VRING_NUM:
-    case REQ_SET_VRING_ADDR:
-    case REQ_SET_VRING_BASE:
-    case REQ_SET_VRING_KICK:
-    case REQ_SET_VRING_CALL:
-    case REQ_SET_VRING_ERR:
-    case REQ_SET_PROTOCOL_FEATURES:
-    case REQ_SET_VRING_ENABLE:
+    case VHOST_ASYNC_SET_FEATURES:
+    case VHOST_ASYNC_SET_OWNER:
+    case VHOST_ASYNC_SET_MEM_TABLE:
+    case VHOST_ASYNC_SET_LOG_BASE:
+    case VHOST_ASYNC_SET_LOG_FD:
+    case VHOST_ASYNC_SET_VRING_NUM:
+    case VHOST_ASYNC_SET_VRING_ADDR:
+    case VHOST_ASYNC_SET_VRING_BASE:
+    case VHOST_ASYNC_SET_VRING_KICK:
+    case VHOST_ASYNC_SET_VRING_CALL:
+    case VHOST_ASYNC_SET_VRING_ERR:
+    case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
+    case VHOST_ASYNC_SET_VRING_ENABLE:
         return true;
     default:
         return false;
@@ -611,13 +595,61 @@ async_set_vid(struct netdev_dpdk_async *async, int vid)
     }
 }
 
+/* The socket of a port in server mode takes any number of connections, and the
+ * library would let each become the port's device while copies to the one
+ * before are in flight.  So a port on DMA has one guest at a time: the first
+ * whose message is seen, until that leaves.  Returns true if that is 'vid'. */
+static bool
+async_own(struct netdev_dpdk_async *async, int vid)
+{
+    bool own;
+
+    ovs_mutex_lock(&state_mutex);
+    if (!async->owned) {
+        async->owned = true;
+        async->owner = vid;
+        memset(&async->rings, 0, sizeof async->rings);
+    }
+    own = async->owner == vid;
+    ovs_mutex_unlock(&state_mutex);
+    return own;
+}
+
+static bool
+async_owns(const struct netdev_dpdk_async *async, int vid)
+{
+    bool owns;
+
+    ovs_mutex_lock(&state_mutex);
+    owns = async->owned && async->owner == vid;
+    ovs_mutex_unlock(&state_mutex);
+    return owns;
+}
+
+static enum rte_vhost_msg_result
+async_refuse(const struct netdev_dpdk_async *async, int vid, void *msg,
+             const char *why)
+{
+    static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 20);
+
+    VLOG_WARN_RL(&rl, "%s: message %"PRIu32" of the guest (device %d) is "
+                 "refused: %s.", netdev_get_name(async->netdev),
+                 vhost_async_message_request(msg), vid, why);
+    vhost_async_message_close_fds(msg);
+    return RTE_VHOST_MSG_RESULT_ERR;
+}
+
 /* Called by the vhost library for each message of the guest before it looks
- * at it: nothing is in flight to the device when it does, and all virtqueues
- * stay locked until it is done.  So memory is never unmapped under a copy
- * (SET_MEM_TABLE), no descriptor is forgotten (SET_VRING_ENABLE, which with 0
- * would have packets in flight vanish and with 1 would fail), and the arrays
- * that the library sized when the queue was registered fit (SET_VRING_NUM,
- * SET_FEATURES; the queue is registered again when it is next enabled).
+ * at it.  What the library does not stand is refused, see
+ * vhost-async-message.h.
+ *
+ * Nothing is in flight to the device when the library handles a message, and
+ * all virtqueues stay locked until it is done.  So memory is never unmapped
+ * under a copy (SET_MEM_TABLE), no descriptor is forgotten (SET_VRING_ENABLE,
+ * which with 0 would have packets in flight vanish and with 1 would fail), and
+ * the arrays that the library sized when the queue was registered fit
+ * (SET_VRING_NUM, SET_FEATURES; the queue is registered again when it is next
+ * enabled).
  *
  * When an engine does not finish, the message is refused, memory stays, and
  * the connection ends in netdev_dpdk_async_destroy_device(), which may wait
@@ -628,26 +660,33 @@ async_set_vid(struct netdev_dpdk_async *async, int vid)
 static enum rte_vhost_msg_result
 async_pre_message(int vid, void *msg)
 {
+    uint32_t request = vhost_async_message_request(msg);
     struct netdev_dpdk_async *async = async_by_vid(vid);
     struct vhost_async_txq *txq;
-    uint32_t request;
+    const char *why;
 
-    /* A message starts with its request (vhost-user protocol). */
-    memcpy(&request, msg, sizeof request);
-    if (!async || !request_is_locked(request)) {
+    if (!async) {
+        return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    }
+    why = (async_own(async, vid)
+           ? vhost_async_message_check(vid, msg, &async->rings)
+           : "another guest is connected");
+    if (why) {
+        return async_refuse(async, vid, msg, why);
+    }
+    if (!request_is_locked(request)) {
         return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
     }
 
     ASYNC_FOR_EACH_TXQ (txq, async) {
         if (!vhost_async_txq_drain_locked(
                 txq, vid, dpdk_dma_dev_timeout_ms() * 1000)) {
-            VLOG_ERR("%s: message %"PRIu32" of the guest is refused: copies "
-                     "in flight to txq %"PRIu16" do not complete.",
-                     netdev_get_name(async->netdev), request, txq->qid);
             vhost_async_txq_quarantine(txq, vid, true);
-            return RTE_VHOST_MSG_RESULT_ERR;
+            return async_refuse(async, vid, msg,
+                                "copies in flight do not complete");
         }
-        if (request == REQ_SET_VRING_NUM || request == REQ_SET_FEATURES) {
+        if (request == VHOST_ASYNC_SET_VRING_NUM
+            || request == VHOST_ASYNC_SET_FEATURES) {
             vhost_async_txq_unregister_locked(txq, vid);
         }
     }
@@ -675,6 +714,14 @@ async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
     vhost_async_txq_register(txq, vid);
 }
 
+/* Has async_pre_message() see the messages of 'vid'. */
+static bool
+async_watch(struct netdev_dpdk_async *async, int vid)
+{
+    async_set_vid(async, vid);
+    return !rte_vhost_extern_callback_register(vid, &async_extern_ops, NULL);
+}
+
 /* A guest connected as 'vid'.  A callback of the library; returns 0. */
 int
 netdev_dpdk_async_new_connection(int vid)
@@ -691,6 +738,9 @@ netdev_dpdk_async_new_connection(int vid)
             ovs_mutex_lock(&state_mutex);
             async->connection = vid;
             ovs_mutex_unlock(&state_mutex);
+            if (async->txqs) {
+                async_watch(async, vid);
+            }
         }
     }
     ovs_mutex_unlock(&ports_mutex);
@@ -705,14 +755,13 @@ netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
     if (!async->txqs) {
         return;
     }
-    if (rte_vhost_extern_callback_register(vid, &async_extern_ops, NULL)) {
+    if (!async_watch(async, vid) || !async_own(async, vid)) {
         VLOG_WARN("%s: device %d stays on CPU copy: its messages cannot be "
                   "watched.", netdev_get_name(async->netdev), vid);
         return;
     }
 
     ovs_mutex_lock(&async->mutex);
-    async_set_vid(async, vid);
     for (int qid = 0; qid < rte_vhost_get_vring_num(vid) / 2; qid++) {
         async_register_txq(async, vid, qid);
     }
@@ -731,7 +780,7 @@ netdev_dpdk_async_vring_changed(struct netdev_dpdk_async *async, int vid,
     }
     ovs_mutex_lock(&async->mutex);
     bitmap_set(async->enabled, qid, enabled);
-    if (enabled && async->txqs && async_by_vid(vid) == async) {
+    if (enabled && async->txqs && async_owns(async, vid)) {
         async_register_txq(async, vid, qid);
     }
     ovs_mutex_unlock(&async->mutex);
@@ -811,7 +860,6 @@ netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
         bool drained;
 
         ovs_mutex_lock(&async->mutex);
-        async_set_vid(NULL, vid);
         drained = async_drain(async, vid);
         ovs_mutex_unlock(&async->mutex);
 
@@ -840,14 +888,21 @@ netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *async, int vid)
     }
 }
 
-/* The guest is gone.  Called by the thread of the vhost library. */
+/* The guest that was connected as 'vid' is gone.  Called by the thread of the
+ * vhost library. */
 void
-netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async)
+netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async, int vid)
 {
     bool again;
 
+    async_set_vid(NULL, vid);
     ovs_mutex_lock(&state_mutex);
-    async->connection = -1;
+    if (async->connection == vid) {
+        async->connection = -1;
+    }
+    if (async->owner == vid) {
+        async->owned = false;
+    }
     again = async->again;
     ovs_mutex_unlock(&state_mutex);
     if (again) {

@@ -58,6 +58,7 @@ struct smap;
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
 #include "vhost-async-engine.h"
+#include "vhost-async-message.h"
 
 enum netdev_dpdk_async_override {
     NETDEV_DPDK_ASYNC_DEFAULT,      /* As vhost-async-support says. */
@@ -111,6 +112,10 @@ struct netdev_dpdk_async {
     bool destroying;                /* Its device is being destroyed. */
     bool reconnecting;              /* By ourselves: no thread uses it. */
     bool again;                     /* Reconfigure when that is over. */
+    bool owned;                     /* By the device 'owner'. */
+    int owner;
+
+    struct vhost_async_rings rings; /* Of 'owner': the library's thread. */
 };
 
 void netdev_dpdk_async_configure(const struct smap *other_config);
@@ -134,7 +139,7 @@ void netdev_dpdk_async_vring_changed(struct netdev_dpdk_async *, int vid,
                                      int qid, bool enabled);
 bool netdev_dpdk_async_destroy_begin(struct netdev_dpdk_async *);
 void netdev_dpdk_async_destroy_device(struct netdev_dpdk_async *, int vid);
-void netdev_dpdk_async_disconnected(struct netdev_dpdk_async *);
+void netdev_dpdk_async_disconnected(struct netdev_dpdk_async *, int vid);
 
 void netdev_dpdk_async_get_status(const struct netdev_dpdk_async *,
                                   struct smap *);
@@ -245,7 +250,7 @@ netdev_dpdk_async_print_version(void)
 #define netdev_dpdk_async_vring_changed(ASYNC, VID, QID, ENABLED) ((void) 0)
 #define netdev_dpdk_async_destroy_begin(ASYNC) true
 #define netdev_dpdk_async_destroy_device(ASYNC, VID) ((void) 0)
-#define netdev_dpdk_async_disconnected(ASYNC) ((void) 0)
+#define netdev_dpdk_async_disconnected(ASYNC, VID) ((void) 0)
 #define netdev_dpdk_async_get_status(ASYNC, ARGS) ((void) 0)
 #define netdev_dpdk_async_get_custom_stats(ASYNC, STATS) ((void) 0)
 #define netdev_dpdk_async_lost(ASYNC) 0

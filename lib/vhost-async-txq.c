@@ -86,21 +86,22 @@ vhost_async_txq_destroy(struct vhost_async_txq *txq)
     }
 }
 
-/* Has 'shadow' hold 'n' mbufs at least.  The old one may still be written to
- * by a sender, hence the grace period. */
+/* Has 'shadow' hold 'size' mbufs.  The old one may still be written to by a
+ * sender, hence the grace period. */
 static void
-txq_resize_shadow(struct vhost_async_txq *txq, uint32_t n)
+txq_resize_shadow(struct vhost_async_txq *txq, uint32_t size)
 {
     struct vhost_async_shadow *old, *new;
     bool was_quiescent = ovsrcu_is_quiescent();
+    uint32_t n = 1u << log_2_ceil(size);
 
     old = ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow);
-    n = 1u << log_2_ceil(MAX(n, 1));
-    if (old && old->mask >= n - 1) {
+    if (old && old->size == size) {
         return;
     }
 
     new = xzalloc(sizeof *new + n * sizeof new->mbufs[0]);
+    new->size = size;
     new->mask = n - 1;
     ovsrcu_set(&txq->shadow, new);
     if (old) {
@@ -148,9 +149,21 @@ vhost_async_txq_register(struct vhost_async_txq *txq, int vid)
     return true;
 }
 
+/* Whether the library has the virtqueue mapped, as far as it tells. */
+static bool
+txq_is_mapped(const struct vhost_async_txq *txq, int vid)
+{
+    struct rte_vhost_vring vring;
+
+    return (!rte_vhost_get_vhost_vring(vid, txq->vring, &vring)
+            && vring.desc && vring.avail && vring.used);
+}
+
 /* Reverses vhost_async_txq_register().  Nothing may be in flight, nobody may
  * send.  The library only tries the lock of the virtqueue, which a poller or
- * a receiver of the same device can hold for a moment. */
+ * a receiver of the same device can hold for a moment.  Of a virtqueue that
+ * the guest had it unmap before, it does not let go, until the guest is gone:
+ * meanwhile the CPU copies. */
 void
 vhost_async_txq_unregister(struct vhost_async_txq *txq, int vid)
 {
@@ -159,7 +172,8 @@ vhost_async_txq_unregister(struct vhost_async_txq *txq, int vid)
     }
     atomic_store_relaxed(&txq->registered, false);
     for (int i = 0; i < UNREGISTER_TRIES; i++) {
-        if (!rte_vhost_async_channel_unregister(vid, txq->vring)) {
+        if (!rte_vhost_async_channel_unregister(vid, txq->vring)
+            || !txq_is_mapped(txq, vid)) {
             return;
         }
         rte_delay_us_sleep(1);
@@ -229,9 +243,18 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
                        const struct dpdk_dma_chan *chan,
                        struct rte_mbuf **pkts, uint16_t cnt)
 {
-    struct vhost_async_shadow *shadow;
+    struct vhost_async_shadow *shadow
+        = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
     uint32_t seq = vhost_async_txq_submitted(txq);
+    uint32_t room = shadow->size - vhost_async_txq_in_flight(txq);
     uint16_t n;
+
+    /* The library has room for as many packets as the virtqueue has
+     * descriptors, and relies on the guest for not offering more. */
+    cnt = MIN(cnt, room);
+    if (OVS_UNLIKELY(!cnt)) {
+        return 0;
+    }
 
     /* Counted first: another thread can poll these packets back before the
      * call returns, and the number in flight must not pass zero.  Relaxed,
@@ -248,7 +271,6 @@ vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
 
     /* Not before: what is not taken may stand in the place of what is still
      * in flight.  Some may be back already, which does not matter. */
-    shadow = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
     for (uint16_t i = 0; i < n; i++) {
         shadow->mbufs[(seq + i) & shadow->mask] = pkts[i];
     }

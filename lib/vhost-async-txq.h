@@ -81,6 +81,7 @@ struct vhost_async_txq_stats {
 
 /* The mbufs in flight, for the case that they never come back. */
 struct vhost_async_shadow {
+    uint32_t size;              /* Of the virtqueue. */
     uint32_t mask;
     struct rte_mbuf *mbufs[];
 };

@@ -27,6 +27,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/vhost-async-copy.c \
 	lib/vhost-async-copy.h \
 	lib/vhost-async-engine.h \
+	lib/vhost-async-message.c \
+	lib/vhost-async-message.h \
 	lib/vhost-async-txq.c \
 	lib/vhost-async-txq.h \
 	lib/vhost-async-work.c \

@@ -704,7 +704,16 @@ fake_channel_unregister(int vid, uint16_t vring)
 static int
 fake_get_vring(int vid, uint16_t vring, struct rte_vhost_vring *info)
 {
-    *info = (struct rte_vhost_vring) { .size = fake_vring(vid, vring)->size };
+    static struct vring_desc desc;
+    static struct vring_avail avail;
+    static struct vring_used used;
+
+    *info = (struct rte_vhost_vring) {
+        .desc = &desc,
+        .avail = &avail,
+        .used = &used,
+        .size = fake_vring(vid, vring)->size,
+    };
     return 0;
 }
 

@@ -50,6 +50,7 @@
 #include "ovs-rcu.h"
 #include "unixctl.h"
 #include "util.h"
+#include "vhost-async-message.h"
 
 #define FAKE_MAX_DEVS 6
 #define FAKE_MAX_VCHANS 2
@@ -533,8 +534,14 @@ static enum rte_vhost_msg_result
 fake_message(int vid, uint32_t request, bool locked)
 {
     struct fake_guest *guest = fake_guest(vid);
-    uint32_t msg[64] = { request };
+    /* Without file descriptors, behind the longest payload. */
+    uint32_t msg[170] = { request, 1, 40 };
     enum rte_vhost_msg_result result;
+
+    if (request == VHOST_ASYNC_SET_VRING_NUM) {
+        /* About ring 0. */
+        msg[4] = MAX(guest->vrings[0].size, 2);
+    }
 
     guest->locked = locked;
     result = guest->ops ? guest->ops->pre_msg_handle(vid, msg)
@@ -737,7 +744,38 @@ fake_channel_unregister_unsafe(int vid, uint16_t vring)
 static int
 fake_get_vring(int vid, uint16_t vring, struct rte_vhost_vring *info)
 {
-    *info = (struct rte_vhost_vring) { .size = fake_vring(vid, vring)->size };
+    static struct vring_desc desc;
+    static struct vring_avail avail;
+    static struct vring_used used;
+    const struct fake_vring *v;
+
+    /* Nothing is known of rings that the guest sends from. */
+    if (vring % 2) {
+        return -1;
+    }
+    v = fake_vring(vid, vring);
+    *info = (struct rte_vhost_vring) { .size = v->size };
+    if (v->set_up) {
+        info->desc = &desc;
+        info->avail = &avail;
+        info->used = &used;
+    }
+    return 0;
+}
+
+static int
+fake_get_vring_base(int vid OVS_UNUSED, uint16_t vring OVS_UNUSED,
+                    uint16_t *avail, uint16_t *used)
+{
+    *avail = *used = 0;
+    return 0;
+}
+
+static int
+fake_get_features(int vid, uint64_t *features)
+{
+    ovs_assert(fake_guest(vid)->live);
+    *features = 0;
     return 0;
 }
 
@@ -839,8 +877,10 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_extern_callback_register fake_extern_callback_register
 #define rte_vhost_get_ifname fake_get_ifname
 #define rte_vhost_get_negotiated_protocol_features fake_get_protocol_features
+#define rte_vhost_get_negotiated_features fake_get_features
 #define rte_vhost_get_numa_node fake_get_numa_node
 #define rte_vhost_get_vhost_vring fake_get_vring
+#define rte_vhost_get_vring_base fake_get_vring_base
 #define rte_vhost_get_vring_num fake_get_vring_num
 #define rte_vhost_poll_enqueue_completed fake_poll
 #define rte_vhost_submit_enqueue_burst fake_submit

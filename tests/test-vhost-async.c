@@ -64,6 +64,7 @@
 #include VHOST_ASYNC_ENGINE_SOURCE
 #undef this_module
 #include "vhost-async-copy.c"
+#include "vhost-async-message.c"
 #include "vhost-async-work.c"
 
 #define N_TXQS (FAKE_MAX_VRINGS / 2)
@@ -523,7 +524,7 @@ guest_leave(struct port *port)
 
     guest_stop(port);
     fake_guest_gone(vid);
-    netdev_dpdk_async_disconnected(&port->async);
+    netdev_dpdk_async_disconnected(&port->async, vid);
 }
 
 static int
@@ -896,7 +897,7 @@ test_ring_that_is_not_set_up(void)
     guest_leave(port0);
     guest_connect(port0, 0, 256);
     /* The guest turned txq 1 off and set it up again. */
-    ovs_assert(fake_message(0, REQ_SET_VRING_NUM, true)
+    ovs_assert(fake_message(0, VHOST_ASYNC_SET_VRING_NUM, true)
                == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
     ovs_assert(!port_vring(port0, 1)->async);
     run_as(pmd0);
@@ -1632,7 +1633,7 @@ test_memory_goes_only_when_nothing_is_in_flight(void)
     port_send_n(port0, 1, BIG, 200);
     port_send_n(port1, 0, BIG, 200);
     fake.rate = 1;
-    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+    ovs_assert(fake_message(0, VHOST_ASYNC_SET_MEM_TABLE, true)
                == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
     ovs_assert(!fake_in_flight(0, 0) && !fake_in_flight(0, 2));
     ovs_assert(!port_in_flight(port0, 0) && !port_in_flight(port0, 1));
@@ -2190,7 +2191,7 @@ test_memory_goes_only_when_nothing_is_left(void)
 {
     leave_a_copy();
     fake.rate = 1;
-    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+    ovs_assert(fake_message(0, VHOST_ASYNC_SET_MEM_TABLE, true)
                == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
     ovs_assert(!vhost_async_txq_has_left(port_txq(port0, 0)));
     settle_and_end();
@@ -2465,7 +2466,7 @@ test_message_is_refused_if_the_engine_hangs(void)
     port_send_n(port1, 0, BIG, 30);
     fake.devs[0].hung = true;
     start = fake.tsc;
-    ovs_assert(fake_message(0, REQ_SET_MEM_TABLE, true)
+    ovs_assert(fake_message(0, VHOST_ASYNC_SET_MEM_TABLE, true)
                == RTE_VHOST_MSG_RESULT_ERR);
     ovs_assert(fake.tsc - start < 2 * FAKE_HZ);
     ovs_assert(dpdk_dma_chan_failed(pmd_chan(pmd0)));
@@ -2858,11 +2859,11 @@ random_guest(void)
 
     switch (random_range(40)) {
     case 0:
-        ovs_assert(fake_message(vid, REQ_SET_MEM_TABLE, true)
+        ovs_assert(fake_message(vid, VHOST_ASYNC_SET_MEM_TABLE, true)
                    == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
         break;
     case 1:
-        ovs_assert(fake_message(vid, REQ_SET_VRING_NUM, true)
+        ovs_assert(fake_message(vid, VHOST_ASYNC_SET_VRING_NUM, true)
                    == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
         break;
     case 2: case 3:
