@@ -1,0 +1,81 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Scenarios: guests do what they may not."""
+
+import os
+import time
+
+import hostile
+from lab import LabError
+from packets import Failure
+
+
+def hostile_guest(w):
+    """Random sequences of what a guest may not do, with a fixed seed; other
+    guests do not notice."""
+    t = w.start_traffic()
+    path = w.paths["dst0"]
+    with t.paused():
+        t.unattended.add(w.sinks[0])
+        w.sinks[0].disconnect()
+    n = w.args.rounds or 600
+    steps = 0
+    before = t.flows[1].received
+    begin = time.monotonic()
+    number = 0
+    try:
+        for number in range(n):
+            if time.monotonic() - begin > w.args.seconds:
+                break
+            steps += hostile.sequence(
+                path, w.args.seed, number,
+                only=list(filter(None, w.args.only.split(","))))
+            if not w.switch.vswitchd.alive():
+                raise Failure("vswitchd ended")
+            t.check()
+        else:
+            number = n
+    except (LabError, OSError, Failure) as e:
+        w.switch.vswitchd._wait(2)
+        raise Failure("sequence %d of seed %d: %s; vswitchd's status: %s"
+                      % (number, w.args.seed, e,
+                         w.switch.vswitchd.popen.returncode))
+    w.note("%d sequences, %d steps; the other guest got %d packets meanwhile"
+           % (number, steps, t.flows[1].received - before))
+    with t.paused():
+        w.sinks[0].restart()
+        t.flows[0].last = -1
+        t.unattended.clear()
+    t.wait_delivered(300, 10)
+    flow = t.flows[1]
+    w.account(delivered=False, exact=False)
+    c = w.at_end["dst1"]
+    if flow.received != c["tx_packets"] - w.lost(c):
+        raise Failure("the other guest got %d of %d packets"
+                      % (flow.received, c["tx_packets"]))
+
+
+def hostile_sigbus(w):
+    """A guest cuts its memory short: with any vhost-user back end that maps
+    it, stock Open vSwitch as well, access to it is a SIGBUS."""
+    w.start_traffic()
+    sink = w.sinks[0]
+    w.watch.stop = True
+    os.ftruncate(sink.memory.fd, 0)
+    w.traffic.unattended.add(sink)
+    w.switch.vswitchd._wait(3)
+    status = w.switch.vswitchd.popen.returncode
+    w.note("vswitchd %s" % ("lives" if status is None
+                            else "ended: %s" % status))

@@ -1,0 +1,193 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Scenarios: the operator changes ports and threads, or ends the switch."""
+
+import contextlib
+import signal
+import time
+
+import ctl
+import lab as lablib
+from packets import Failure
+
+
+def end_process(w, end, limit, what):
+    vswitchd = w.switch.vswitchd
+    w.watch.stop = True
+    begin = time.monotonic()
+    end()
+    if not vswitchd._wait(limit + 5):
+        raise Failure("%s: vswitchd did not end within %d s"
+                      % (what, limit + 5))
+    took = time.monotonic() - begin
+    w.traffic.ending = True
+    w.note("%s: ended after %.2f s, status %s"
+           % (what, took, vswitchd.popen.returncode))
+    if took > limit:
+        raise Failure("%s took %.2f s" % (what, took))
+    if vswitchd.popen.returncode not in (0, -signal.SIGTERM):
+        raise Failure("%s: status %s" % (what, vswitchd.popen.returncode))
+
+
+def delete_and_add(w, port, **account):
+    """A port is deleted and added again, copies in flight."""
+    t = w.start_traffic()
+    for _ in range(w.args.rounds or 5):
+        w.wait_in_flight()
+        w.switch.vsctl("del-port", port)
+        w.add_port(port)
+        t.wait_delivered(200, 15)
+    w.note("%d reconnects" % t.reconnects)
+    w.account(exact=False, **account)
+
+
+def delete_port(w):
+    """The sink's port is deleted and added again, copies in flight."""
+    delete_and_add(w, "dst0", delivered=False)
+
+
+def delete_bridge(w):
+    """The bridge is deleted and made again, copies in flight."""
+    t = w.start_traffic()
+    for _ in range(w.args.rounds or 3):
+        w.wait_in_flight()
+        w.switch.vsctl("del-br", "br0")
+        w.switch.add_bridge()
+        w.flow_rules()
+        for name in w.names:
+            w.add_port(name)
+        t.wait_delivered(200, 15)
+    w.note("%d reconnects" % t.reconnects)
+    w.account(delivered=False, exact=False)
+
+
+def delete_source(w):
+    """The port is deleted whose mbufs are in flight."""
+    delete_and_add(w, "src")
+
+
+def change_mtu(w):
+    """The MTU of sink and source changes: other mempools, and reloads."""
+    t = w.start_traffic()
+    for mtu in (1500, 9000, 3000, 9100, 9000):
+        w.wait_in_flight()
+        for name in ("src", "dst0"):
+            w.switch.vsctl("set", "Interface", name, "mtu_request=%d" % mtu)
+        t.wait_delivered(100, 15)
+    w.account(exact=False)
+
+
+def change_pmd_mask(w):
+    """pmd-cpu-mask changes: threads come and go."""
+    t = w.start_traffic()
+    idle = []
+    for mask in ("0x1", "0x2", "0x3", "0x1", "0x3", "0x2"):
+        try:
+            w.wait_in_flight()
+        except Failure:
+            # Of two threads the one without the port may have the channel.
+            idle.append(mask)
+        w.switch.set("pmd-cpu-mask", mask)
+        t.wait_delivered(300, 15)
+    w.wait_in_flight()
+    w.note("%d changes without copies in flight" % len(idle))
+    w.account()
+
+
+def rebalance(w):
+    """Rx queues move between two PMD threads, of which one or both have a
+    channel."""
+    t = w.start_traffic()
+    for core in (0, 1, 0, 1):
+        with contextlib.suppress(Failure):
+            w.wait_in_flight(1, 0.5)
+        w.switch.vsctl("set", "Interface", "src",
+                       'other_config:pmd-rxq-affinity="0:%d"' % core)
+        w.switch.appctl("dpif-netdev/pmd-rxq-rebalance")
+        t.wait_delivered(300, 15)
+    w.account()
+
+
+def option_off_on(w):
+    """vhost-async-support goes off and on."""
+    t = w.start_traffic()
+    for value in ("false", "true") * (w.args.rounds or 3):
+        if value == "false":
+            w.wait_in_flight()
+        w.switch.set("vhost-async-support", value)
+        t.wait_delivered(300, 15)
+        time.sleep(0.3)
+    w.note("%d reconnects" % t.reconnects)
+    n = w.page.vchan().submitted
+    t.wait_delivered(300, 15)
+    if w.page.vchan().submitted == n:
+        raise Failure("no copies by DMA at the end")
+    w.account()
+
+
+def port_option_off_on(w):
+    """options:vhost-async of the sink goes off and on."""
+    t = w.start_traffic()
+    for value in ("false", "true") * (w.args.rounds or 3):
+        w.switch.vsctl("set", "Interface", "dst0",
+                       "options:vhost-async=" + value)
+        t.wait_delivered(300, 15)
+        time.sleep(0.3)
+    w.note("%d reconnects" % t.reconnects)
+    w.account()
+
+
+def sigterm(w):
+    """SIGTERM with copies in flight."""
+    w.start_traffic()
+    w.wait_in_flight()
+    end_process(w, lambda: w.switch.vswitchd.signal(signal.SIGTERM), 5,
+                "SIGTERM")
+
+
+def exit_cleanup(w):
+    """ovs-appctl exit --cleanup with copies in flight."""
+    w.start_traffic()
+    w.wait_in_flight()
+    end_process(w, lambda: w.switch.appctl("exit", "--cleanup"), 5,
+                "ovs-appctl exit --cleanup")
+
+
+def vswitchd_killed(w):
+    """kill -9 of vswitchd: the guests stay and reconnect."""
+    t = w.start_traffic()
+    outages = []
+    for _ in range(w.args.rounds or 3):
+        w.wait_in_flight()
+        w.watch.suspended = True
+        begin = time.monotonic()
+        w.switch.vswitchd.kill()
+        received = t.flows[0].received
+        w.switch.start()
+        lablib.Switch.wait_for(w.has_bridge, 10, w.switch.vswitchd,
+                               "there is no bridge")
+        w.flow_rules()
+        t.wait_delivered(1, 30)
+        outages.append(time.monotonic() - begin)
+        w.pages = [ctl.ControlPage(path, 5) for path in w.pages_of]
+        t.wait_delivered(300, 10)
+        w.watch.suspended = False
+        if t.flows[0].received <= received:
+            raise Failure("no packets")
+    w.note("outage %s s" % ", ".join("%.2f" % o for o in outages))
+    flow = t.flows[0]
+    # What a guest had in its ring is copied to once more.
+    w.account(exact=False, delivered=False)
+    w.note("longest pause %.2f s" % flow.longest_gap)
