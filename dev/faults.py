@@ -46,62 +46,136 @@ from world import World                                         # noqa: E402
 MODEL = os.path.join(HERE, "../out/model/librte_dma_model.so")
 
 
-# Name: (function, keywords of World).
+
+class Scenario:
+    """A function, and keywords of the World that it needs.
+
+    With 'quick', it is in the selection of --quick, with so many rounds (0:
+    its own number).  'ends' tells what is of no more use afterwards: the
+    switch, or an engine, which is quarantined.  'seconds' is how long it may
+    go on, if it asks."""
+
+    def __init__(self, function, quick=None, ends="", touched=(0,),
+                 seconds=60, **world):
+        self.function, self.quick, self.ends = function, quick, ends
+        self.touched, self.seconds, self.world = touched, seconds, world
+
+
+# Two queue pairs, each with a thread of its own that sends to it.
+MULTI = dict(sinks=2, pairs=2, pmds=2, devs=2)
+
 SCENARIOS = {
-    "set-mem-table": (memory.set_mem_table, dict(model="latency_us=5000")),
-    "get-vring-base": (memory.get_vring_base, dict(model="latency_us=5000")),
-    "hang": (engines.engine_hangs, dict(model="latency_us=100", sinks=2)),
-    "hang-set-mem-table": (engines.hang_in_set_mem_table,
-                           dict(model="latency_us=2000", sinks=2)),
-    "hang-get-vring-base": (engines.hang_in_get_vring_base,
-                            dict(model="latency_us=2000", sinks=2)),
-    "hang-one-of-two": (engines.one_of_two_hangs,
-                        dict(model="latency_us=100", devs=2, sinks=2,
-                             pmds=2)),
-    "hang-sigterm": (engines.hang_and_sigterm, dict(model="latency_us=2000")),
-    "hang-exit": (engines.hang_and_exit, dict(model="latency_us=2000")),
-    "hang-short": (engines.hang_for_a_time, dict(model="latency_us=100")),
-    "errors-stop": (engines.errors, dict(model="latency_us=100")),
-    "errors-count": (engines.errors,
-                     dict(model="latency_us=100,errors=count")),
-    "refuse-once": (engines.refuse_once, dict(model="latency_us=100")),
-    "refuse-all": (engines.refuse_all, dict(model="latency_us=100")),
-    "refuse-in-packet": (engines.refuse_in_packet,
-                         dict(model="latency_us=100")),
-    "refuse-set-mem-table": (engines.refuse_and_swap,
-                             dict(model="latency_us=5000")),
-    "ring-full": (engines.ring_full, dict(model="latency_us=100")),
-    "delete-port": (ports.delete_port, dict(model="latency_us=20000")),
-    "delete-bridge": (ports.delete_bridge, dict(model="latency_us=20000")),
-    "delete-source": (ports.delete_source, dict(model="latency_us=20000")),
-    "mtu": (ports.change_mtu, dict(model="latency_us=20000")),
-    "pmd-cpu-mask": (ports.change_pmd_mask, dict(model="latency_us=20000")),
-    "rebalance": (ports.rebalance, dict(model="latency_us=20000", pmds=2)),
-    "off-on": (ports.option_off_on, dict(model="latency_us=20000")),
-    "port-off-on": (ports.port_option_off_on, dict(model="latency_us=20000")),
-    "sigterm": (ports.sigterm, dict(model="latency_us=20000")),
-    "exit": (ports.exit_cleanup, dict(model="latency_us=20000")),
-    "guest-killed": (guests.guest_killed, dict(model="latency_us=5000")),
-    "hostile": (attacks.hostile_guest, dict(model="latency_us=1000", sinks=2,
-                                            server=("dst0",))),
-    "hostile-sigbus": (attacks.hostile_sigbus, dict(model="latency_us=100")),
-    "vswitchd-killed": (ports.vswitchd_killed, dict(model="latency_us=2000")),
+    "set-mem-table": Scenario(
+        memory.set_mem_table, 5, model="latency_us=5000", sinks=2),
+    "set-mem-table-packed": Scenario(
+        memory.set_mem_table, 3, model="latency_us=5000", sinks=2,
+        packed=True),
+    "set-mem-table-multi": Scenario(
+        memory.set_mem_table, 3, model="latency_us=5000", **MULTI),
+    "get-vring-base": Scenario(
+        memory.get_vring_base, 5, model="latency_us=5000", sinks=2),
+    "get-vring-base-packed": Scenario(
+        memory.get_vring_base, 3, model="latency_us=5000", sinks=2,
+        packed=True),
+    "get-vring-base-multi": Scenario(
+        memory.get_vring_base, model="latency_us=5000", **MULTI),
+    "hang": Scenario(
+        engines.engine_hangs, 0, "engine", model="latency_us=100", sinks=2),
+    "hang-packed": Scenario(
+        engines.engine_hangs, None, "engine", model="latency_us=100",
+        sinks=2, packed=True),
+    "hang-set-mem-table": Scenario(
+        engines.hang_in_set_mem_table, 0, "engine", model="latency_us=2000",
+        sinks=2),
+    "hang-set-mem-table-packed": Scenario(
+        engines.hang_in_set_mem_table, None, "engine",
+        model="latency_us=2000", sinks=2, packed=True),
+    "hang-get-vring-base": Scenario(
+        engines.hang_in_get_vring_base, None, "engine",
+        model="latency_us=2000", sinks=2),
+    "hang-get-vring-base-packed": Scenario(
+        engines.hang_in_get_vring_base, None, "engine",
+        model="latency_us=2000", sinks=2, packed=True),
+    "hang-one-of-two": Scenario(
+        engines.one_of_two_hangs, 0, "engine", model="latency_us=100",
+        **MULTI),
+    "hang-sigterm": Scenario(
+        engines.hang_and_sigterm, 0, "switch", model="latency_us=2000"),
+    "hang-exit": Scenario(
+        engines.hang_and_exit, None, "switch", model="latency_us=2000"),
+    "hang-short": Scenario(
+        engines.hang_for_a_time, model="latency_us=100", sinks=2),
+    "errors-stop": Scenario(
+        engines.errors, 0, "engine", model="latency_us=100"),
+    "errors-count": Scenario(
+        engines.errors, model="latency_us=100,errors=count"),
+    "refuse-once": Scenario(
+        engines.refuse_once, 10, model="latency_us=100", sinks=2),
+    "refuse-all": Scenario(
+        engines.refuse_all, None, "engine", model="latency_us=100"),
+    "refuse-in-packet": Scenario(
+        engines.refuse_in_packet, None, "engine", model="latency_us=100"),
+    "refuse-set-mem-table": Scenario(
+        engines.refuse_and_swap, 0, "engine", model="latency_us=5000"),
+    "ring-full": Scenario(
+        engines.ring_full, model="latency_us=100", sinks=2),
+    "delete-port": Scenario(
+        ports.delete_port, 2, model="latency_us=20000", sinks=2),
+    "delete-bridge": Scenario(
+        ports.delete_bridge, 2, model="latency_us=20000", sinks=2),
+    "delete-source": Scenario(
+        ports.delete_source, 2, model="latency_us=20000", sinks=2),
+    "mtu": Scenario(
+        ports.change_mtu, model="latency_us=20000", sinks=2),
+    "pmd-cpu-mask": Scenario(
+        ports.change_pmd_mask, model="latency_us=20000", sinks=2),
+    "rebalance": Scenario(
+        ports.rebalance, model="latency_us=20000", sinks=2, pmds=2),
+    "off-on": Scenario(
+        ports.option_off_on, 1, model="latency_us=20000", sinks=2),
+    "port-off-on": Scenario(
+        ports.port_option_off_on, model="latency_us=20000", sinks=2),
+    "sigterm": Scenario(
+        ports.sigterm, 0, "switch", model="latency_us=20000"),
+    "exit": Scenario(
+        ports.exit_cleanup, None, "switch", model="latency_us=20000"),
+    "vswitchd-killed": Scenario(
+        ports.vswitchd_killed, 1, model="latency_us=2000", sinks=2),
+    "guest-killed": Scenario(
+        guests.guest_killed, 12, model="latency_us=5000", sinks=2),
+    "guest-killed-packed": Scenario(
+        guests.guest_killed, model="latency_us=5000", sinks=2, packed=True),
+    "guest-pauses": Scenario(
+        guests.guest_pauses, 1, model="latency_us=1000", sinks=2),
+    "guest-pauses-packed": Scenario(
+        guests.guest_pauses, model="latency_us=1000", sinks=2, packed=True),
+    "guest-reshaped": Scenario(
+        guests.guest_reshaped, 7, model="latency_us=5000", sinks=2),
+    "guest-reshaped-multi": Scenario(
+        guests.guest_reshaped, model="latency_us=5000", **MULTI),
+    "hostile": Scenario(
+        attacks.hostile_guest, 40, model="latency_us=1000", sinks=2,
+        server=("dst0",)),
+    "hostile-sigbus": Scenario(
+        attacks.hostile_sigbus, None, "switch", model="latency_us=100"),
 }
 
 
 def run_scenario(name, args):
     """Returns "passed", "FAILED" or "skipped"; prints one line."""
-    function, needs = SCENARIOS[name]
+    scenario = SCENARIOS[name]
     w = None
     lab = lablib.Lab(n_pmds=1, keep_logs=args.logs and os.path.join(
         args.logs, name))
     result, why = "passed", ""
+    rounds = args.rounds or (scenario.quick if args.quick else 0)
     begin = time.monotonic()
     excerpts = []
     with lab:
         try:
-            w = World(lab, args, **needs)
-            function(w)
+            w = World(lab, args, **scenario.world)
+            w.begin(scenario.touched, rounds, scenario.seconds)
+            scenario.function(w)
             w.switch.vswitchd and w.switch.vswitchd.alive()
         except (Failure, LabError, FrontEndError, OSError,
                 ctl.PageError) as e:
@@ -144,8 +218,8 @@ def parse_args():
                         help="how often a scenario repeats what it does")
     parser.add_argument("--only", default="", metavar="ACTION[,...]",
                         help="for the scenario hostile: no other actions")
-    parser.add_argument("--seconds", type=int, default=60,
-                        help="for the scenario hostile, at most")
+    parser.add_argument("--quick", action="store_true",
+                        help="a selection, in fewer rounds")
     parser.add_argument("--model", default=MODEL, help="librte_dma_model.so")
     parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
     parser.add_argument("--brief", action="store_true",
@@ -155,7 +229,8 @@ def parse_args():
                         help=argparse.SUPPRESS)
     args = parser.parse_args()
     chosen = []
-    for name in args.names or SCENARIOS:
+    for name in args.names or [name for name, s in SCENARIOS.items()
+                               if not args.quick or s.quick is not None]:
         found = [s for s in SCENARIOS if s == name
                  or name.endswith("*") and s.startswith(name[:-1])]
         if not found:
@@ -168,8 +243,9 @@ def parse_args():
 def main():
     args = parse_args()
     if args.list:
-        for name, (function, _) in SCENARIOS.items():
-            print("%-22s %s" % (name, " ".join(function.__doc__.split())))
+        for name in args.names:
+            print("%-26s %s" % (name, " ".join(
+                SCENARIOS[name].function.__doc__.split())))
         return 0
     results = []
     try:

@@ -15,7 +15,6 @@
 """Scenarios: engines stop, report errors, refuse copies."""
 
 import contextlib
-import random
 import re
 import signal
 import time
@@ -24,6 +23,9 @@ from frontend import RX, FrontEndError
 from memory import Accesses
 from packets import Failure
 from ports import end_process
+
+# Of an engine that hangs all threads are to be quit of in that time.
+LONGEST_PAUSE = 3.0
 
 
 def wait_failed(w, timeout=4):
@@ -48,29 +50,29 @@ def engine_hangs(w):
     w.page.vchan().hang()
     w.note("quarantined after %.2f s" % wait_failed(w))
     expect_resumed(w)
-    w.account()
+    w.account(limit=None)
     gap = max(flow.longest_gap for flow in t.flows)
     w.note("longest pause %.2f s" % gap)
-    if gap > 3:
+    if gap > LONGEST_PAUSE:
         raise Failure("the traffic paused for %.2f s" % gap)
 
 
 def engine_hangs_in_drain(w, act):
     t = w.start_traffic()
+    sink = w.sinks[0]
     w.wait_in_flight()
     with t.paused():
         w.page.vchan().hang()
         w.page.vchan().wait_seen(2)
-        begin = time.monotonic()
-        t.unattended.add(w.sinks[0])
-    with contextlib.suppress(FrontEndError):
-        act(w.sinks[0])
-    w.note("answered after %.2f s" % (time.monotonic() - begin))
-    with t.paused():
-        t.unattended.clear()
+        t.unattended.add(sink)
+    begin = time.monotonic()
+    with w.unattended(sink):
+        with contextlib.suppress(FrontEndError):
+            act(sink)
+        w.note("answered after %.2f s" % (time.monotonic() - begin))
     w.note("quarantined %.2f s later" % wait_failed(w))
     expect_resumed(w)
-    w.account()
+    w.account(limit=LONGEST_PAUSE)
 
 
 def hang_in_set_mem_table(w):
@@ -109,7 +111,7 @@ def hang_and_exit(w):
 
 def one_of_two_hangs(w):
     """Of two engines one hangs; two PMD threads."""
-    w.start_traffic()
+    t = w.start_traffic()
     busy = [page for page in w.pages if page.vchan().submitted]
     if not busy:
         raise Failure("no engine is used")
@@ -119,10 +121,10 @@ def one_of_two_hangs(w):
     expect_resumed(w)
     good = [page for page in w.pages if page is not busy[0]]
     n = good[0].vchan().submitted
-    w.traffic.wait_delivered(300, 10)
+    t.wait_delivered(300, 10)
     w.note("the other engine got %d copies then"
            % (good[0].vchan().submitted - n))
-    w.account()
+    w.account(limit=None)
 
 
 def hang_for_a_time(w):
@@ -131,9 +133,10 @@ def hang_for_a_time(w):
     for _ in range(3):
         w.page.vchan().hang(0.5)
         t.wait_delivered(500, 10)
+    w.page.vchan().clear()
     if w.log_lines("is quarantined"):
         raise Failure("the channel was quarantined")
-    w.account()
+    w.account(limit=None)
 
 
 def errors(w):
@@ -141,40 +144,39 @@ def errors(w):
     what this tells."""
     t = w.start_traffic()
     v = w.page.vchan()
-    for _ in range(3):
+    failed = v.errors
+    for _ in range(w.rounds(3)):
         v.error(at=5, count=1)
         t.wait_delivered(300, 10)
-    w.note("%d copies failed" % v.errors)
+    failed = v.errors - failed
+    v.clear()
+    w.note("%d copies failed" % failed)
     flow = t.flows[0]
     # With errors=count there is nothing in the vhost library that tells a
     # copy that failed from another: the guest gets what was in its buffer.
-    w.stale = v.errors if w.model_counts else 0
+    w.stale = failed if w.model_counts else 0
     try:
-        w.account()
+        w.account(limit=None)
     finally:
         w.note("%d packets with wrong bytes reached the guest, %d channels "
                "quarantined, DMA errors shown: %s"
-               % (flow.wrong, len(w.log_lines("is quarantined")),
+               % (flow.since()["wrong"], len(w.log_lines("is quarantined")),
                   re.findall(r"errors?:? *(\d+)",
                              w.switch.appctl("dpif-netdev/dma-show"))))
 
 
-def refused(w, at=1, count=1, times=20, threshold_note=""):
+def refuse_once(w):
+    """rte_dma_copy() fails once, often in the middle of a packet."""
     t = w.start_traffic()
     v = w.page.vchan()
-    rng = random.Random(w.args.seed)
-    for _ in range(times):
-        v.refuse(at=rng.randint(1, 7) if at is None else at, count=count)
+    refused = v.refused
+    for _ in range(w.rounds(20)):
+        v.refuse(at=w.rng.randint(1, 7), count=1)
         t.wait_delivered(100, 10)
     v.clear()
     t.wait_delivered(100, 10)
-    w.note("%d copies refused" % v.refused)
-    w.account()
-
-
-def refuse_once(w):
-    """rte_dma_copy() fails once, often in the middle of a packet."""
-    refused(w, at=None)
+    w.note("%d copies refused" % (v.refused - refused))
+    w.account(limit=None)
 
 
 def refuse_all(w):
@@ -192,7 +194,8 @@ def refuse_all(w):
               received, sent))
     if received < 0.8 * sent:
         raise Failure("%d of %d packets arrived" % (received, sent))
-    w.account()
+    w.page.vchan().clear()
+    w.account(limit=None)
 
 
 def refuse_in_packet(w):
@@ -202,7 +205,7 @@ def refuse_in_packet(w):
     w.note("quarantined after %.2f s" % wait_failed(w, 10))
     expect_resumed(w)
     t.wait_delivered(1000, 10)
-    w.account()
+    w.account(limit=None)
 
 
 def refuse_and_swap(w):
@@ -210,11 +213,10 @@ def refuse_and_swap(w):
     t = w.start_traffic()
     sink, v = w.sinks[0], w.page.vchan()
     accesses = Accesses(w, sink)
-    rng = random.Random(w.args.seed)
-    for _ in range(w.args.rounds or 20):
+    for _ in range(w.rounds(20)):
         if w.log_lines("is quarantined"):
             break
-        v.refuse(at=rng.randint(2, 9), count=0)
+        v.refuse(at=w.rng.randint(2, 9), count=0)
         time.sleep(0.02)
         try:
             accesses.swap()
@@ -237,17 +239,18 @@ def refuse_and_swap(w):
     if accesses.outside:
         raise Failure("%d accesses to memory that was unmapped"
                       % accesses.outside)
-    w.account()
+    v.clear()
+    w.account(limit=None)
 
 
 def ring_full(w):
     """The engine's ring has no room, for a second."""
     t = w.start_traffic()
-    for _ in range(3):
+    for _ in range(w.rounds(3)):
         w.page.vchan().full()
         time.sleep(0.3)
         w.page.vchan().clear()
         t.wait_delivered(300, 10)
     if w.log_lines("is quarantined"):
         w.note("quarantined")
-    w.account()
+    w.account(limit=None)

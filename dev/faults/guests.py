@@ -12,97 +12,169 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Scenarios: guests die."""
+"""Scenarios: guests die, pause, come back as others."""
 
+import collections
 import contextlib
 import mmap
 import os
-import random
 import signal
-import socket
 import time
 
 import lab as lablib
 from frontend import FrontEnd
-from packets import Failure, Flow
+from packets import Failure, Flow, flow_of
 from world import World
 
 
-def sink_process(path, result, window):
+# Of the memory that a guest which is to be killed shares with us.
+GOT, WRONG, REORDERED = range(3)
+
+
+def sink_process(path, shape, numbers, shared):
     """A guest of its own process, until it is killed."""
-    counters = memoryview(result).cast("Q")
-    guest = FrontEnd(path, size=1024)
-    flow = Flow(0)
-    flow.sent = 1 << 62
-    counters[3] = 1
+    counters = memoryview(shared).cast("Q")
+    guest = FrontEnd(path, **shape)
+    flows = {number: Flow(number) for number in numbers}
+    for flow in flows.values():
+        flow.sent = 1 << 62
+    other = Flow(0)
     World.start_guest(guest)
     while True:
         for packet in guest.receive_packets():
-            flow.check(packet)
-        counters[0] = flow.received
-        counters[1] = flow.wrong
-        counters[2] = flow.reordered
+            flows.get(flow_of(packet), other).check(packet)
+        for i, name in enumerate(("received", "wrong", "reordered")):
+            counters[i] = sum(getattr(flow, name) for flow
+                              in [other, *flows.values()])
         time.sleep(0.0002)
 
 
-def guest_killed(w):
-    """A guest is killed by SIGKILL again and again, at random moments."""
-    rng = random.Random(w.args.seed)
-    sink = w.sinks[0]
-    t = w.start_traffic()
-    t.unattended.add(sink)
-    sink.disconnect()
-    sink.listener.close()
-    total = wrong = reordered = early = 0
-    n = w.args.rounds or 60
-    for round_ in range(n):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(sink.path)
-        result = mmap.mmap(-1, 4096)
-        die_with_us = lablib.die_with_parent()
-        pid = os.fork()
-        if not pid:
-            try:
-                die_with_us()
-                sink_process(sink.path, result, 96)
-            except BaseException:
-                os._exit(1)
-        w.lab.on_exit("kill a guest", lambda pid=pid: kill_quietly(pid))
-        view = memoryview(result).cast("Q")
-        deadline = time.monotonic() + 10
-        # Some die before they are set up.
-        hasty = rng.random() < 0.2
-        while not hasty and not view[0]:
-            w.switch.vswitchd.check_alive()
-            if time.monotonic() > deadline:
-                raise Failure("guest %d got nothing within 10 s" % round_)
-            time.sleep(0.001)
-        time.sleep(rng.random() * (1.2 if hasty else 0.1))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        total += view[0]
-        wrong += view[1]
-        reordered += view[2]
-        early += not view[0]
-    w.note("%d guests killed, %d before their first packet; they got %d "
-           "packets" % (n, early, total))
-    if wrong or reordered:
-        raise Failure("%d packets wrong, %d out of order"
-                      % (wrong, reordered))
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(sink.path)
-    with t.paused():
-        sink.listener = socket.socket(socket.AF_UNIX)
-        sink.listener.bind(sink.path)
-        sink.listener.listen(1)
-    sink.restart()
-    with t.paused():
-        t.flows[0].last = -1
-        t.unattended.clear()
-    t.wait_delivered(300, 10)
-    w.account(delivered=False, exact=False)
+def fork_sink(w, sink, shared):
+    die_with_us = lablib.die_with_parent()
+    numbers = [flow.number for flow in w.flows_to(w.sinks.index(sink))]
+    pid = os.fork()
+    if not pid:
+        try:
+            die_with_us()
+            sink_process(sink.path,
+                         dict(size=sink.size, pairs=sink.pairs,
+                              packed=sink.packed), numbers, shared)
+        finally:
+            os._exit(1)
+    w.lab.on_exit("kill a guest", lambda: kill_quietly(pid))
+    return pid
 
 
 def kill_quietly(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def kill_one(w, sink, total):
+    """A guest is killed some time after its first packet, or before."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(sink.path)
+    shared = mmap.mmap(-1, 4096)
+    view = memoryview(shared).cast("Q")
+    deadline = time.monotonic() + 10
+    # Some die before they are set up.
+    hasty = w.rng.random() < 0.2
+    wait = w.rng.random()
+    pid = fork_sink(w, sink, shared)
+    while not hasty and not view[GOT]:
+        w.switch.vswitchd.check_alive()
+        if time.monotonic() > deadline:
+            raise Failure("a guest got nothing within 10 s")
+        time.sleep(0.001)
+    time.sleep(wait * (1.2 if hasty else 0.1))
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    total.update(got=view[GOT], wrong=view[WRONG],
+                 reordered=view[REORDERED], early=not view[GOT])
+
+
+def guest_killed(w):
+    """A guest is killed by SIGKILL again and again, at random moments."""
+    sink = w.sinks[0]
+    w.start_traffic()
+    total = collections.Counter()
+    n = w.rounds(200)
+    with w.unattended(sink):
+        sink.disconnect()
+        sink.listener.close()
+        for _ in range(n):
+            kill_one(w, sink, total)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(sink.path)
+        sink.listen()
+        sink.restart()
+    w.note("%d guests killed, %d before their first packet; they got %d "
+           "packets" % (n, total["early"], total["got"]))
+    if total["wrong"] or total["reordered"]:
+        raise Failure("%d packets wrong, %d out of order"
+                      % (total["wrong"], total["reordered"]))
+    w.traffic.wait_delivered(300, 10)
+    w.account(delivered=False, exact=False)
+
+
+def guest_pauses(w):
+    """A guest reads nothing for seconds: its queue fills, and what does not
+    fit is dropped by name."""
+    t = w.start_traffic()
+    sink = w.sinks[0]
+    before = w.counters("dst0")
+    for _ in range(w.rounds(2)):
+        with w.unattended(sink):
+            n = t.flows[1].received
+            time.sleep(1)
+            full = w.counters("dst0")
+            time.sleep(1)
+            c = w.counters("dst0")
+            if c["tx_packets"] != full["tx_packets"]:
+                raise Failure("packets go to a queue that is to be full")
+            if c["tx_dropped"] == full["tx_dropped"]:
+                raise Failure("nothing is dropped")
+            if t.flows[1].received - n < 200:
+                raise Failure("the other guest got %d packets in 2 s"
+                              % (t.flows[1].received - n))
+            moving = c["tx_async_in_flight"] + c["tx_async_waiting"]
+        t.wait_delivered(300, 10)
+        w.note("%d dropped when nobody read, %d on their way"
+               % (c["tx_dropped"] - before["tx_dropped"], moving))
+        before = w.counters("dst0")
+    w.account(exact=True)
+
+
+SHAPES = (dict(size=1024, pairs=4), dict(size=256, pairs=2),
+          dict(size=512, pairs=1, packed=True),
+          dict(size=1024, pairs=4, packed=True),
+          dict(size=1024, pairs=1, memory=128 << 20),
+          dict(size=64, pairs=8), dict(size=256, pairs=3, packed=True))
+
+
+def guest_reshaped(w):
+    """A guest reconnects with another number of queues, ring size, ring
+    layout, memory size, copies in flight."""
+    t = w.start_traffic()
+    sink = w.sinks[0]
+    shape = dict(size=sink.size, pairs=sink.pairs, packed=sink.packed)
+    used = []
+    for round_ in range(w.rounds(2 * len(SHAPES))):
+        if round_ < len(SHAPES):
+            new = SHAPES[round_]
+        else:
+            new = dict(size=1 << w.rng.randint(6, 10),
+                       pairs=w.rng.randint(1, 8),
+                       packed=w.rng.random() < 0.5)
+        w.wait_in_flight()
+        with w.unattended(sink):
+            sink.restart(**new)
+        t.wait_delivered(200, 10)
+        used.append("%d*%d%s" % (sink.pairs, sink.size,
+                                 "p" if sink.packed else ""))
+    w.wait_in_flight()
+    with w.unattended(sink):
+        sink.restart(**shape)
+    t.wait_delivered(200, 10)
+    w.note("queues " + " ".join(used))
+    w.account(delivered=False, exact=False)

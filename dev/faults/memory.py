@@ -65,7 +65,7 @@ def set_mem_table(w):
     sink = w.sinks[0]
     accesses = Accesses(w, sink)
     caught = late = 0
-    for round_ in range(w.args.rounds or 10):
+    for _ in range(w.rounds(10)):
         t.wait_delivered(200, 20)
         caught += w.wait_in_flight()
         accesses.swap()
@@ -86,22 +86,23 @@ def get_vring_base(w):
     """GET_VRING_BASE with copies in flight: every descriptor comes back."""
     t = w.start_traffic()
     sink = w.sinks[0]
+    queues = sink.queues[RX::2]
     caught, missing = 0, []
-    for round_ in range(w.args.rounds or 10):
+    for round_ in range(w.rounds(10)):
         t.wait_delivered(200, 20)
         caught += w.wait_in_flight()
-        base = sink.get_vring_base(RX)
-        used = sink.queues[RX].used_index()
-        missing.append((base - used) & 0xffff)
-        sink.setup_vring(RX, base)
-        sink.enable(RX)
+        queue = queues[round_ % len(queues)]
+        base = sink.get_vring_base(queue.index)
+        missing.append(queue.missing(base))
+        sink.setup_vring(queue.index, base)
+        sink.enable(queue.index)
     t.wait_delivered(200, 20)
     w.note("%d copies in flight at the messages, last_avail_idx less used "
            "index: %s" % (caught, sorted(set(missing))))
     if any(missing):
         raise Failure("%s descriptors did not come back" % missing)
     w.account()
-    have = sink.queues[RX].outstanding()
-    if have != sink.size:
-        raise Failure("%d of %d descriptors are with the switch"
-                      % (have, sink.size))
+    for queue in queues:
+        if queue.outstanding() != queue.size:
+            raise Failure("%d of %d descriptors are with the switch"
+                          % (queue.outstanding(), queue.size))

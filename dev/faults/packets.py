@@ -14,6 +14,7 @@
 
 """Numbered packets, what a sink makes of them, and a thread that sends."""
 
+import collections
 import contextlib
 import random
 import struct
@@ -27,6 +28,7 @@ class Failure(Exception):
 
 
 MAGIC = 0x56415359
+ETHERTYPE = 0x88b5
 HEAD = struct.Struct(">6s6sHIIQ")
 POOL = random.Random(1).randbytes(1 << 16)
 LENGTHS = (64, 90, 300, 1024, 1400, 1514, 3000, 9000)
@@ -39,26 +41,47 @@ def packet_length(seq):
 def make_packet(seq, flow):
     length = packet_length(seq)
     head = HEAD.pack(b"\x02\0\0\0\0%c" % (flow + 1), b"\x02\0\0\0\1\1",
-                     0x88b5 + flow, MAGIC, length, seq)
+                     ETHERTYPE + flow, MAGIC, length, seq)
     at = seq * 61 % (len(POOL) - length)
     return head + POOL[at:at + length - len(head)]
+
+
+def flow_of(packet):
+    """The number of the flow that a packet is of, if it is one of ours."""
+    if packet and len(packet) >= HEAD.size:
+        return HEAD.unpack_from(packet)[2] - ETHERTYPE
+    return None
 
 
 class Flow:
     """What one sink got of what was sent to it."""
 
-    def __init__(self, number):
-        self.number = number
+    def __init__(self, number, sink=0, pair=0):
+        self.number, self.sink, self.pair = number, sink, pair
         self.sent = self.received = 0
         self.wrong = self.reordered = 0
         self.last = -1
-        self.last_time = 0
-        self.longest_gap = 0
+        self.mark()
+
+    def mark(self):
+        """since() counts from here on."""
+        self.marked = collections.Counter(self.counts())
         self.example = None
+        self.forget()
+
+    def forget(self):
+        self.last_time = self.longest_gap = 0
+
+    def counts(self):
+        return {name: getattr(self, name) for name in
+                ("sent", "received", "wrong", "reordered")}
+
+    def since(self):
+        return {name: n - self.marked[name]
+                for name, n in self.counts().items()}
 
     def next(self):
-        packet = make_packet(self.sent, self.number)
-        return packet
+        return make_packet(self.sent, self.number)
 
     def check(self, packet):
         self.received += 1
@@ -96,22 +119,26 @@ class Flow:
 
 class Traffic(threading.Thread):
     """Has the source send to all sinks and checks what they get.  No more is
-    under way than 'window' per sink, until that is taken for lost."""
+    under way than 'window' per flow, until that is taken for lost.  From each
+    queue of the source there is a flow to each sink; flow 'i' is the one from
+    the first queue to sink 'i'."""
 
     PATIENCE = 0.05
 
     def __init__(self, source, sinks, window=96):
         super().__init__(daemon=True)
         self.source, self.sinks = source, sinks
-        self.flows = [Flow(i) for i in range(len(sinks))]
-        self.window = window
-        self.base = [0] * len(sinks)        # Sent, less what is under way.
-        self.seen = [(0, 0)] * len(sinks)
+        n = len(sinks)
+        self.flows = [Flow(i, i % n, i // n)
+                      for i in range(n * source.pairs)]
+        self.window = window // source.pairs
+        self.base = [0] * len(self.flows)   # Sent, less what is under way.
+        self.seen = [(0, 0)] * len(self.flows)
         self.sending = True
         self.ending = False
         self.error = None
         self.unattended = set()
-        self.reconnects = 0
+        self.reconnects = collections.Counter()     # By guest.
         self.lock = threading.RLock()
 
     def run(self):
@@ -129,13 +156,21 @@ class Traffic(threading.Thread):
 
     def receive(self):
         busy = False
-        for i, (sink, flow) in enumerate(zip(self.sinks, self.flows)):
+        for i, sink in enumerate(self.sinks):
             if sink in self.unattended:
                 continue
             for packet in sink.receive_packets():
-                flow.check(packet)
+                self.flow_to(i, packet).check(packet)
                 busy = True
         return busy
+
+    def flow_to(self, i, packet):
+        """The flow to sink 'i' that a packet is of, any for others."""
+        number = flow_of(packet)
+        for flow in self.flows[i::len(self.sinks)]:
+            if flow.number == number:
+                return flow
+        return self.flows[i]
 
     def send(self):
         now = time.monotonic()
@@ -150,8 +185,8 @@ class Traffic(threading.Thread):
             if under_way < 0:
                 self.base[i] += under_way
             for _ in range(min(16, self.window - under_way)):
-                if not self.source.send_packets([flow.next()]):
-                    return n > 0
+                if not self.source.send_packets([flow.next()], flow.pair):
+                    break
                 flow.sent += 1
                 n += 1
         return n > 0
@@ -160,7 +195,7 @@ class Traffic(threading.Thread):
         for guest in [self.source] + self.sinks:
             if guest.sock and guest not in self.unattended \
                     and not guest.is_connected():
-                self.reconnects += 1
+                self.reconnects[guest] += 1
                 guest.resume()
 
     @contextlib.contextmanager
@@ -171,6 +206,12 @@ class Traffic(threading.Thread):
 
     def delivered(self):
         return sum(flow.received for flow in self.flows)
+
+    def forget(self):
+        """Pauses of the traffic until now do not count."""
+        with self.lock:
+            for flow in self.flows:
+                flow.forget()
 
     def check(self):
         if self.error:

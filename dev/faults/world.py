@@ -14,9 +14,11 @@
 
 """A switch with engines, a source and sinks, and what becomes of packets."""
 
+import collections
 import contextlib
 import json
 import os
+import random
 import re
 import socket
 import threading
@@ -26,10 +28,14 @@ import ctl
 import lab as lablib
 from frontend import FrontEnd
 from lab import LabError
-from packets import Failure, Traffic
+from packets import ETHERTYPE, Failure, Traffic
 
 SWITCH_MB = 1280
 APPCTL_LIMIT = 1.0
+
+# What names a reason for a drop, but for what was lost in flight.
+DROPS = ("ovs_tx_failure_drops", "ovs_tx_mtu_exceeded_drops",
+         "ovs_tx_qos_drops", "ovs_tx_invalid_hwol_drops")
 
 
 class Watch(threading.Thread):
@@ -39,7 +45,6 @@ class Watch(threading.Thread):
         super().__init__(daemon=True)
         self.world = world
         self.worst = 0
-        self.worst_at = 0
         self.asked = 0
         self.stop = False
         self.suspended = False
@@ -58,53 +63,34 @@ class Watch(threading.Thread):
         while not self.stop:
             begin = time.monotonic()
             if not self.suspended:
-                try:
+                # What takes forever took that long.
+                with contextlib.suppress(OSError, AttributeError):
                     self.ask()
-                except (OSError, AttributeError):
-                    time.sleep(0.1)
-                    continue
                 took = time.monotonic() - begin
                 self.asked += 1
-                if took > self.worst and not self.suspended:
-                    self.worst, self.worst_at = took, begin
+                if not self.suspended:
+                    self.worst = max(self.worst, took)
             time.sleep(0.1)
 
 
 class World:
-    """A switch with a source of packets, sinks and engines."""
+    """A switch with a source of packets, sinks and engines.
 
-    def __init__(self, lab, args, model="", devs=1, sinks=1, pmds=1,
-                 server=(), config=None, threshold=None):
+    Several scenarios can follow each other in one.  Each is between begin()
+    and account(), which leaves the traffic at rest, and says by 'touched'
+    which sinks it meddles with: the others are not to notice."""
+
+    def __init__(self, lab, args, model="", devs=1, sinks=1, pmds=1, pairs=1,
+                 packed=False, server=(), config=None):
         self.lab, self.args = lab, args
-        self.figures = []
-        self.stale = 0          # Packets that may be wrong.
+        self.rng = random.Random(args.seed)
         self.model_counts = "errors=count" in model
+        self.pairs, self.packed = pairs, packed
         self.traffic = self.watch = None
         self.guests = []
         self.pages_of = [lab.path("dma%d" % i) for i in range(devs)]
         lab.need_memory(SWITCH_MB)
-        extra = "--no-pci -d " + os.path.realpath(args.model)
-        for i, path in enumerate(self.pages_of):
-            extra += " --vdev=dma_model%d,copy=late,control=%s%s" % (
-                i, path, "," + model if model else "")
-        # With a mempool per port, the size of which is known, something is
-        # left for the queues of guests.
-        settings = {"dpdk-extra": extra, "vhost-async-support": "true",
-                    "per-port-memory": "true"}
-        if threshold is not None:
-            settings["vhost-async-threshold"] = str(threshold)
-        if pmds == 2:
-            settings["pmd-cpu-mask"] = "0x3"
-        settings.update(config or {})
-        self.config = settings
-        if args.stock:
-            settings["dpdk-extra"] = "--no-pci"
-            del settings["vhost-async-support"]
-        self.switch = lab.start_switch(args.build, dma=False,
-                                       other_config=settings,
-                                       memory=SWITCH_MB)
-        self.pages = [] if args.stock else [ctl.ControlPage(path, 5)
-                                            for path in self.pages_of]
+        self.start_switch(model, pmds, config or {})
         self.switch.add_bridge()
         self.names = ["src"] + ["dst%d" % i for i in range(sinks)]
         self.paths = {name: lab.path(name + ".sock") for name in self.names}
@@ -112,8 +98,9 @@ class World:
         self.server = server
         for name in server:
             self.paths[name] = lab.path(name)
-        self.source = self.guest("src")
-        self.sinks = [self.guest("dst%d" % i) for i in range(sinks)]
+        self.source = self.guest("src", pairs=pairs)
+        self.sinks = [self.guest("dst%d" % i, pairs=pairs, packed=packed)
+                      for i in range(sinks)]
         for name in self.names:
             self.add_port(name)
         for guest in self.guests:
@@ -122,8 +109,58 @@ class World:
             lablib.Switch.wait_for(
                 lambda: self.switch.link_up(name), 10,
                 self.switch.vswitchd, name + " did not come up")
+        self.spread_source()
         self.watch = Watch(self)
         self.watch.start()
+        self.begin()
+
+    def start_switch(self, model, pmds, config):
+        extra = "--no-pci -d " + os.path.realpath(self.args.model)
+        for i, path in enumerate(self.pages_of):
+            extra += " --vdev=dma_model%d,copy=late,control=%s%s" % (
+                i, path, "," + model if model else "")
+        # With a mempool per port, the size of which is known, something is
+        # left for the queues of guests.
+        settings = {"dpdk-extra": extra, "vhost-async-support": "true",
+                    "per-port-memory": "true"}
+        if pmds == 2:
+            settings["pmd-cpu-mask"] = "0x3"
+        settings.update(config)
+        if self.args.stock:
+            settings["dpdk-extra"] = "--no-pci"
+            del settings["vhost-async-support"]
+        self.switch = self.lab.start_switch(self.args.build, dma=False,
+                                            other_config=settings,
+                                            memory=SWITCH_MB)
+        self.open_pages()
+
+    def open_pages(self):
+        self.pages = [] if self.args.stock else [
+            ctl.ControlPage(path, 5) for path in self.pages_of]
+
+    def begin(self, touched=(0,), rounds=0, seconds=60, seed=None):
+        """A scenario begins, which meddles with the sinks 'touched', repeats
+        what it does 'rounds' times (0: as it likes) and may take 'seconds' for
+        it, if it asks."""
+        self.touched, self.asked_rounds = touched, rounds
+        self.seconds = seconds
+        self.seed = self.args.seed if seed is None else seed
+        self.rng = random.Random(self.seed)
+        self.figures = []
+        self.stale = 0          # Packets that may be wrong.
+        self.log_from = len(lablib.read(self.switch.log, ""))
+        self.watch.worst = 0
+        self.before = {name: self.counters(name) for name in self.names}
+        if self.traffic:
+            for flow in self.traffic.flows:
+                flow.mark()
+            self.reconnects = self.traffic.reconnects.copy()
+        else:
+            self.reconnects = collections.Counter()
+
+    def rounds(self, n):
+        """How often a scenario is to do what it does 'n' times by itself."""
+        return self.asked_rounds or n
 
     @property
     def page(self):
@@ -151,10 +188,19 @@ class World:
 
     def flow_rules(self):
         self.switch.ofctl("del-flows", "br0")
-        for i in range(len(self.names) - 1):
+        n = len(self.names) - 1
+        for i in range(n * self.pairs):
             self.switch.ofctl(
                 "add-flow", "br0", "in_port=1,dl_type=0x%x,actions=output:%d"
-                % (0x88b5 + i, i + 2))
+                % (ETHERTYPE + i, i % n + 2))
+
+    def spread_source(self):
+        """Each queue of the source is polled by another thread."""
+        if self.pairs > 1:
+            self.switch.vsctl(
+                "set", "Interface", "src",
+                'other_config:pmd-rxq-affinity="%s"'
+                % ",".join("%d:%d" % (i, i % 2) for i in range(self.pairs)))
 
     def has_bridge(self):
         with contextlib.suppress(LabError):
@@ -162,11 +208,28 @@ class World:
             return True
         return False
 
-    def start_traffic(self, n=1000, **kwargs):
-        self.traffic = Traffic(self.source, self.sinks, **kwargs)
-        self.traffic.start()
-        self.traffic.wait_delivered(n, 20)
-        return self.traffic
+    def start_traffic(self, n=1000):
+        t = self.traffic
+        if not t:
+            t = self.traffic = Traffic(self.source, self.sinks)
+            t.start()
+        t.sending = True
+        t.wait_delivered(n, 20)
+        t.forget()
+        return t
+
+    @contextlib.contextmanager
+    def unattended(self, *sinks):
+        """Nobody reads what comes for them meanwhile, nor sees to their
+        connections."""
+        self.traffic.unattended.update(sinks)
+        with self.traffic.paused():
+            pass                # Nobody is at it any more.
+        try:
+            yield
+        finally:
+            with self.traffic.paused():
+                self.traffic.unattended.difference_update(sinks)
 
     def note(self, text):
         self.figures.append(text)
@@ -257,57 +320,94 @@ class World:
             time.sleep(0.2)
         self.at_end = dict(zip(self.names, now))
 
-    def account(self, delivered=True, exact=None):
+    def account(self, delivered=True, exact=None, touched=None, limit=1.0):
         """Ends the traffic and accounts for each packet.  Without
         'delivered', guests went with what they had not read.
 
         The counters of a vhost port start from 0 with each connection (stock
-        Open vSwitch), so that they tell all only if there was one: 'exact'.
-        Our own go on."""
+        Open vSwitch), so that they tell all only if there was one: 'exact',
+        which by itself is True if that is so.  Our own go on.
+
+        The flows to the other sinks had no pause of more than 'limit'
+        seconds; those are not told from the touched ones if that is None."""
         self.quiesce()
+        touched = self.touched if touched is None else touched
         bad = []
-        total = dict(sent=0, received=0, dropped=0, lost=0)
-        exact = not self.traffic.reconnects if exact is None else exact
-        for i, (flow, sink) in enumerate(zip(self.traffic.flows,
-                                             self.sinks)):
-            name = "dst%d" % i
-            c = self.at_end[name]
-            lost = self.lost(c)
-            total["sent"] += flow.sent
-            total["received"] += flow.received
-            total["lost"] += lost
-            if exact:
-                arrived = c["tx_packets"]
-                dropped = c["tx_dropped"] - lost
-                total["dropped"] += dropped
-                if arrived + dropped + lost != flow.sent:
-                    bad.append("%s: %d sent; its counters: %d sent, %d "
-                               "dropped, %d lost" % (name, flow.sent, arrived,
-                                                     dropped, lost))
-                if delivered and flow.received != arrived:
-                    bad.append("%s: %d arrived, %d by its counters"
-                               % (name, flow.received, arrived))
-            elif flow.received + lost > flow.sent:
-                bad.append("%s: %d sent, %d arrived, %d lost"
-                           % (name, flow.sent, flow.received, lost))
-            if flow.wrong > self.stale:
-                bad.append("%s: %d wrong, first %s"
-                           % (name, flow.wrong, flow.example))
-            if flow.reordered:
-                bad.append("%s: %d out of order, first %s"
-                           % (name, flow.reordered, flow.example))
-        text = ("%(sent)d packets sent, %(received)d arrived, %(lost)d lost "
-                "in flight, " % total)
-        if exact:
-            text += "%(dropped)d dropped" % total
-        else:
-            text += "%d dropped in %d connections" % (
-                total["sent"] - total["received"] - total["lost"],
-                self.traffic.reconnects + 1)
-        self.note(text)
+        total = collections.Counter(sent=0, received=0, lost=0, dropped=0,
+                                    unknown=0)
+        for i, sink in enumerate(self.sinks):
+            mine = limit is None or i in touched
+            self.account_sink(
+                i, bad, total, delivered or not mine,
+                exact if mine and exact is not None
+                else self.traffic.reconnects[sink] == self.reconnects[sink])
+        self.note("%(sent)d packets sent, %(received)d arrived, %(lost)d lost "
+                  "in flight, %(dropped)d dropped" % total)
+        if total["unknown"]:
+            self.note("%d lost with %d connections"
+                      % (total["unknown"], sum(
+                          (self.traffic.reconnects
+                           - self.reconnects).values())))
+        self.check_flows(bad)
+        if limit is not None:
+            self.check_others(bad, touched, limit)
         self.check_rest(bad)
         if bad:
             raise Failure("; ".join(bad))
+
+    def account_sink(self, i, bad, total, delivered, exact):
+        name = self.names[i + 1]
+        sent, received = (sum(flow.since()[what] for flow in self.flows_to(i))
+                          for what in ("sent", "received"))
+        c = {key: n - self.before[name].get(key, 0)
+             for key, n in self.at_end[name].items()}
+        # A port that was deleted has none of what was before.
+        lost = max(self.lost(c), 0)
+        total.update(sent=sent, received=received, lost=lost)
+        if not exact:
+            total["unknown"] += sent - received - lost
+            if received + lost > sent:
+                bad.append("%s: %d sent, %d arrived, %d lost"
+                           % (name, sent, received, lost))
+            return
+        arrived = c["tx_packets"]
+        dropped = c["tx_dropped"] - lost
+        named = sum(c.get(key, 0) for key in DROPS)
+        total["dropped"] += dropped
+        if arrived + dropped + lost != sent:
+            bad.append("%s: %d sent; its counters: %d sent, %d dropped, %d "
+                       "lost" % (name, sent, arrived, dropped, lost))
+        if delivered and received != arrived:
+            bad.append("%s: %d arrived, %d by its counters"
+                       % (name, received, arrived))
+        if named != dropped:
+            bad.append("%s: %d dropped, %d of them for a named reason"
+                       % (name, dropped, named))
+
+    def flows_to(self, i):
+        return [flow for flow in self.traffic.flows if flow.sink == i]
+
+    def check_flows(self, bad):
+        """No byte is wrong, and no packet comes before another."""
+        for flow in self.traffic.flows:
+            n = flow.since()
+            if n["wrong"] > self.stale:
+                bad.append("flow %d: %d wrong, first %s"
+                           % (flow.number, n["wrong"], flow.example))
+            if n["reordered"]:
+                bad.append("flow %d: %d out of order, first %s"
+                           % (flow.number, n["reordered"], flow.example))
+
+    def check_others(self, bad, touched, limit):
+        """Who had nothing to do with it did not notice."""
+        flows = [flow for flow in self.traffic.flows
+                 if flow.sink not in touched]
+        if not flows:
+            return
+        gap = max(flow.longest_gap for flow in flows)
+        self.note("longest pause of the others %.2f s" % gap)
+        if gap > limit:
+            bad.append("the traffic to others paused for %.2f s" % gap)
 
     def check_rest(self, bad):
         """What has nothing to do with single packets."""
@@ -329,6 +429,7 @@ class World:
             bad.append("log: " + line)
 
     def log_lines(self, pattern):
-        return [line for line
-                in lablib.read(self.switch.log, "").splitlines()
+        """Lines of the log of vswitchd, since begin()."""
+        text = lablib.read(self.switch.log, "")[self.log_from:]
+        return [line for line in text.splitlines()
                 if re.search(pattern, line)]
