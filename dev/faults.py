@@ -46,7 +46,6 @@ from world import World                                         # noqa: E402
 MODEL = os.path.join(HERE, "../out/model/librte_dma_model.so")
 
 
-
 class Scenario:
     """A function, and keywords of the World that it needs.
 

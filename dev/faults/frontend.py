@@ -253,7 +253,8 @@ class FrontEnd:
     def negotiate(self):
         # Only from here on can a reply be asked for.
         have, = struct.unpack("=Q", self.call(GET_FEATURES))
-        want = self.features | (F_RING_PACKED if self.packed else 0)
+        features = self.features | (F_RING_PACKED if self.packed else 0)
+        features &= have
         if self.packed and not have & F_RING_PACKED:
             raise FrontEndError("the back end has no packed virtqueues")
         self.send(SET_FEATURES, struct.pack("=Q", F_PROTOCOL_FEATURES))
@@ -261,7 +262,7 @@ class FrontEnd:
         self.send(SET_PROTOCOL_FEATURES,
                   struct.pack("=Q", have & (P_MQ | P_REPLY_ACK)))
         self.send(SET_OWNER)
-        self.call(SET_FEATURES, struct.pack("=Q", want & have))
+        self.call(SET_FEATURES, struct.pack("=Q", features))
 
     def table(self, regions=None):
         regions = regions or (self.rings, self.memory)
@@ -315,13 +316,14 @@ class FrontEnd:
         """A new connection of a guest that starts from nothing, of another
         shape() if that is given."""
         self.disconnect()
+        # A back end connects when it has let go of what it had of us.
+        self.connect()
         with self.lock:
             if shape:
                 self.shape(**shape)
             for queue in self.queues:
                 queue.clear()
             self.free_tx = [None] * self.pairs
-        self.connect()
         self.fill()
         self.start()
 
