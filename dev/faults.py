@@ -51,13 +51,15 @@ class Scenario:
 
     With 'quick', it is in the selection of --quick, with so many rounds (0:
     its own number).  'ends' tells what is of no more use afterwards: the
-    switch, or an engine, which is quarantined.  'seconds' is how long it may
-    go on, if it asks."""
+    switch, or an engine, which is quarantined.  'soak' is how many rounds are
+    enough where scenarios follow each other, None if it is not for there.
+    'seconds' is how long it may go on, if it asks."""
 
-    def __init__(self, function, quick=None, ends="", touched=(0,),
+    def __init__(self, function, quick=None, ends="", soak=2, touched=(0,),
                  seconds=60, **world):
         self.function, self.quick, self.ends = function, quick, ends
-        self.touched, self.seconds, self.world = touched, seconds, world
+        self.soak, self.touched = soak, touched
+        self.seconds, self.world = seconds, world
 
 
 # Two queue pairs, each with a thread of its own that sends to it.
@@ -107,9 +109,9 @@ SCENARIOS = {
     "errors-stop": Scenario(
         engines.errors, 0, "engine", model="latency_us=100"),
     "errors-count": Scenario(
-        engines.errors, model="latency_us=100,errors=count"),
+        engines.errors, soak=None, model="latency_us=100,errors=count"),
     "refuse-once": Scenario(
-        engines.refuse_once, 10, model="latency_us=100", sinks=2),
+        engines.refuse_once, 10, soak=10, model="latency_us=100", sinks=2),
     "refuse-all": Scenario(
         engines.refuse_all, None, "engine", model="latency_us=100"),
     "refuse-in-packet": Scenario(
@@ -141,7 +143,7 @@ SCENARIOS = {
     "vswitchd-killed": Scenario(
         ports.vswitchd_killed, 1, model="latency_us=2000", sinks=2),
     "guest-killed": Scenario(
-        guests.guest_killed, 12, model="latency_us=5000", sinks=2),
+        guests.guest_killed, 12, soak=10, model="latency_us=5000", sinks=2),
     "guest-killed-packed": Scenario(
         guests.guest_killed, model="latency_us=5000", sinks=2, packed=True),
     "guest-pauses": Scenario(
@@ -149,83 +151,111 @@ SCENARIOS = {
     "guest-pauses-packed": Scenario(
         guests.guest_pauses, model="latency_us=1000", sinks=2, packed=True),
     "guest-reshaped": Scenario(
-        guests.guest_reshaped, 7, model="latency_us=5000", sinks=2),
+        guests.guest_reshaped, 7, soak=5, model="latency_us=5000", sinks=2),
     "guest-reshaped-multi": Scenario(
         guests.guest_reshaped, model="latency_us=5000", **MULTI),
     "hostile": Scenario(
-        attacks.hostile_guest, 40, model="latency_us=1000", sinks=2,
+        attacks.hostile_guest, 40, soak=30, model="latency_us=1000", sinks=2,
         server=("dst0",)),
     "hostile-sigbus": Scenario(
-        attacks.hostile_sigbus, None, "switch", model="latency_us=100"),
+        attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
 }
 
 
+def state(w):
+    """What there is to see after a failure."""
+    lines = []
+    with contextlib.suppress(Exception):
+        lines += w.switch.appctl("dpif-netdev/dma-show").splitlines()
+        for name in w.names:
+            lines.append("%s: %s" % (name, {
+                k: v for k, v in w.counters(name).items()
+                if v and "_q0_" not in k}))
+    return lines
+
+
+class Result:
+    """What became of a scenario; it goes on where it says 'with'."""
+
+    def __init__(self, name, lab, args):
+        self.name, self.lab, self.args = name, lab, args
+        self.begin = time.monotonic()
+        self.passed, self.why, self.excerpts = True, [], []
+        self.world = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, _kind, error, _traceback):
+        if not isinstance(error, (Failure, LabError, FrontEndError, OSError,
+                                  ctl.PageError, type(None))):
+            return False
+        w = self.world
+        if error:
+            self.passed = False
+            self.why.append("%s: %s" % (type(error).__name__, error))
+            if w and w.traffic and w.traffic.error:
+                self.why.append(w.traffic.error)
+            self.excerpts = self.lab.excerpts()
+            if w and not self.args.brief:
+                self.excerpts += state(w)
+        return True
+
+    def show(self):
+        """One line, and what there is to see."""
+        for line in self.excerpts:
+            lablib.say("  " + line)
+        figures = self.world.figures if self.world else []
+        lablib.say("%s: %s: %s (%.1f s)"
+                   % ("passed" if self.passed else "FAILED", self.name,
+                      "; ".join(self.why + figures),
+                      time.monotonic() - self.begin))
+
+
 def run_scenario(name, args):
-    """Returns "passed", "FAILED" or "skipped"; prints one line."""
+    """Returns whether it passed; prints one line."""
     scenario = SCENARIOS[name]
-    w = None
+    rounds = args.rounds or (scenario.quick if args.quick else 0)
     lab = lablib.Lab(n_pmds=1, keep_logs=args.logs and os.path.join(
         args.logs, name))
-    result, why = "passed", ""
-    rounds = args.rounds or (scenario.quick if args.quick else 0)
-    begin = time.monotonic()
-    excerpts = []
+    result = Result(name, lab, args)
     with lab:
-        try:
-            w = World(lab, args, **scenario.world)
-            w.begin(scenario.touched, rounds, scenario.seconds)
-            scenario.function(w)
-            w.switch.vswitchd and w.switch.vswitchd.alive()
-        except (Failure, LabError, FrontEndError, OSError,
-                ctl.PageError) as e:
-            result, why = "FAILED", "%s: %s" % (type(e).__name__, e)
-            if w and w.traffic and w.traffic.error:
-                why += "; " + w.traffic.error
-            excerpts = lab.excerpts()
-            if not args.brief:
-                with contextlib.suppress(Exception):
-                    excerpts += w.switch.appctl(
-                        "dpif-netdev/dma-show").splitlines()
-                    for n in w.names:
-                        excerpts.append("%s: %s" % (n, {
-                            k: v for k, v in w.counters(n).items()
-                            if v and "_q0_" not in k}))
-        finally:
-            if w:
-                w.close()
-            else:
-                excerpts += lab.excerpts()
-    for line in excerpts:
-        lablib.say("  " + line)
-    figures = w.figures if w else []
-    lablib.say("%s: %s: %s (%.1f s)"
-               % (result, name, "; ".join(([why] if why else []) + figures),
-                  time.monotonic() - begin))
-    return result
+        with result:
+            result.world = World(lab, args, **scenario.world)
+            result.world.begin(scenario.touched, rounds, scenario.seconds)
+            scenario.function(result.world)
+        if result.world:
+            result.world.close()
+    result.show()
+    return result.passed
+
+
+def add_arguments(parser):
+    parser.add_argument("--build", default="out/defer")
+    parser.add_argument("--engine", default="defer")
+    parser.add_argument("--model", default=MODEL, help="librte_dma_model.so")
+    parser.add_argument("--only", default="", metavar="ACTION[,...]",
+                        help="for the scenario hostile: no other actions")
+    parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
+    parser.add_argument("--brief", action="store_true",
+                        help="do not show the state at a failure")
+    parser.add_argument("--stock", action="store_true",
+                        help=argparse.SUPPRESS)
 
 
 def parse_args():
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
         epilog="Scenarios: " + " ".join(SCENARIOS))
+    add_arguments(parser)
     parser.add_argument("names", nargs="*", metavar="SCENARIO",
                         help="only these, or those that begin so with a *")
-    parser.add_argument("--build", default="out/defer")
-    parser.add_argument("--engine", default="defer")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=0,
                         help="how often a scenario repeats what it does")
-    parser.add_argument("--only", default="", metavar="ACTION[,...]",
-                        help="for the scenario hostile: no other actions")
     parser.add_argument("--quick", action="store_true",
                         help="a selection, in fewer rounds")
-    parser.add_argument("--model", default=MODEL, help="librte_dma_model.so")
-    parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
-    parser.add_argument("--brief", action="store_true",
-                        help="do not show the state at a failure")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--stock", action="store_true",
-                        help=argparse.SUPPRESS)
     args = parser.parse_args()
     chosen = []
     for name in args.names or [name for name, s in SCENARIOS.items()
@@ -246,22 +276,30 @@ def main():
             print("%-26s %s" % (name, " ".join(
                 SCENARIOS[name].function.__doc__.split())))
         return 0
-    results = []
+    return guarded("faults", lambda: run_all(args), args)
+
+
+def guarded(name, function, args):
+    """Runs 'function', which needs what 'args' name.  Returns its status."""
     try:
         lablib.Switch.check_build(args.build)
         lablib.need_file(args.model, "run dev/model.py")
-        lablib.say("engine %s, seed %d" % (args.engine, args.seed))
-        for name in args.names:
-            results.append(run_scenario(name, args))
+        return function()
     except LabError as e:
-        lablib.say("faults: " + str(e))
+        lablib.say("%s: %s" % (name, e))
         return 1
     except lablib.Interrupted as e:
-        lablib.say("faults: interrupted by " + e.name)
+        lablib.say("%s: interrupted by %s" % (name, e.name))
         return 128 + e.signum
-    lablib.say("%d passed, %d failed, %d skipped" % tuple(
-        results.count(r) for r in ("passed", "FAILED", "skipped")))
-    return 1 if "FAILED" in results else 0
+
+
+def run_all(args):
+    lablib.say("engine %s, seed %d" % (args.engine, args.seed))
+    results = [run_scenario(name, args) for name in args.names]
+    failed = results.count(False)
+    lablib.say("%d passed, %d failed, 0 skipped"
+               % (len(results) - failed, failed))
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -132,6 +132,7 @@ def submitted(w):
 def option_off_on(w):
     """vhost-async-support goes off and on."""
     t = w.start_traffic()
+    w.stock_copies = True
     for value in ("false", "true") * w.rounds(3):
         if value == "false":
             w.wait_in_flight()
@@ -148,6 +149,7 @@ def option_off_on(w):
 def port_option_off_on(w):
     """options:vhost-async of the sink goes off and on."""
     t = w.start_traffic()
+    w.stock_copies = True
     for value in ("false", "true") * w.rounds(3):
         w.switch.vsctl("set", "Interface", "dst0",
                        "options:vhost-async=" + value)
