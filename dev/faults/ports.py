@@ -20,6 +20,7 @@ import time
 
 import lab as lablib
 from packets import Failure
+from world import TWO_CORES
 
 
 def end_process(w, end, limit, what):
@@ -84,8 +85,11 @@ def change_mtu(w):
     t = w.start_traffic()
     for mtu in (1500, 9000, 3000, 9100, 9000):
         w.wait_in_flight()
-        for name in ("src", "dst0"):
-            w.switch.vsctl("set", "Interface", name, "mtu_request=%d" % mtu)
+        w.switch.vsctl("set", "Interface", "dst0", "mtu_request=%d" % mtu)
+        # A packet of a guest that is larger than its port's MTU gets lost in
+        # the vhost library, which Open vSwitch asks for linear buffers.
+        w.switch.vsctl("set", "Interface", "src",
+                       "mtu_request=%d" % max(mtu, 9050))
         t.wait_delivered(100, 15)
     w.account(exact=False)
 
@@ -103,7 +107,8 @@ def change_pmd_mask(w):
         w.switch.set("pmd-cpu-mask", mask)
         t.wait_delivered(300, 15)
     w.wait_in_flight()
-    w.switch.set("pmd-cpu-mask", w.config["pmd-cpu-mask"])
+    if w.pmds == 2:
+        w.switch.set("pmd-cpu-mask", TWO_CORES)
     w.note("%d changes without copies in flight" % len(idle))
     w.account(limit=None)
 

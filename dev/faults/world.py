@@ -32,6 +32,7 @@ from packets import ETHERTYPE, Failure, Traffic
 
 SWITCH_MB = 1280
 APPCTL_LIMIT = 1.0
+TWO_CORES = "0x3"
 
 # What names a reason for a drop, but for what was lost in flight.
 DROPS = ("ovs_tx_failure_drops", "ovs_tx_mtu_exceeded_drops",
@@ -39,7 +40,9 @@ DROPS = ("ovs_tx_failure_drops", "ovs_tx_mtu_exceeded_drops",
 
 
 class Watch(threading.Thread):
-    """Asks vswitchd something ten times a second."""
+    """Asks vswitchd something ten times a second.  For how long its thread
+    was only waiting for a core meanwhile does not count: on a busy machine
+    that says nothing of vswitchd."""
 
     def __init__(self, world):
         super().__init__(daemon=True)
@@ -59,17 +62,25 @@ class Watch(threading.Thread):
                                   "id": self.asked}).encode())
             s.recv(4096)
 
+    def waited(self):
+        """Seconds that the main thread was to run, and no core was free."""
+        text = lablib.read("/proc/%d/schedstat"
+                           % self.world.switch.vswitchd.pid, "0 0 0")
+        return int(text.split()[1]) / 1e9
+
     def run(self):
         while not self.stop:
-            begin = time.monotonic()
             if not self.suspended:
-                # What takes forever took that long.
-                with contextlib.suppress(OSError, AttributeError):
-                    self.ask()
-                took = time.monotonic() - begin
-                self.asked += 1
-                if not self.suspended:
-                    self.worst = max(self.worst, took)
+                # There may be no vswitchd.  What is not answered took as
+                # long as we waited.
+                with contextlib.suppress(AttributeError):
+                    begin = time.monotonic() - self.waited()
+                    with contextlib.suppress(OSError):
+                        self.ask()
+                    took = time.monotonic() - self.waited() - begin
+                    self.asked += 1
+                    if not self.suspended:
+                        self.worst = max(self.worst, took)
             time.sleep(0.1)
 
 
@@ -85,7 +96,7 @@ class World:
         self.lab, self.args = lab, args
         self.rng = random.Random(args.seed)
         self.model_counts = "errors=count" in model
-        self.pairs, self.packed = pairs, packed
+        self.pmds, self.pairs, self.packed = pmds, pairs, packed
         self.traffic = self.watch = None
         self.guests = []
         self.pages_of = [lab.path("dma%d" % i) for i in range(devs)]
@@ -124,7 +135,7 @@ class World:
         settings = {"dpdk-extra": extra, "vhost-async-support": "true",
                     "per-port-memory": "true"}
         if pmds == 2:
-            settings["pmd-cpu-mask"] = "0x3"
+            settings["pmd-cpu-mask"] = TWO_CORES
         settings.update(config)
         if self.args.stock:
             settings["dpdk-extra"] = "--no-pci"
@@ -291,7 +302,7 @@ class World:
     def wait_in_flight(self, n=1, timeout=5):
         """Something is in flight now."""
         deadline = time.monotonic() + timeout
-        while self.in_flight() < n:
+        while self.in_flight() < n and not self.args.stock:
             if time.monotonic() > deadline:
                 raise Failure("nothing is in flight")
         return self.in_flight()
@@ -335,6 +346,8 @@ class World:
         The flows to the other sinks had no pause of more than 'limit'
         seconds; those are not told from the touched ones if that is None."""
         self.quiesce()
+        if self.args.stock or self.log_lines("is quarantined"):
+            self.stock_copies = True
         touched = self.touched if touched is None else touched
         bad = []
         total = collections.Counter(sent=0, received=0, lost=0, dropped=0,
@@ -370,10 +383,11 @@ class World:
             if received + lost > sent:
                 bad.append("%s: %d sent, %d arrived, %d lost"
                            % (name, sent, received, lost))
-            copied = (c["tx_async_dma_packets"] + c["tx_async_cpu_packets"]
-                      - c["tx_async_lost_drops"])
-            if delivered and (copied > received
-                              or copied < received and not self.stock_copies):
+            copied = (c.get("tx_async_dma_packets", 0)
+                      + c.get("tx_async_cpu_packets", 0)
+                      - c.get("tx_async_lost_drops", 0))
+            if delivered and (copied > received or copied < received
+                              and not self.stock_copies):
                 bad.append("%s: %d copied, %d arrived"
                            % (name, copied, received))
             return
