@@ -69,9 +69,11 @@ def hostile_sigbus(w):
     w.start_traffic()
     sink = w.sinks[0]
     w.watch.stop = True
-    os.ftruncate(sink.memory.fd, 0)
-    w.traffic.unattended.add(sink)
-    w.switch.vswitchd._wait(3)
+    # Nor may we look at it any more.
+    with w.unattended(sink):
+        os.ftruncate(sink.memory.fd, 0)
+        w.switch.vswitchd._wait(3)
+        w.traffic.ending = True
     status = w.switch.vswitchd.popen.returncode
     w.note("vswitchd %s" % ("lives" if status is None
                             else "ended: %s" % status))

@@ -41,8 +41,9 @@ def sink_process(path, shape, numbers, shared):
     other = Flow(0)
     World.start_guest(guest)
     while True:
-        for packet in guest.receive_packets():
-            flows.get(flow_of(packet), other).check(packet)
+        for pair in range(guest.pairs):
+            for packet in guest.receive_packets(pair):
+                flows.get(flow_of(packet), other).check(packet, pair)
         for i, name in enumerate(("received", "wrong", "reordered")):
             counters[i] = sum(getattr(flow, name) for flow
                               in [other, *flows.values()])

@@ -60,7 +60,7 @@ class Flow:
         self.number, self.sink, self.pair = number, sink, pair
         self.sent = self.received = 0
         self.wrong = self.reordered = 0
-        self.last = -1
+        self.last = collections.defaultdict(lambda: -1)
         self.mark()
 
     def mark(self):
@@ -83,7 +83,9 @@ class Flow:
     def next(self):
         return make_packet(self.sent, self.number)
 
-    def check(self, packet):
+    def check(self, packet, queue=0):
+        """Takes a packet that came by 'queue' of the sink; what came by
+        another may have been sent before or after it."""
         self.received += 1
         now = time.monotonic()
         if self.last_time:
@@ -97,12 +99,12 @@ class Flow:
             self.wrong += 1
             if not self.example:
                 self.example = self.describe(packet, seq)
-        elif seq <= self.last:
+        elif seq <= self.last[queue]:
             self.reordered += 1
             if not self.example:
-                self.example = "packet %d after %d" % (seq, self.last)
+                self.example = "packet %d after %d" % (seq, self.last[queue])
         else:
-            self.last = seq
+            self.last[queue] = seq
 
     def describe(self, packet, seq):
         if packet is None:
@@ -159,9 +161,10 @@ class Traffic(threading.Thread):
         for i, sink in enumerate(self.sinks):
             if sink in self.unattended:
                 continue
-            for packet in sink.receive_packets():
-                self.flow_to(i, packet).check(packet)
-                busy = True
+            for pair in range(sink.pairs):
+                for packet in sink.receive_packets(pair):
+                    self.flow_to(i, packet).check(packet, pair)
+                    busy = True
         return busy
 
     def flow_to(self, i, packet):
