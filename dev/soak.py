@@ -18,9 +18,9 @@
 
 All that is done follows from the seed.  What comes next is printed before it
 is done, so that a failure can be done again: by the same seed, or, if it needs
-nothing of what was before, by 'faults.py SCENARIO --seed'.  The last thing that
-happens to a switch is a scenario that ends it, or an engine; then comes a new
-one.
+nothing of what was before, by 'faults.py SCENARIO --seed'.  The last thing
+that happens to a switch is a scenario that ends it, or an engine; then comes a
+new one.
 """
 
 import argparse

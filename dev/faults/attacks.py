@@ -70,10 +70,10 @@ def hostile_sigbus(w):
     sink = w.sinks[0]
     w.watch.stop = True
     # Nor may we look at it any more.
-    with w.unattended(sink):
+    w.traffic.unattended.update(w.guests)
+    with w.traffic.paused():
         os.ftruncate(sink.memory.fd, 0)
-        w.switch.vswitchd._wait(3)
-        w.traffic.ending = True
+    w.switch.vswitchd._wait(3)
     status = w.switch.vswitchd.popen.returncode
     w.note("vswitchd %s" % ("lives" if status is None
                             else "ended: %s" % status))
