@@ -7,8 +7,8 @@ CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
-        check-sanitize check-tsan check-system check-packets check-spin \
-        check-model check-ovs bench-engines series clean
+        check-sanitize check-tsan check-system check-packets check-faults \
+        check-spin check-model check-ovs soak bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -35,7 +35,7 @@ demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
-check: deps ## the tests, with a selection of check-system; ends with one line that sums them (as root)
+check: deps ## the tests, with a selection of check-system and check-faults; ends with one line that sums them (as root)
 	@$(CHECK)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
@@ -44,13 +44,21 @@ check-sanitize: deps ## unit tests under address and undefined-behaviour sanitiz
 check-tsan: deps ## completion engines in several threads, under ThreadSanitizer
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
+check-faults: deps ## guests that die, memory that moves, engines that stop (as root)
 check-spin: deps ## a model of the engine ring, all states of it
 check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 
 check-style check-unit check-sanitize check-tsan check-system check-packets \
-check-spin check-model check-ovs:
+check-faults check-spin check-model check-ovs:
 	@$(CHECK) $(@:check-%=%)
+
+MINUTES = 10
+soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as root)
+	@$(PYTHON) dev/tree.py build '$(ENGINE)'
+	@$(PYTHON) dev/model.py
+	@$(PYTHON) dev/soak.py --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
+	    --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
 bench-engines: deps ## completion engines side by side, under contention
 	@$(PYTHON) dev/bench_engines.py

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 
+import check_faults
 import check_spin
 import check_style
 import check_tsan
@@ -248,12 +249,14 @@ SUITES = {
     "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,
+    "faults-quick": check_faults.quick_suite,
+    "faults": check_faults.faults_suite,
     "spin": check_spin.spin_suite,
     "model": model_suite,
     "ovs": ovs_suite,
 }
-NEEDS_ROOT = ("quick", "system", "packets")
-ON_DEMAND = ("system",)
+NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults")
+ON_DEMAND = ("system", "faults")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "spin", "model", "ovs")
 

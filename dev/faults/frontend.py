@@ -16,9 +16,9 @@
 
 """A vhost-user front end: what is a virtual machine to Open vSwitch.
 
-It has guest memory in memfds and split virtqueues, sends and receives packets,
-and sends any vhost-user message at any time, right or wrong.  Nothing here
-waits for the switch but for the answer to a message.
+It has guest memory in memfds and virtqueues, sends and receives packets, and
+sends any vhost-user message at any time, right or wrong.  Nothing here waits
+for the switch but for the answer to a message.
 
 Guest memory is two regions.  The rings are in the first, which stays; buffers
 are in the second, which swap_memory() exchanges for new memory while the
@@ -32,6 +32,8 @@ import socket
 import struct
 import threading
 import time
+
+from virtqueue import PackedQueue, Queue
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, RESET_OWNER, SET_MEM_TABLE,
  SET_LOG_BASE, SET_LOG_FD, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE,
@@ -49,6 +51,7 @@ HEADER = struct.Struct("=III")
 F_MRG_RXBUF = 1 << 15
 F_PROTOCOL_FEATURES = 1 << 30
 F_VERSION_1 = 1 << 32
+F_RING_PACKED = 1 << 34
 FEATURES = F_MRG_RXBUF | F_PROTOCOL_FEATURES | F_VERSION_1
 
 P_MQ = 1 << 0
@@ -57,16 +60,13 @@ P_REPLY_ACK = 1 << 3
 RX, TX = 0, 1
 VNET_HEADER = 12
 
-DESC = struct.Struct("=QIHH")
 D_NEXT, D_WRITE, D_INDIRECT = 1, 2, 4
-USED = struct.Struct("=II")
 
 # Guest-physical addresses; the "virtual" ones that the protocol wants, too,
 # are made up.
 VIRTUAL = 0x500000000000
 RINGS_AT, RINGS_SIZE = 0, 1 << 20
 BUFFERS_AT = 1 << 30
-RING_STEP = 1 << 16
 
 
 class FrontEndError(Exception):
@@ -98,94 +98,55 @@ class Region:
                 pass            # A view of it still exists.
 
 
-class Queue:
-    """A split virtqueue in the first region; its layout is the same for all
-    sizes."""
-
-    def __init__(self, front, index, size):
-        self.front, self.index, self.size = front, index, size
-        base = index * RING_STEP
-        self.desc_at = base
-        self.avail_at = base + 0x8000
-        self.used_at = base + 0xc000
-        self.map = front.rings.map
-        view = memoryview(self.map)
-        self.avail = view[self.avail_at:self.avail_at + 6 + 2 * size].cast("H")
-        self.used = view[self.used_at:self.used_at + 4].cast("H")
-        self.kick, self.call = os.eventfd(0), os.eventfd(0)
-        self.clear()
-
-    def clear(self):
-        """As a guest that sets the queue up anew."""
-        n = self.index * RING_STEP
-        self.map[n:n + RING_STEP] = bytes(RING_STEP)
-        self.avail[0] = 1               # No interrupts wanted.
-        self.next_avail = 0             # Not cut to 16 bits.
-        self.next_used = 0
-
-    def describe(self, i, addr, length, flags=0, next_=0):
-        DESC.pack_into(self.map, self.desc_at + 16 * i, addr, length, flags,
-                       next_)
-
-    def add(self, head):
-        self.avail[2 + self.next_avail % self.size] = head
-        self.next_avail += 1
-
-    def publish(self):
-        self.avail[1] = self.next_avail & 0xffff
-
-    def used_index(self):
-        return self.used[1]
-
-    def n_used(self):
-        """How many entries of the used ring were not looked at."""
-        return (self.used[1] - self.next_used) & 0xffff
-
-    def pop(self):
-        at = self.used_at + 4 + 8 * (self.next_used % self.size)
-        self.next_used += 1
-        return USED.unpack_from(self.map, at)
-
-    def outstanding(self):
-        """Descriptors that the back end has, by what we know."""
-        return self.next_avail - self.next_used
-
-    def close(self):
-        self.avail.release()
-        self.used.release()
-        os.close(self.kick)
-        os.close(self.call)
-
-
 class FrontEnd:
     """A guest at the socket 'path'.  With 'listens', the back end connects,
-    as to a dpdkvhostuserclient port."""
+    as to a dpdkvhostuserclient port.
+
+    It has 'pairs' of queues of 'size' entries each: queue 2 * i + RX is to
+    receive, 2 * i + TX to send."""
 
     BUFFER = 2048
     TX_BUFFER = 10240
     serial = 0
 
     def __init__(self, path, listens=True, size=256, features=FEATURES,
-                 memory=None):
+                 memory=None, pairs=1, packed=False):
         self.path, self.listens, self.features = path, listens, features
-        self.size = size
         self.sock = None
         self.generation = 0
         self.swapping = False
         FrontEnd.serial += 1
         self.tag = "guest%d-%d" % (os.getpid(), FrontEnd.serial)
         self.rings = Region(RINGS_AT, RINGS_SIZE, self.tag + "-rings")
-        self.tx_at = size * self.BUFFER
-        self.need = self.tx_at + size * self.TX_BUFFER
-        self.memory = self.new_memory(memory or self.need)
-        self.old = None
-        self.queues = [Queue(self, RX, size), Queue(self, TX, size)]
+        self.memory = self.old = None
+        self.queues = []
+        self.shape(size, pairs, packed, memory)
         self.lock = threading.RLock()
         self.listener = None
         if listens:
-            self.listener = socket.socket(socket.AF_UNIX)
-            self.listener.bind(path)
-            self.listener.listen(1)
+            self.listen()
+
+    def listen(self):
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(self.path)
+        self.listener.listen(1)
+
+    def shape(self, size, pairs=1, packed=False, memory=None):
+        """Makes queues and memory, in place of those that there are."""
+        for queue in self.queues:
+            queue.close()
+        for region in (self.memory, self.old):
+            if region:
+                region.close()
+        self.size, self.pairs, self.packed = size, pairs, packed
+        # First the receive buffers of all queues, then the others.
+        self.tx_at = pairs * size * self.BUFFER
+        self.need = self.tx_at + pairs * size * self.TX_BUFFER
+        self.memory = self.new_memory(max(memory or 0, self.need))
+        self.old = None
+        kind = PackedQueue if packed else Queue
+        self.queues = [kind(self.rings, i, size) for i in range(2 * pairs)]
+        self.free_tx = [None] * pairs
 
     def new_memory(self, size):
         self.generation += 1
@@ -204,9 +165,22 @@ class FrontEnd:
                 raise FrontEndError("no back end connected within %d s"
                                     % timeout)
         else:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.connect(self.path)
+            self.sock = self.dial(timeout)
         self.sock.settimeout(20)
+
+    def dial(self, timeout):
+        """To a back end that may be about to come."""
+        deadline = time.monotonic() + timeout
+        while True:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.connect(self.path)
+                return sock
+            except OSError:
+                sock.close()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def disconnect(self):
         if self.sock:
@@ -279,13 +253,16 @@ class FrontEnd:
     def negotiate(self):
         # Only from here on can a reply be asked for.
         have, = struct.unpack("=Q", self.call(GET_FEATURES))
-        self.features &= have
+        features = self.features | (F_RING_PACKED if self.packed else 0)
+        features &= have
+        if self.packed and not have & F_RING_PACKED:
+            raise FrontEndError("the back end has no packed virtqueues")
         self.send(SET_FEATURES, struct.pack("=Q", F_PROTOCOL_FEATURES))
         have, = struct.unpack("=Q", self.call(GET_PROTOCOL_FEATURES))
         self.send(SET_PROTOCOL_FEATURES,
                   struct.pack("=Q", have & (P_MQ | P_REPLY_ACK)))
         self.send(SET_OWNER)
-        self.call(SET_FEATURES, struct.pack("=Q", self.features))
+        self.call(SET_FEATURES, struct.pack("=Q", features))
 
     def table(self, regions=None):
         regions = regions or (self.rings, self.memory)
@@ -300,15 +277,20 @@ class FrontEnd:
     def vring_state(self, request, queue, num, **kwargs):
         return self.call(request, struct.pack("=II", queue, num), **kwargs)
 
-    def setup_vring(self, i, base=0):
+    def setup_vring(self, i, base=None):
+        """Has the back end go on at 'base', or where the last one ended."""
         queue = self.queues[i]
         self.vring_state(SET_VRING_NUM, i, queue.size)
-        self.vring_state(SET_VRING_BASE, i, base)
+        self.vring_state(SET_VRING_BASE, i,
+                         queue.base() if base is None else base)
         self.call(SET_VRING_ADDR, struct.pack(
             "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
             VIRTUAL + queue.avail_at, 0))
-        self.call(SET_VRING_CALL, struct.pack("=Q", i), [queue.call])
+        self.set_call(i)
         self.call(SET_VRING_KICK, struct.pack("=Q", i), [queue.kick])
+
+    def set_call(self, i):
+        self.call(SET_VRING_CALL, struct.pack("=Q", i), [self.queues[i].call])
 
     def enable(self, i, on=True, **kwargs):
         return self.vring_state(SET_VRING_ENABLE, i, int(on), **kwargs)
@@ -317,23 +299,31 @@ class FrontEnd:
         answer = self.call(GET_VRING_BASE, struct.pack("=II", i, 0))
         return struct.unpack("=II", answer)[1] & 0xffff
 
-    def start(self, bases=None):
+    def start(self):
         """All that a guest does until packets can come and go."""
         self.negotiate()
+        # By the first queue pair that is ready the back end takes the guest
+        # for ready, with as many queues as it has heard of until then.
+        for i in range(len(self.queues)):
+            self.set_call(i)
         self.set_mem_table()
-        for i in (RX, TX):
-            self.setup_vring(i, bases[i] if bases else 0)
-        for i in (RX, TX):
+        for i in range(len(self.queues)):
+            self.setup_vring(i)
+        for i in range(len(self.queues)):
             self.enable(i)
 
-    def restart(self):
-        """A new connection of a guest that starts from nothing."""
+    def restart(self, **shape):
+        """A new connection of a guest that starts from nothing, of another
+        shape() if that is given."""
         self.disconnect()
+        # A back end connects when it has let go of what it had of us.
+        self.connect()
         with self.lock:
+            if shape:
+                self.shape(**shape)
             for queue in self.queues:
                 queue.clear()
-            self.free_tx = None
-        self.connect()
+            self.free_tx = [None] * self.pairs
         self.fill()
         self.start()
 
@@ -342,7 +332,7 @@ class FrontEnd:
         end had and did not use is there for it again."""
         self.disconnect()
         self.connect(timeout)
-        self.start([queue.used_index() for queue in self.queues])
+        self.start()
 
     def is_connected(self):
         if not self.sock:
@@ -355,13 +345,17 @@ class FrontEnd:
 
     def fill(self):
         """Gives the back end all receive buffers."""
-        queue = self.queues[RX]
-        for i in range(queue.size):
-            queue.describe(i, BUFFERS_AT + i * self.BUFFER, self.BUFFER,
-                           D_WRITE)
-            self.memory.map[i * self.BUFFER:i * self.BUFFER + 64] = bytes(64)
-            queue.add(i)
-        queue.publish()
+        for pair in range(self.pairs):
+            queue = self.queues[2 * pair + RX]
+            for i in range(queue.size):
+                at = self.buffer_at(pair, i)
+                queue.describe(i, BUFFERS_AT + at, self.BUFFER, D_WRITE)
+                self.memory.map[at:at + 64] = bytes(64)
+                queue.add(i)
+            queue.publish()
+
+    def buffer_at(self, pair, i):
+        return (pair * self.size + i % self.size) * self.BUFFER
 
     def swap_memory(self, grow=1 << 21, **kwargs):
         """Gives the back end other memory for the buffers, as when memory is
@@ -384,60 +378,64 @@ class FrontEnd:
             self.swapping = False
         return time.monotonic_ns()
 
-    def take(self, i, length):
-        """The contents of receive buffer 'i', which is in the old memory if
-        the new one has nothing."""
-        at = i * self.BUFFER
+    def take(self, at, length):
+        """The contents of the receive buffer at 'at', which is in the old
+        memory if the new one has nothing."""
         data = self.memory.map[at:at + length]
         if self.old and not any(data[:64]):
             data = self.old.map[at:at + length]
         return data
 
-    def receive_packets(self, limit=256):
+    def receive_packets(self, pair=0, limit=256):
         """Returns the packets that came, and gives their buffers back."""
-        packets = []
-        queue = self.queues[RX]
         with self.lock:
-            while len(packets) < limit and queue.n_used():
-                parts, ids = [], []
-                i, length = queue.pop()
-                ids.append(i)
-                parts.append(self.take(i % self.size, length))
+            return self.receive_from(pair, limit)
+
+    def receive_from(self, pair, limit):
+        packets = []
+        queue = self.queues[2 * pair + RX]
+        while len(packets) < limit and queue.n_used():
+            i, length = queue.peek()
+            at = self.buffer_at(pair, i)
+            parts, places = [self.take(at, length)], [(i, at)]
+            more = -1
+            if len(parts[0]) >= VNET_HEADER:
                 more = struct.unpack_from("=H", parts[0], 10)[0] - 1
-                if more > self.size or len(parts[0]) < VNET_HEADER:
-                    more = -1
-                # The used index passes packets as a whole.
-                while more > 0 and queue.n_used():
-                    i, length = queue.pop()
-                    ids.append(i)
-                    parts.append(self.take(i % self.size, length))
-                    more -= 1
-                packet = b"".join(parts)[VNET_HEADER:]
-                packets.append(None if more else packet)
-                for i in ids:
-                    at = i % self.size * self.BUFFER
-                    self.memory.map[at:at + 64] = bytes(64)
-                    queue.add(i % self.size)
-            if packets:
-                queue.publish()
+            if more > self.size:
+                more = -1
+            if not queue.WHOLE and queue.n_used(more + 1) <= more:
+                break
+            queue.pop()
+            while more > 0 and queue.n_used():
+                i, length = queue.pop()
+                at = self.buffer_at(pair, i)
+                places.append((i, at))
+                parts.append(self.take(at, length))
+                more -= 1
+            packets.append(None if more else b"".join(parts)[VNET_HEADER:])
+            for i, at in places:
+                self.memory.map[at:at + 64] = bytes(64)
+                queue.add(i % self.size)
+        if packets:
+            queue.publish()
         return packets
 
-    free_tx = None
-
-    def send_packets(self, packets):
+    def send_packets(self, packets, pair=0):
         """Returns how many the ring had room for."""
-        queue = self.queues[TX]
+        queue = self.queues[2 * pair + TX]
         with self.lock:
-            if self.free_tx is None:
-                self.free_tx = list(range(queue.size))
+            free = self.free_tx[pair]
+            if free is None:
+                free = self.free_tx[pair] = list(range(queue.size))
             while queue.n_used():
-                self.free_tx.append(queue.pop()[0] % queue.size)
+                free.append(queue.pop()[0] % queue.size)
             n = 0
             for packet in packets:
-                if not self.free_tx:
+                if not free:
                     break
-                i = self.free_tx.pop()
-                at = self.tx_at + i * self.TX_BUFFER
+                i = free.pop()
+                at = (self.tx_at
+                      + (pair * self.size + i) * self.TX_BUFFER)
                 data = bytes(VNET_HEADER) + packet
                 self.memory.map[at:at + len(data)] = data
                 if self.swapping:
@@ -450,9 +448,10 @@ class FrontEnd:
         return n
 
     def unsent(self):
-        """Packets that the back end has not taken yet."""
-        queue = self.queues[TX]
-        return (queue.next_avail - queue.used_index()) & 0xffff
+        """Packets that the back end has not taken yet.  Not for packed
+        queues."""
+        return sum((queue.next_avail - queue.used_index()) & 0xffff
+                   for queue in self.queues[TX::2])
 
 
 def mappings(pid, name):
