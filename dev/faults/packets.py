@@ -70,7 +70,8 @@ class Flow:
         self.forget()
 
     def forget(self):
-        self.last_time = self.longest_gap = 0
+        """Pauses until now do not count."""
+        self.last_time, self.longest_gap = time.monotonic(), 0
 
     def counts(self):
         return {name: getattr(self, name) for name in
@@ -88,8 +89,7 @@ class Flow:
         another may have been sent before or after it."""
         self.received += 1
         now = time.monotonic()
-        if self.last_time:
-            self.longest_gap = max(self.longest_gap, now - self.last_time)
+        self.longest_gap = max(self.longest_gap, now - self.last_time)
         self.last_time = now
         seq = -1
         if packet and len(packet) >= HEAD.size:
