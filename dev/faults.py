@@ -1319,6 +1319,31 @@ def hostile_guest(w):
     bystander.check()
 
 
+def hostile_messages(w):
+    """Messages each of which ends or stops stock Open vSwitch."""
+    t = w.start_traffic()
+    with t.paused():
+        t.unattended.add(w.sinks[0])
+        w.sinks[0].disconnect()
+    only = hostile.names(w.args.only)
+    for m in hostile.MESSAGES:
+        if only and m.__name__ not in only:
+            continue
+        with contextlib.suppress(OSError):
+            hostile.message(w.paths["dst0"], m.__name__)
+        if w.switch.vswitchd._wait(0.5):
+            raise Failure("%s: vswitchd ended, status %s"
+                          % (m.__name__, w.switch.vswitchd.popen.returncode))
+        t.wait_delivered(50, 10, flow=1)
+        w.note(m.__name__)
+    with t.paused():
+        w.sinks[0].restart()
+        t.flows[0].last = -1
+        t.unattended.clear()
+    t.wait_delivered(300, 10)
+    w.account(delivered=False, exact=False)
+
+
 def hostile_sigbus(w):
     """A guest cuts its memory short: with any vhost-user back end that maps
     it, stock Open vSwitch as well, access to it is a SIGBUS."""
@@ -1368,6 +1393,9 @@ SCENARIOS = {
     "guest-killed": (guest_killed, dict(model="latency_us=5000")),
     "hostile": (hostile_guest, dict(model="latency_us=1000", sinks=3,
                                     server=("dst0", "dst1"))),
+    "hostile-messages": (hostile_messages,
+                         dict(model="latency_us=1000", sinks=2,
+                              server=("dst0",))),
     "hostile-sigbus": (hostile_sigbus, dict(model="latency_us=100")),
     "vswitchd-killed": (vswitchd_killed, dict(model="latency_us=2000")),
 }

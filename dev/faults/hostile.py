@@ -308,6 +308,92 @@ ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
            (truncated, 1), (twice, 1), (wait, 8))
 
 
+# Single messages that end or stop Open vSwitch unless somebody keeps them from
+# the library.  Each takes a guest that has started.
+
+def answered(guest, request, payload=b"", fds=()):
+    """So that what is refused does not end the connection."""
+    guest.send(request, payload, fds, frontend.NEED_REPLY)
+    guest.receive()
+
+
+def start_again(guest, i, num=None):
+    """What starts a stopped ring, with its size only if 'num'."""
+    queue = guest.queues[i]
+    if num:
+        answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", i, num))
+    answered(guest, frontend.SET_VRING_ADDR, struct.pack(
+        "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
+        VIRTUAL + queue.avail_at, 0))
+    answered(guest, frontend.SET_VRING_CALL, struct.pack("=Q", i),
+             [queue.call])
+    answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
+             [queue.kick])
+
+
+def no_size(guest):
+    """GET_VRING_BASE frees what SET_VRING_NUM allocates: a null pointer."""
+    guest.get_vring_base(TX)
+    start_again(guest, TX)
+    queue = guest.queues[TX]
+    queue.describe(0, BUFFERS_AT + guest.tx_at, 100)
+    for _ in range(8):
+        queue.add(0)
+    queue.publish()
+
+
+def bad_size(guest):
+    """Of a size that is refused as it is no power of two, the library keeps
+    the number, behind the end of its arrays and of the memory."""
+    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, 32767))
+
+
+def size_in_use(guest):
+    """Nor does it look whether a ring that it has mapped is as large."""
+    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, 32768))
+    guest.queues[RX].avail[1] += 5000
+
+
+def bad_region(guest):
+    """Memory that cannot be mapped: the old one is unmapped, and the rings
+    still point to it."""
+    region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
+    answered(guest, frontend.SET_MEM_TABLE,
+             struct.pack("=II", 1, 0) + region, [guest.queues[RX].kick])
+
+
+def iotlb(guest):
+    """Without IOMMU there is no cache: a division by zero."""
+    answered(guest, frontend.IOTLB_MSG, struct.pack(
+        "=QQQBB6x", 0, 4096, VIRTUAL, 3, 2))
+
+
+def inflight(guest):
+    """The number of queues is not compared with the memory for them."""
+    answered(guest, frontend.SET_INFLIGHT_FD,
+             struct.pack("=QQHH4x", 4096, 0, 256, 1024), [guest.rings.fd])
+
+
+MESSAGES = (no_size, bad_size, size_in_use, bad_region, iotlb, inflight)
+
+
+def message(path, name):
+    """Sends one of MESSAGES."""
+    guest = FrontEnd(path, listens=False, size=256)
+    try:
+        guest.connect()
+        guest.sock.settimeout(5)
+        guest.fill()
+        guest.start()
+        time.sleep(0.1)
+        with contextlib.suppress(FrontEndError):
+            {m.__name__: m for m in MESSAGES}[name](guest)
+        # What packets do then.
+        time.sleep(0.3)
+    finally:
+        guest.close()
+
+
 class Hostile(FrontEnd):
     """A guest of which the seed decides what it negotiates."""
 
@@ -388,6 +474,7 @@ def main():
         description=__doc__.splitlines()[0],
         epilog="Avoided: " + "; ".join("%s: %s" % a for a in AVOIDED.items()))
     parser.add_argument("socket")
+    parser.add_argument("--message", choices=[m.__name__ for m in MESSAGES])
     parser.add_argument("--sequence", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=names, default=[],
@@ -398,7 +485,9 @@ def main():
     parser.add_argument("--last", type=int, default=1000)
     parser.add_argument("--step", type=int, default=1)
     args = parser.parse_args()
-    if args.sequence is None:
+    if args.message:
+        message(args.socket, args.message)
+    elif args.sequence is None:
         sequences(args)
     else:
         sequence(args.socket, args.seed, args.sequence, print, args.only,
