@@ -603,11 +603,12 @@ async_refuse(const struct netdev_dpdk_async *async, int vid, void *msg,
  * vhost-async-message.h.
  *
  * Nothing is in flight to the device when the library handles a message, and
- * all virtqueues stay locked until it is done.  So memory is never unmapped under a copy
- * (SET_MEM_TABLE), no descriptor is forgotten (SET_VRING_ENABLE, which with 0
- * would have packets in flight vanish and with 1 would fail), and the arrays
- * that the library sized when the queue was registered fit (SET_VRING_NUM,
- * SET_FEATURES; the queue is registered again when it is next enabled).
+ * all virtqueues stay locked until it is done.  So memory is never unmapped
+ * under a copy (SET_MEM_TABLE), no descriptor is forgotten (SET_VRING_ENABLE,
+ * which with 0 would have packets in flight vanish and with 1 would fail), and
+ * the arrays that the library sized when the queue was registered fit
+ * (SET_VRING_NUM, SET_FEATURES; the queue is registered again when it is next
+ * enabled).
  *
  * When an engine does not finish, the message is refused, memory stays, and
  * the connection ends in netdev_dpdk_async_destroy_device(), which may wait

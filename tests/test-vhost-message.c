@@ -27,6 +27,7 @@
 #endif
 
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -310,7 +311,7 @@ static void
 test_tables(void)
 {
     int fd = memfd_create("guest", 0);
-    int null = open("/dev/null", O_RDWR);
+    int event = eventfd(0, 0);
     int pipes[2];
 
     init();
@@ -322,7 +323,7 @@ test_tables(void)
     ovs_assert(!set_table(fd, 4096, UINT64_MAX - 4096));
     ovs_assert(!set_table(fd, 1 << 20, 1));
     ovs_assert(!set_table(fd, (1 << 20) + 1, 0));
-    ovs_assert(!set_table(null, 4096, 0));
+    ovs_assert(!set_table(event, 4096, 0));
     ovs_assert(!set_table(pipes[0], 4096, 0));
     ovs_assert(!set_table(1000000, 4096, 0));
 
@@ -335,10 +336,10 @@ test_tables(void)
 
     /* Of another release, nothing is known but the protocol. */
     lib.month = 3;
-    ovs_assert(set_table(null, 4096, 0));
+    ovs_assert(set_table(event, 4096, 0));
     ovs_assert(!set_table(fd, 0, 0));
     close(fd);
-    close(null);
+    close(event);
     close(pipes[0]);
     close(pipes[1]);
 }
@@ -363,8 +364,8 @@ test_features_not_offered(void)
 static void
 test_fds_of_refused_messages_are_closed(void)
 {
-    int fd = open("/dev/null", O_RDWR);
-    int other = open("/dev/null", O_RDWR);
+    int fd = eventfd(0, 0);
+    int other = eventfd(0, 0);
 
     init();
     set_table(fd, 4096, 0);
