@@ -317,18 +317,29 @@ def answered(guest, request, payload=b"", fds=()):
     guest.receive()
 
 
-def start_again(guest, i, num=None):
+def start_again(guest, i, num=None, used_at=None):
     """What starts a stopped ring, with its size only if 'num'."""
     queue = guest.queues[i]
     if num:
         answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", i, num))
     answered(guest, frontend.SET_VRING_ADDR, struct.pack(
-        "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
-        VIRTUAL + queue.avail_at, 0))
+        "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
+        VIRTUAL + (used_at or queue.used_at), VIRTUAL + queue.avail_at, 0))
     answered(guest, frontend.SET_VRING_CALL, struct.pack("=Q", i),
              [queue.call])
     answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
              [queue.kick])
+
+
+def resize_at_the_end(guest, size):
+    """Gives the ring another size when its used ring, which is written to, is
+    the last of the memory."""
+    guest.get_vring_base(RX)
+    start_again(guest, RX, guest.size,
+                guest.rings.size - (4 + 8 * guest.size + 4))
+    time.sleep(0.1)
+    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, size))
+    guest.queues[RX].avail[1] += 5000
 
 
 def no_size(guest):
@@ -343,15 +354,13 @@ def no_size(guest):
 
 
 def bad_size(guest):
-    """Of a size that is refused as it is no power of two, the library keeps
-    the number, behind the end of its arrays and of the memory."""
-    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, 32767))
+    """The library refuses a size that is no power of two, and keeps it."""
+    resize_at_the_end(guest, 32767)
 
 
 def size_in_use(guest):
-    """Nor does it look whether a ring that it has mapped is as large."""
-    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, 32768))
-    guest.queues[RX].avail[1] += 5000
+    """It does not look whether a ring that it has mapped is as large."""
+    resize_at_the_end(guest, 32768)
 
 
 def bad_region(guest):
