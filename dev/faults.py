@@ -35,6 +35,7 @@ import attacks                                                  # noqa: E402
 import ctl                                                      # noqa: E402
 import engines                                                  # noqa: E402
 import guests                                                   # noqa: E402
+import hostile                                                  # noqa: E402
 import lab as lablib                                            # noqa: E402
 import memory                                                   # noqa: E402
 import ports                                                    # noqa: E402
@@ -158,7 +159,10 @@ SCENARIOS = {
     "guest-reshaped-multi": Scenario(
         guests.guest_reshaped, model="latency_us=5000", **MULTI),
     "hostile": Scenario(
-        attacks.hostile_guest, 40, soak=30, model="latency_us=1000", sinks=2,
+        attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
+        sinks=3, server=("dst0", "dst1"), seconds=1200),
+    "hostile-messages": Scenario(
+        attacks.hostile_messages, 0, model="latency_us=1000", sinks=2,
         server=("dst0",)),
     "hostile-sigbus": Scenario(
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
@@ -239,6 +243,9 @@ def add_arguments(parser):
     parser.add_argument("--model", default=MODEL, help="librte_dma_model.so")
     parser.add_argument("--only", default="", metavar="ACTION[,...]",
                         help="for the scenario hostile: no other actions")
+    parser.add_argument("--include", default="", metavar="AVOIDED[,...]",
+                        help="for the scenario hostile: " + ", ".join(
+                            hostile.AVOIDED))
     parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
     parser.add_argument("--brief", action="store_true",
                         help="do not show the state at a failure")

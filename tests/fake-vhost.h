@@ -630,6 +630,8 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
         n = 0;
     }
     v->room -= n;
+    /* Its arrays have one element per descriptor. */
+    ovs_assert(v->head - v->tail + n <= v->size);
     for (uint16_t i = 0; i < n; i++) {
         struct fake_flight *flight = xzalloc(sizeof *flight);
 

@@ -1659,6 +1659,81 @@ test_message_without_locks_is_let_through(void)
 }
 
 static void
+test_guest_offers_more_than_its_ring(void)
+{
+    struct fake_vring *v;
+
+    begin_with_devs(1);
+    v = port_vring(port0, 0);
+    v->room = 10000;
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 3 * v->size);
+    ovs_assert(port_in_flight(port0, 0) == v->size);
+    fake_finish(0, 0, 10);
+    iterate_all();
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 100);
+    ovs_assert(port_in_flight(port0, 0) == v->size);
+    settle_and_end();
+}
+
+static void
+test_bad_message_is_refused(void)
+{
+    begin_with_devs(1);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    ovs_assert(fake_message(0, VHOST_ASYNC_IOTLB_MSG, false)
+               == RTE_VHOST_MSG_RESULT_ERR);
+    /* Nobody told how large the ring is. */
+    ovs_assert(fake_message(0, VHOST_ASYNC_SET_VRING_KICK, true)
+               == RTE_VHOST_MSG_RESULT_ERR);
+    /* And nobody waited for the engine. */
+    ovs_assert(port_in_flight(port0, 0) == 1);
+    settle_and_end();
+}
+
+/* Another guest connects to the socket of 'port0'. */
+static void
+second_guest(int vid)
+{
+    fake.guests[vid].live = true;
+    fake.guests[vid].n_vrings = FAKE_MAX_VRINGS;
+    ovsrcu_index_set(&port0->vid, vid);
+    netdev_dpdk_async_new_connection(vid);
+    ovsrcu_index_set(&port0->vid, 0);
+}
+
+static void
+test_one_guest_at_a_time(void)
+{
+    begin_with_devs(1);
+    ovs_assert(fake_message(0, 1, false) == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    second_guest(3);
+    run_as(pmd0);
+    PORT_SEND(port0, 0, BIG);
+    ovs_assert(fake_message(3, 1, false) == RTE_VHOST_MSG_RESULT_ERR);
+    netdev_dpdk_async_new_device(&port0->async, 3);
+    netdev_dpdk_async_vring_changed(&port0->async, 3, 0, true);
+    ovs_assert(!fake.guests[3].vrings[0].async);
+
+    /* It leaves, and changes nothing for the first. */
+    netdev_dpdk_async_disconnected(&port0->async, 3);
+    ovs_assert(fake_message(0, 1, false) == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    ovs_assert(port_in_flight(port0, 0) == 1);
+
+    /* The next one came before the first left, and may go on then. */
+    second_guest(3);
+    fake.rate = 1;
+    guest_leave(port0);
+    ovs_assert(fake_message(3, 1, false) == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    netdev_dpdk_async_disconnected(&port0->async, 3);
+    fake.guests[3].live = false;
+    guest_connect(port0, 0, 256);
+    settle_and_end();
+}
+
+static void
 test_option_off_and_on_again(void)
 {
     begin_with_devs(2);
@@ -2995,6 +3070,9 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(guest_returns_after_a_failure),
     DMA_TEST_CASE(memory_goes_only_when_nothing_is_in_flight),
     DMA_TEST_CASE(message_without_locks_is_let_through),
+    DMA_TEST_CASE(guest_offers_more_than_its_ring),
+    DMA_TEST_CASE(bad_message_is_refused),
+    DMA_TEST_CASE(one_guest_at_a_time),
     DMA_TEST_CASE(option_off_and_on_again),
     DMA_TEST_CASE(option_off_while_a_guest_leaves),
     DMA_TEST_CASE(migration),

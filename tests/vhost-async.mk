@@ -14,5 +14,6 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-defer.c \
 	tests/test-dma-map.c \
 	tests/test-vhost-async.c \
-	tests/test-vhost-engine.c
+	tests/test-vhost-engine.c \
+	tests/test-vhost-message.c
 endif

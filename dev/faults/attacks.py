@@ -14,53 +14,163 @@
 
 """Scenarios: guests do what they may not."""
 
+import contextlib
 import os
+import subprocess
+import sys
+import threading
 import time
 
 import hostile
+import lab as lablib
+from bystander import Bystander, Targets
 from lab import LabError
 from packets import Failure
 
 
+class Attack(threading.Thread):
+    """Sequences of one seed on one port, in a process of its own."""
+
+    def __init__(self, w, path, first, last, step):
+        super().__init__(daemon=True)
+        command = [sys.executable, hostile.__file__, path,
+                   "--seed", str(w.seed), "--first", str(first),
+                   "--last", str(last), "--step", str(step)]
+        for option in ("only", "include"):
+            command += ["--" + option, getattr(w.args, option)]
+        self.now = first
+        self.n = self.steps = 0
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, preexec_fn=lablib.die_with_parent())
+        self.other = []
+        self.start()
+
+    def run(self):
+        for line in self.process.stdout:
+            words = line.split()
+            if words[:1] == ["begin"]:
+                self.now = int(words[1])
+            elif words[:1] == ["done"]:
+                self.n += 1
+                self.steps += int(words[2])
+            else:
+                self.other.append(line.rstrip())
+
+    def running(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        if self.running():
+            self.process.kill()
+        self.process.wait()
+        self.join()
+
+
+def attack(w, attacks, seconds, look):
+    """Lets them go on, and looks that all is well.  Returns how long."""
+    begin = shown = time.monotonic()
+    while any(a.running() for a in attacks):
+        now = time.monotonic()
+        if now - begin > seconds:
+            break
+        if now - shown > 20:
+            shown = now
+            lablib.say("  %d sequences" % sum(a.n for a in attacks))
+        if not w.switch.vswitchd.alive():
+            raise Failure("vswitchd ended")
+        w.traffic.check()
+        look()
+        time.sleep(0.2)
+    for a in attacks:
+        if a.process.poll():
+            a.join(1)
+            raise Failure("sequence %d: %s" % (a.now, " ".join(a.other[-1:])))
+    return time.monotonic() - begin
+
+
 def hostile_guest(w):
-    """Random sequences of what a guest may not do, with a fixed seed; other
-    guests do not notice."""
+    """Random sequences of what a guest may not do, with a fixed seed, on all
+    ports in server mode; guests on others do not notice."""
     t = w.start_traffic()
-    name = w.server[0]
-    i = w.names.index(name) - 1
-    sink, other = w.sinks[i], t.flows[0 if i else 1]
-    n = w.rounds(600)
-    before = other.received
+    victims = [int(name[3:]) for name in w.server]
+    others = [sink for i, sink in enumerate(w.sinks) if i not in victims]
+    sinks = [w.sinks[i] for i in victims]
+    n = w.rounds(10000)
+    with w.unattended(*sinks):
+        for sink in sinks:
+            sink.disconnect()
+        with t.paused():
+            bystanders = [Bystander(sink) for sink in others]
+        targets = Targets(w, others + [w.source])
+        before = t.delivered()
+        take_turns(w, n, victims, bystanders, targets)
+        w.note("others got %d packets meanwhile; %d bytes that they did not "
+               "offer are as they were" % (t.delivered() - before,
+                                           sum(b.size() for b in bystanders)))
+        w.note("%d writes of the engine looked at, %d of them to others"
+               % (targets.n, targets.to_others))
+        for sink in sinks:
+            sink.restart()
+    t.wait_delivered(300, 10)
+    w.account(delivered=False, exact=False, touched=victims)
+    for bystander in bystanders:
+        bystander.check()
+
+
+def take_turns(w, n, victims, bystanders, targets):
+    """'n' sequences, in as many processes as there are 'victims'."""
+    def look():
+        for bystander in bystanders:
+            bystander.check()
+        if not w.args.stock:
+            targets.check()
+
+    attacks = []
+    try:
+        attacks = [Attack(w, w.paths["dst%d" % i], k, n, len(victims))
+                   for k, i in enumerate(victims)]
+        took = attack(w, attacks, w.seconds, look)
+        look()
+    except (LabError, OSError, Failure) as e:
+        w.switch.vswitchd._wait(2)
+        raise Failure("%s; vswitchd's status: %s; sequences %s of seed %d"
+                      % (e, w.switch.vswitchd.popen.returncode,
+                         ", ".join(str(a.now) for a in attacks), w.seed))
+    finally:
+        for a in attacks:
+            a.stop()
+    done = sum(a.n for a in attacks)
+    w.note("%d sequences, %d steps in %d s"
+           % (done, sum(a.steps for a in attacks), took))
+    # In a soak it is as many as there is time for.
+    if done < n and w.seconds > 60:
+        raise Failure("no more than %d of %d sequences within %d s"
+                      % (done, n, w.seconds))
+
+
+def hostile_messages(w):
+    """Messages each of which ends or stops stock Open vSwitch."""
+    t = w.start_traffic()
+    i = w.names.index(w.server[0]) - 1
+    sink, other = w.sinks[i], 0 if i else 1
+    only = hostile.names(w.args.only)
     with w.unattended(sink):
         sink.disconnect()
-        number, steps = attack(w, w.paths[name], n)
-        w.note("%d sequences, %d steps; the other guest got %d packets "
-               "meanwhile" % (number, steps, other.received - before))
+        for m in hostile.MESSAGES:
+            if only and m.__name__ not in only:
+                continue
+            with contextlib.suppress(OSError):
+                hostile.message(w.paths[w.server[0]], m.__name__)
+            if w.switch.vswitchd._wait(0.5):
+                raise Failure("%s: vswitchd ended, status %s"
+                              % (m.__name__,
+                                 w.switch.vswitchd.popen.returncode))
+            t.wait_delivered(50, 10, flow=other)
+            w.note(m.__name__)
         sink.restart()
     t.wait_delivered(300, 10)
     w.account(delivered=False, exact=False, touched=(i,))
-
-
-def attack(w, path, n):
-    """Returns how many sequences of how many steps there was time for."""
-    steps = number = 0
-    begin = time.monotonic()
-    try:
-        for number in range(n):
-            if time.monotonic() - begin > w.seconds:
-                return number, steps
-            steps += hostile.sequence(
-                path, w.seed, number,
-                only=list(filter(None, w.args.only.split(","))))
-            if not w.switch.vswitchd.alive():
-                raise Failure("vswitchd ended")
-            w.traffic.check()
-    except (LabError, OSError, Failure) as e:
-        w.switch.vswitchd._wait(2)
-        raise Failure("sequence %d of seed %d: %s; vswitchd's status: %s"
-                      % (number, w.seed, e,
-                         w.switch.vswitchd.popen.returncode))
-    return n, steps
 
 
 def hostile_sigbus(w):

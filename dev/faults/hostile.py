@@ -17,7 +17,12 @@
 """A guest that means harm: what it does follows from the seed alone.
 
 hostile.py SOCKET --sequence N --seed S does again what sequence N of a run
-did, to a port of type dpdkvhostuser.
+did, to a port of type dpdkvhostuser; without --sequence, it does one after
+another.
+
+AVOIDED has what ends or stops any Open vSwitch with this release of DPDK,
+whether a port is on DMA or not, and nobody but the library could prevent.
+The sequences leave that out unless --include names it.
 """
 
 import argparse
@@ -25,11 +30,34 @@ import contextlib
 import os
 import random
 import struct
+import sys
 import time
 
 import frontend
-from frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE, RX, TX,
-                      VIRTUAL, Disconnected, FrontEnd, FrontEndError)
+from frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE, F_MRG_RXBUF,
+                      RX, TX, VIRTUAL, Disconnected, FrontEnd, FrontEndError)
+
+# What is left out, and why.
+AVOIDED = {
+    # The library notes what it used of a ring in an array with one element per
+    # descriptor, once per burst.  A burst of 32 packets, each of which takes
+    # up to all descriptors, writes behind its end, if the guest says that
+    # more are available than the ring has.
+    "overrun": "more descriptors offered than the ring has",
+    # The thread of the library that reads the messages of all guests waits
+    # for the rest of this one.
+    "stall": "half a message, and then nothing",
+    # The library accesses what it mapped.
+    "sigbus": "memory cut short while it is in use",
+}
+
+# The fewest descriptors that a burst cannot overrun if each packet takes one.
+BURST = 32
+
+F_PACKED = 1 << 34
+F_EVENT_IDX = 1 << 29
+F_INDIRECT = 1 << 28
+F_MQ = 1 << 22
 
 ODD = (0, 1, 2, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff,
        0x80000000, 0xffffffff, 1 << 32, 1 << 47, 1 << 63, (1 << 64) - 1)
@@ -75,14 +103,21 @@ def bad_heads(rng, guest):
 
 def index_jumps(rng, guest):
     queue = guest.queues[rng.choice((RX, TX))]
-    queue.avail[1] = rng.choice((
-        odd(rng, 16), (queue.avail[1] + queue.size) & 0xffff,
-        (queue.avail[1] - 1) & 0xffff, (queue.avail[1] + 1) & 0xffff))
+    if guest.overruns:
+        queue.avail[1] = rng.choice((
+            odd(rng, 16), (queue.avail[1] + queue.size) & 0xffff,
+            (queue.avail[1] - 1) & 0xffff, (queue.avail[1] + 1) & 0xffff))
+    else:
+        room = queue.size - ((queue.avail[1] - queue.used_index()) & 0xffff)
+        if room > 0:
+            queue.avail[1] = (queue.avail[1] + rng.randint(1, room)) & 0xffff
 
 
 def ring_garbage(rng, guest):
     queue = guest.queues[rng.choice((RX, TX))]
     at = rng.choice((queue.desc_at, queue.avail_at, queue.used_at))
+    if not guest.overruns and at != queue.desc_at:
+        at += 4                             # Behind the index.
     n = rng.choice((16, 256, 4096))
     guest.rings.map[at:at + n] = rng.randbytes(n)
 
@@ -99,8 +134,11 @@ def more_buffers(rng, guest):
 # Messages.
 
 def tell(guest, request, payload=b"", fds=(), **kwargs):
+    # What is refused ends the connection unless an answer is wanted.
+    if request not in frontend.ANSWERED and guest.rng.random() < 0.4:
+        kwargs["flags"] = frontend.NEED_REPLY
     guest.send(request, payload, fds, **kwargs)
-    if request in frontend.ANSWERED:
+    if request in frontend.ANSWERED or kwargs.get("flags"):
         guest.receive()
 
 
@@ -122,9 +160,11 @@ def bad_table(rng, guest):
                 size = min(size, region.size)
                 if offset:
                     size = 0
+        user = rng.choice((VIRTUAL + region.gpa, odd(rng)))
+        if not guest.overruns and offset:
+            user = odd(rng)             # No ring is there.
         regions.append(struct.pack(
-            "=QQQQ", rng.choice((region.gpa, odd(rng))), size,
-            rng.choice((VIRTUAL + region.gpa, odd(rng))),
+            "=QQQQ", rng.choice((region.gpa, odd(rng))), size, user,
             offset & ((1 << 64) - 1)))
         fds.append(region.fd)
     count = rng.choice((n, n, n, n + 1, 9, odd(rng, 32)))
@@ -151,8 +191,13 @@ def bad_vring(rng, guest):
                           frontend.GET_VRING_BASE))
     i = rng.choice((RX, RX, RX, TX, 2, 255, odd(rng, 32)))
     num = rng.choice((0, 1, 3, 256, 1024, 32768, 65536, odd(rng, 32)))
-    if request == frontend.SET_VRING_NUM and num > 32768:
-        num = rng.choice((num & 0x7fff, num))
+    if request == frontend.SET_VRING_NUM:
+        if num > 32768:
+            num = rng.choice((num & 0x7fff, num))
+        if not guest.includes("overrun") and 0 < num < BURST:
+            num += BURST
+    if request == frontend.SET_VRING_BASE and not guest.overruns and i < 2:
+        num = guest.queues[i].used_index()
     tell(guest, request, struct.pack("=II", i, num))
 
 
@@ -162,9 +207,12 @@ def bad_addresses(rng, guest):
     right = [VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
              VIRTUAL + queue.avail_at, 0]
     for _ in range(rng.randint(0, 3)):
-        right[rng.randrange(4)] = rng.choice((
+        which = rng.randrange(4)
+        right[which] = rng.choice((
             odd(rng), VIRTUAL + guest.rings.size - rng.randint(0, 64),
             VIRTUAL + queue.desc_at + rng.randint(0, 64)))
+        if not guest.overruns and 0 < which < 3:
+            right[which] = odd(rng)     # No index is there.
     tell(guest, frontend.SET_VRING_ADDR,
          struct.pack("=IIQQQQ", i, rng.choice((0, 1, odd(rng, 32))), *right))
 
@@ -200,8 +248,11 @@ def again(rng, guest):
 
 
 def features(rng, guest):
-    tell(guest, frontend.SET_FEATURES,
-         struct.pack("=Q", rng.choice((guest.features, odd(rng)))))
+    mine = guest.features
+    # Whether buffers are merged decides what the guest may do.
+    tell(guest, frontend.SET_FEATURES, struct.pack("=Q", rng.choice((
+        mine, mine ^ F_PACKED, mine ^ F_EVENT_IDX,
+        mine & F_MRG_RXBUF | odd(rng) & ~F_MRG_RXBUF))))
 
 
 def owner(rng, guest):
@@ -231,21 +282,160 @@ def wait(rng, guest):
     time.sleep(rng.random() * 0.01)
 
 
+def twice(rng, guest):
+    """Another connection to the same socket."""
+    other = FrontEnd(guest.path, listens=False, size=64)
+    try:
+        other.connect()
+        other.sock.settimeout(5)
+        with contextlib.suppress(FrontEndError):
+            other.fill()
+            other.start()
+            time.sleep(rng.choice((0, 0.002)))
+    finally:
+        other.close()
+
+
+def stall(rng, guest):
+    guest.raw(frontend.HEADER.pack(frontend.SET_VRING_NUM, 1, 8))
+    time.sleep(3)
+
+
 ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
            (ring_garbage, 3), (more_buffers, 3), (bad_table, 3),
            (same_table, 4), (bad_vring, 4), (bad_addresses, 3), (bad_fd, 3),
            (again, 4), (features, 1), (owner, 1), (garbage, 2),
-           (truncated, 1), (wait, 8))
+           (truncated, 1), (twice, 1), (wait, 8))
 
 
-def sequence(path, seed, number, log=None, only=()):
+# Single messages that end or stop Open vSwitch unless somebody keeps them from
+# the library.  Each takes a guest that has started.
+
+def answered(guest, request, payload=b"", fds=()):
+    """So that what is refused does not end the connection."""
+    guest.send(request, payload, fds, frontend.NEED_REPLY)
+    guest.receive()
+
+
+def start_again(guest, i, num=None, used_at=None):
+    """What starts a stopped ring, with its size only if 'num'."""
+    queue = guest.queues[i]
+    if num:
+        answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", i, num))
+    answered(guest, frontend.SET_VRING_ADDR, struct.pack(
+        "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
+        VIRTUAL + (used_at or queue.used_at), VIRTUAL + queue.avail_at, 0))
+    answered(guest, frontend.SET_VRING_CALL, struct.pack("=Q", i),
+             [queue.call])
+    answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
+             [queue.kick])
+
+
+def resize_at_the_end(guest, size):
+    """Gives the ring another size when its used ring, which is written to, is
+    the last of the memory."""
+    guest.get_vring_base(RX)
+    start_again(guest, RX, guest.size,
+                guest.rings.size - (4 + 8 * guest.size + 4))
+    time.sleep(0.1)
+    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, size))
+    guest.queues[RX].avail[1] += 5000
+
+
+def no_size(guest):
+    """GET_VRING_BASE frees what SET_VRING_NUM allocates: a null pointer."""
+    guest.get_vring_base(TX)
+    start_again(guest, TX)
+    queue = guest.queues[TX]
+    queue.describe(0, BUFFERS_AT + guest.tx_at, 100)
+    for _ in range(8):
+        queue.add(0)
+    queue.publish()
+
+
+def bad_size(guest):
+    """The library refuses a size that is no power of two, and keeps it."""
+    resize_at_the_end(guest, 32767)
+
+
+def size_in_use(guest):
+    """It does not look whether a ring that it has mapped is as large."""
+    resize_at_the_end(guest, 32768)
+
+
+def bad_region(guest):
+    """Memory that cannot be mapped: the old one is unmapped, and the rings
+    still point to it."""
+    region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
+    answered(guest, frontend.SET_MEM_TABLE,
+             struct.pack("=II", 1, 0) + region, [guest.queues[RX].kick])
+
+
+def iotlb(guest):
+    """Without IOMMU there is no cache: a division by zero."""
+    answered(guest, frontend.IOTLB_MSG, struct.pack(
+        "=QQQBB6x", 0, 4096, VIRTUAL, 3, 2))
+
+
+def inflight(guest):
+    """The number of queues is not compared with the memory for them."""
+    answered(guest, frontend.SET_INFLIGHT_FD,
+             struct.pack("=QQHH4x", 4096, 0, 256, 1024), [guest.rings.fd])
+
+
+MESSAGES = (no_size, bad_size, size_in_use, bad_region, iotlb, inflight)
+
+
+def message(path, name):
+    """Sends one of MESSAGES."""
+    guest = FrontEnd(path, listens=False, size=256)
+    try:
+        guest.connect()
+        guest.sock.settimeout(5)
+        guest.fill()
+        guest.start()
+        time.sleep(0.1)
+        with contextlib.suppress(FrontEndError):
+            {m.__name__: m for m in MESSAGES}[name](guest)
+        # What packets do then.
+        time.sleep(0.3)
+    finally:
+        guest.close()
+
+
+class Hostile(FrontEnd):
+    """A guest of which the seed decides what it negotiates."""
+
+    def __init__(self, path, rng, include):
+        self.rng, self.include = rng, include
+        features = frontend.FEATURES
+        if rng.random() < 0.4:
+            features &= ~F_MRG_RXBUF
+        for feature in (F_PACKED, F_EVENT_IDX, F_INDIRECT, F_MQ):
+            if rng.random() < 0.2:
+                features |= feature
+        super().__init__(path, listens=False, size=rng.choice((64, 256, 1024)),
+                         features=features)
+
+    def includes(self, what):
+        return what in self.include
+
+    @property
+    def overruns(self):
+        """Whether it may offer more than there is."""
+        return self.includes("overrun") or not self.features & F_MRG_RXBUF
+
+
+def sequence(path, seed, number, log=None, only=(), include=()):
     """Does sequence 'number' of those with 'seed'.  Returns how many steps
-    the back end took part in.  'only' has names of actions."""
+    the back end took part in.  'only' has names of actions, 'include' of
+    AVOIDED."""
     rng = random.Random("%s %s" % (seed, number))
-    size = rng.choice((64, 256, 1024))
-    guest = FrontEnd(path, listens=False, size=size)
+    guest = Hostile(path, rng, include)
     actions = [(a, w) for a, w in ACTIONS
                if not only or a is wait or a.__name__ in only]
+    if "stall" in include:
+        actions.append((stall, 1))
     done = 0
     try:
         guest.connect()
@@ -266,40 +456,52 @@ def sequence(path, seed, number, log=None, only=()):
                     log(action.__name__)
                 action(rng, guest)
                 done += 1
+            if "sigbus" in include:
+                os.ftruncate(guest.memory.fd, 0)
+                time.sleep(0.5)
             time.sleep(rng.choice((0, 0.002, 0.02)))
     finally:
         guest.close()
     return done
 
 
-def beyond_the_file(path):
-    """Says that memory is larger than its file: to touch what lies beyond is
-    a SIGBUS."""
-    guest = FrontEnd(path, listens=False, size=256)
-    guest.connect()
-    guest.fill()
-    guest.start()
-    time.sleep(0.2)
-    os.ftruncate(guest.memory.fd, 0)
-    time.sleep(1)
-    guest.close()
+def sequences(args):
+    """Does one after another, and tells of each on a line of its own."""
+    for number in range(args.first, args.last, args.step):
+        print("begin %d" % number, flush=True)
+        steps = sequence(args.socket, args.seed, number,
+                         only=args.only, include=args.include)
+        print("done %d %d" % (number, steps), flush=True)
+
+
+def names(text):
+    return list(filter(None, text.split(",")))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog="Avoided: " + "; ".join("%s: %s" % a for a in AVOIDED.items()))
     parser.add_argument("socket")
-    parser.add_argument("--sequence", type=int, default=0)
+    parser.add_argument("--message", choices=[m.__name__ for m in MESSAGES])
+    parser.add_argument("--sequence", type=int)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", default="", metavar="ACTION[,...]")
-    parser.add_argument("--sigbus", action="store_true",
-                        help="cut the memory short instead")
+    parser.add_argument("--only", type=names, default=[],
+                        metavar="ACTION[,...]")
+    parser.add_argument("--include", type=names, default=[],
+                        metavar="AVOIDED[,...]")
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--last", type=int, default=1000)
+    parser.add_argument("--step", type=int, default=1)
     args = parser.parse_args()
-    if args.sigbus:
-        beyond_the_file(args.socket)
+    if args.message:
+        message(args.socket, args.message)
+    elif args.sequence is None:
+        sequences(args)
     else:
-        sequence(args.socket, args.seed, args.sequence, print,
-                 list(filter(None, args.only.split(","))))
+        sequence(args.socket, args.seed, args.sequence, print, args.only,
+                 args.include)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
