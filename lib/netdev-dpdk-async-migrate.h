@@ -21,9 +21,8 @@
  * DMA for the time that its guest is migrated.
  *
  * It is answered when the guest has connected again, for which
- * netdev_dpdk_async_migrate_run() looks.  netdev-dpdk.c has that called as part
- * of a netdev class, by the main thread, which is also the one that gets the
- * command. */
+ * netdev_dpdk_async_migrate_run() looks.  That is part of a netdev class of
+ * netdev-dpdk.c, so the main thread calls it, which also gets the command. */
 
 struct netdev_class;
 struct netdev_dpdk_async;

@@ -523,7 +523,8 @@ async_can_reconnect(struct netdev_dpdk_async *async)
 
     ovs_mutex_lock(&state_mutex);
     can = !async->destroying
-          && (async->client || async->connection < 0 || flag_get(&async->stuck));
+          && (async->client || async->connection < 0
+              || flag_get(&async->stuck));
     async->again = !can;
     ovs_mutex_unlock(&state_mutex);
     return can;

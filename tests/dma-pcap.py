@@ -24,8 +24,6 @@
                                 prints how many arrived
     hex FILE                    prints the first packet
     send FILE INTERFACE RATE    sends the packets, so many a second
-    pause FILE                  prints the longest time, in milliseconds, that
-                                passed from one packet to the next
 """
 
 import random
@@ -37,7 +35,6 @@ import time
 FILE_HEADER = struct.Struct("=IHHiIII")
 PACKET_HEADER = struct.Struct("=IIII")
 MAGIC = 0xa1b2c3d4
-MAGIC_NS = 0xa1b23c4d
 
 # From one MAC address to another, and an EtherType for experiments, which
 # leaves the switch nothing to look into.
@@ -88,23 +85,18 @@ def make_tcp(name, n, *sizes):
     write(name, packets)
 
 
-def records(name):
-    """Yields the time, in milliseconds, and the contents of each packet."""
+def read(name):
+    packets = []
     with open(name, "rb") as f:
         magic = FILE_HEADER.unpack(f.read(FILE_HEADER.size))[0]
-        if magic not in (MAGIC, MAGIC_NS):
+        if magic not in (MAGIC, 0xa1b23c4d):
             sys.exit("%s: not a pcap file of this machine" % name)
-        per_ms = 1e3 if magic == MAGIC else 1e6
         while True:
             header = f.read(PACKET_HEADER.size)
             if not header:
-                return
-            seconds, part, size, _ = PACKET_HEADER.unpack(header)
-            yield seconds * 1e3 + part / per_ms, f.read(size)
-
-
-def read(name):
-    return [packet for _, packet in records(name)]
+                return packets
+            size = PACKET_HEADER.unpack(header)[2]
+            packets.append(f.read(size))
 
 
 def order(received_name, *sent_names):
@@ -155,14 +147,8 @@ def send(name, interface, rate):
         s.send(packet)
 
 
-def show_pause(name):
-    times = [when for when, _ in records(name)]
-    print(round(max(b - a for a, b in zip(times, times[1:]))))
-
-
 COMMANDS = {"make": make, "make-tcp": make_tcp, "cmp": compare,
-            "order": show_order, "hex": show_hex, "send": send,
-            "pause": show_pause}
+            "order": show_order, "hex": show_hex, "send": send}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -1949,6 +1949,10 @@ test_migration_of_two(void)
     check_answer(&c[1], true, "vhost1: prepared");
     ovs_assert(!is_answered(&c[0]));
     guest_connect(port0, 3, 256);
+    /* Its driver is not at work yet. */
+    ovsrcu_index_set(&port0->vid, -1);
+    ovs_assert(!is_answered(&c[0]));
+    ovsrcu_index_set(&port0->vid, 3);
     check_answer(&c[0], true, "vhost0: prepared");
     ask(&c[1], "vhost1", "resume");
     ovs_assert(port_reconfigure(port1) && !port_reconfigure(port0));
