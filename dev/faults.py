@@ -1320,22 +1320,27 @@ def hostile_guest(w):
 
 
 def hostile_messages(w):
-    """Messages each of which ends or stops stock Open vSwitch."""
+    """Messages that a port on DMA must refuse, as they end stock Open vSwitch
+    or have it write to memory of others."""
     t = w.start_traffic()
     with t.paused():
         t.unattended.add(w.sinks[0])
         w.sinks[0].disconnect()
-    only = hostile.names(w.args.only)
-    for m in hostile.MESSAGES:
-        if only and m.__name__ not in only:
-            continue
+        bystander = Bystander(w.sinks[1])
+    chosen = (hostile.names(w.args.only)
+              or [m.__name__ for m in hostile.MESSAGES])
+    for name in chosen:
+        accepted = False
         with contextlib.suppress(OSError):
-            hostile.message(w.paths["dst0"], m.__name__)
+            accepted = hostile.message(w.paths["dst0"], name)
         if w.switch.vswitchd._wait(0.5):
             raise Failure("%s: vswitchd ended, status %s"
-                          % (m.__name__, w.switch.vswitchd.popen.returncode))
+                          % (name, w.switch.vswitchd.popen.returncode))
+        if accepted and not w.args.stock:
+            raise Failure("%s was not refused" % name)
         t.wait_delivered(50, 10, flow=1)
-        w.note(m.__name__)
+        bystander.check()
+        w.note(name)
     with t.paused():
         w.sinks[0].restart()
         t.flows[0].last = -1
