@@ -326,7 +326,7 @@ check_message(int vid, const void *msg, uint64_t features,
         return check_started(index & 0xff, rings);
 
     /* The library handles these though the features that they belong to were
-     * not offered.  Among others it divides by zero (IOTLB_MSG), waits for
+     * not offered.  Among others it unmaps rings in use (IOTLB_MSG), waits for
      * ever for an answer (SET_MEM_TABLE after POSTCOPY_LISTEN), takes as much
      * memory as the guest likes (GET_INFLIGHT_FD) and writes behind the end
      * of what it mapped (SET_INFLIGHT_FD). */

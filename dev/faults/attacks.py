@@ -150,24 +150,28 @@ def take_turns(w, n, victims, bystanders, targets):
 
 
 def hostile_messages(w):
-    """Messages each of which ends or stops stock Open vSwitch."""
+    """Messages that a port on DMA must refuse, as they end stock Open vSwitch
+    or have it write to memory of others."""
     t = w.start_traffic()
     i = w.names.index(w.server[0]) - 1
     sink, other = w.sinks[i], 0 if i else 1
-    only = hostile.names(w.args.only)
     with w.unattended(sink):
         sink.disconnect()
-        for m in hostile.MESSAGES:
-            if only and m.__name__ not in only:
-                continue
+        with t.paused():
+            bystander = Bystander(w.sinks[other])
+        for name in (hostile.names(w.args.only)
+                     or [m.__name__ for m in hostile.MESSAGES]):
+            accepted = False
             with contextlib.suppress(OSError):
-                hostile.message(w.paths[w.server[0]], m.__name__)
+                accepted = hostile.message(w.paths[w.server[0]], name)
             if w.switch.vswitchd._wait(0.5):
                 raise Failure("%s: vswitchd ended, status %s"
-                              % (m.__name__,
-                                 w.switch.vswitchd.popen.returncode))
+                              % (name, w.switch.vswitchd.popen.returncode))
+            if accepted and not w.args.stock:
+                raise Failure("%s was not refused" % name)
             t.wait_delivered(50, 10, flow=other)
-            w.note(m.__name__)
+            bystander.check()
+            w.note(name)
         sink.restart()
     t.wait_delivered(300, 10)
     w.account(delivered=False, exact=False, touched=(i,))

@@ -189,7 +189,8 @@ def bad_vring(rng, guest):
     request = rng.choice((frontend.SET_VRING_NUM, frontend.SET_VRING_BASE,
                           frontend.SET_VRING_ENABLE,
                           frontend.GET_VRING_BASE))
-    i = rng.choice((RX, RX, RX, TX, 2, 255, odd(rng, 32)))
+    # With many queues the switch takes long to do anything at all.
+    i = rng.choice((RX, RX, RX, TX, 2, 15, 256, odd(rng, 32)))
     num = rng.choice((0, 1, 3, 256, 1024, 32768, 65536, odd(rng, 32)))
     if request == frontend.SET_VRING_NUM:
         if num > 32768:
@@ -296,7 +297,7 @@ def twice(rng, guest):
         other.close()
 
 
-def stall(rng, guest):
+def stall(guest):
     guest.raw(frontend.HEADER.pack(frontend.SET_VRING_NUM, 1, 8))
     time.sleep(3)
 
@@ -308,13 +309,14 @@ ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
            (truncated, 1), (twice, 1), (wait, 8))
 
 
-# Single messages that end or stop Open vSwitch unless somebody keeps them from
-# the library.  Each takes a guest that has started.
+# Single messages that end Open vSwitch, or have it write to memory that is not
+# the guest's, unless somebody keeps them from the library.  Each takes a guest
+# that has started, and returns whether the message was accepted.
 
 def answered(guest, request, payload=b"", fds=()):
     """So that what is refused does not end the connection."""
     guest.send(request, payload, fds, frontend.NEED_REPLY)
-    guest.receive()
+    return struct.unpack("=Q", guest.receive()[1])[0] == 0
 
 
 def start_again(guest, i, num=None, used_at=None):
@@ -327,8 +329,20 @@ def start_again(guest, i, num=None, used_at=None):
         VIRTUAL + (used_at or queue.used_at), VIRTUAL + queue.avail_at, 0))
     answered(guest, frontend.SET_VRING_CALL, struct.pack("=Q", i),
              [queue.call])
-    answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
-             [queue.kick])
+    return answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
+                    [queue.kick])
+
+
+def no_size(guest):
+    """GET_VRING_BASE frees what SET_VRING_NUM allocates: a null pointer."""
+    guest.get_vring_base(TX)
+    accepted = start_again(guest, TX)
+    queue = guest.queues[TX]
+    queue.describe(0, BUFFERS_AT + guest.tx_at, 100)
+    for _ in range(8):
+        queue.add(0)
+    queue.publish()
+    return accepted
 
 
 def resize_at_the_end(guest, size):
@@ -338,57 +352,64 @@ def resize_at_the_end(guest, size):
     start_again(guest, RX, guest.size,
                 guest.rings.size - (4 + 8 * guest.size + 4))
     time.sleep(0.1)
-    answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", RX, size))
+    accepted = answered(guest, frontend.SET_VRING_NUM,
+                        struct.pack("=II", RX, size))
     guest.queues[RX].avail[1] += 5000
-
-
-def no_size(guest):
-    """GET_VRING_BASE frees what SET_VRING_NUM allocates: a null pointer."""
-    guest.get_vring_base(TX)
-    start_again(guest, TX)
-    queue = guest.queues[TX]
-    queue.describe(0, BUFFERS_AT + guest.tx_at, 100)
-    for _ in range(8):
-        queue.add(0)
-    queue.publish()
+    return accepted
 
 
 def bad_size(guest):
     """The library refuses a size that is no power of two, and keeps it."""
-    resize_at_the_end(guest, 32767)
+    accepted = resize_at_the_end(guest, 32767)
+    time.sleep(0.5)
+    return accepted
 
 
 def size_in_use(guest):
     """It does not look whether a ring that it has mapped is as large."""
-    resize_at_the_end(guest, 32768)
+    return resize_at_the_end(guest, 32768)
 
 
 def bad_region(guest):
     """Memory that cannot be mapped: the old one is unmapped, and the rings
     still point to it."""
     region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
-    answered(guest, frontend.SET_MEM_TABLE,
-             struct.pack("=II", 1, 0) + region, [guest.queues[RX].kick])
-
-
-def iotlb(guest):
-    """Without IOMMU there is no cache: a division by zero."""
-    answered(guest, frontend.IOTLB_MSG, struct.pack(
-        "=QQQBB6x", 0, 4096, VIRTUAL, 3, 2))
+    return answered(guest, frontend.SET_MEM_TABLE,
+                    struct.pack("=II", 1, 0) + region,
+                    [guest.queues[RX].kick])
 
 
 def inflight(guest):
     """The number of queues is not compared with the memory for them."""
-    answered(guest, frontend.SET_INFLIGHT_FD,
-             struct.pack("=QQHH4x", 4096, 0, 256, 1024), [guest.rings.fd])
+    return answered(guest, frontend.SET_INFLIGHT_FD,
+                    struct.pack("=QQHH4x", 4096, 0, 256, 1024),
+                    [guest.rings.fd])
 
 
-MESSAGES = (no_size, bad_size, size_in_use, bad_region, iotlb, inflight)
+MESSAGES = (no_size, bad_size, size_in_use, bad_region, inflight)
+
+
+# What nobody can refuse.
+
+def overrun(guest):
+    """More descriptors than the ring has, and small."""
+    queue = guest.queues[RX]
+    for i in range(queue.size):
+        queue.describe(i, BUFFERS_AT + i * guest.BUFFER, 64, D_WRITE)
+    for _ in range(20):
+        queue.avail[1] = (queue.used_index() + 30000) & 0xffff
+        time.sleep(0.05)
+    return True
+
+
+REMAINING = (overrun, stall)
 
 
 def message(path, name):
-    """Sends one of MESSAGES."""
+    """Does one of MESSAGES or REMAINING.  Returns whether it was accepted, if
+    that is known."""
     guest = FrontEnd(path, listens=False, size=256)
+    accepted = None
     try:
         guest.connect()
         guest.sock.settimeout(5)
@@ -396,11 +417,13 @@ def message(path, name):
         guest.start()
         time.sleep(0.1)
         with contextlib.suppress(FrontEndError):
-            {m.__name__: m for m in MESSAGES}[name](guest)
+            accepted = {m.__name__: m for m in MESSAGES + REMAINING}[name](
+                guest)
         # What packets do then.
         time.sleep(0.3)
     finally:
         guest.close()
+    return accepted
 
 
 class Hostile(FrontEnd):
@@ -435,7 +458,7 @@ def sequence(path, seed, number, log=None, only=(), include=()):
     actions = [(a, w) for a, w in ACTIONS
                if not only or a is wait or a.__name__ in only]
     if "stall" in include:
-        actions.append((stall, 1))
+        actions.append((lambda rng, guest: stall(guest), 1))
     done = 0
     try:
         guest.connect()
@@ -483,7 +506,8 @@ def main():
         description=__doc__.splitlines()[0],
         epilog="Avoided: " + "; ".join("%s: %s" % a for a in AVOIDED.items()))
     parser.add_argument("socket")
-    parser.add_argument("--message", choices=[m.__name__ for m in MESSAGES])
+    parser.add_argument("--message", choices=[
+        m.__name__ for m in MESSAGES + REMAINING])
     parser.add_argument("--sequence", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=names, default=[],
