@@ -797,13 +797,14 @@ async_drain(struct netdev_dpdk_async *async, int vid)
 
     ASYNC_FOR_EACH_TXQ (txq, async) {
         if (vhost_async_txq_is_registered(txq)) {
-            long long int start = time_usec();
+            long long int start = time_usec(), spent;
 
             if (!vhost_async_txq_drain(txq, vid, left_us)) {
                 vhost_async_txq_quarantine(txq, vid, false);
                 drained = false;
             }
-            left_us -= MIN(left_us, time_usec() - start);
+            spent = time_usec() - start;
+            left_us -= MIN(left_us, spent);
         }
     }
     return drained;
