@@ -701,12 +701,8 @@ static void
 async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
     OVS_REQUIRES(async->mutex)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_txq *txq = async_txq(async, qid);
 
-    if (qid < 0 || qid >= MAX_TXQS) {
-        return;
-    }
-    txq = async_txq(async, qid);
     if (!txq) {
         txq = vhost_async_txq_create(qid, async);
         ovsrcu_set(&async->txqs[qid], txq);
