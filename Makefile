@@ -8,7 +8,8 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
         check-sanitize check-tsan check-system check-packets check-faults \
-        check-spin check-model check-ovs soak bench-engines series clean
+        check-spin check-model check-ovs coverage soak bench-engines series \
+        clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -52,6 +53,9 @@ check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-style check-unit check-sanitize check-tsan check-system check-packets \
 check-faults check-spin check-model check-ovs:
 	@$(CHECK) $(@:check-%=%)
+
+coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)
+	@$(PYTHON) dev/coverage.py $(addprefix --engine=,$(CHECK_ENGINES)) $(SUITES)
 
 MINUTES = 10
 soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as root)

@@ -32,11 +32,12 @@ HUGEPAGES_MB = 2048
 
 
 class Suite:
-    """The results of one suite, for one engine."""
+    """The results of one suite, for one engine, of a build of it."""
 
-    def __init__(self, name, engine):
-        self.name = "%s (%s)" % (name, engine)
-        self.where = os.path.join("check", engine)
+    def __init__(self, name, engine, build=None):
+        self.name = "%s (%s)" % (name, build or engine)
+        self.where = os.path.join("check", build or engine)
+        self.build = out(build or engine)
         self.passed = 0
         self.failed = 0
         self.skipped = 0
@@ -106,8 +107,8 @@ def our_tests(suite, testsuite, keywords="vhost-async"):
     return tests
 
 
-def unit_suite(suite, engine):
-    testsuite = Testsuite(out("src"), out(engine))
+def unit_suite(suite, _engine):
+    testsuite = Testsuite(out("src"), suite.build)
     tests = our_tests(suite, testsuite)
     testsuite.run(tests, suite.path("unit.log"), "unit tests", JOBS)
     for test in tests.values():
@@ -163,8 +164,8 @@ def quick_suite(suite, engine):
     system_suite(suite, engine, "vhost-async,quick")
 
 
-def system_suite(suite, engine, keywords="vhost-async,dma"):
-    testsuite = Testsuite(out("src"), out(engine), "system-dpdk-testsuite",
+def system_suite(suite, _engine, keywords="vhost-async,dma"):
+    testsuite = Testsuite(out("src"), suite.build, "system-dpdk-testsuite",
                           "check-dpdk")
     tests = our_tests(suite, testsuite, keywords)
     testsuite.run(tests, suite.path("system.log"), "system tests", 1,
@@ -193,7 +194,7 @@ def packets_suite(suite, engine):
     for use in ("off", "on"):
         log = suite.path("packets-%s.log" % use)
         status = run(["/usr/bin/python3", os.path.join(ROOT, "dev/demo.py"),
-                      "--build", out(engine), "--engine", engine,
+                      "--build", suite.build, "--engine", engine,
                       "--only", "pcap", "--async", use], log)
         suite.add("packet by packet with async " + use, not status,
                   tail(log, 30))
@@ -277,8 +278,8 @@ def chosen_suites(wanted):
     return names
 
 
-def run_suite(name, engine):
-    suite = Suite(name, engine)
+def run_suite(name, engine, build=None):
+    suite = Suite(name, engine, build)
     try:
         SUITES[name](suite, engine)
     except Stop as e:

@@ -5,7 +5,7 @@ import os
 import re
 
 import model
-from common import ROOT, out, run, tail
+from common import ROOT, run, tail
 
 LINE = re.compile(r"(passed|FAILED): ([\w-]+): (.*)")
 
@@ -27,7 +27,7 @@ def faults_suite(suite, engine, args=()):
             suite.add(m[2], m[1] == "passed", m[3])
 
     status = run(["/usr/bin/python3", os.path.join(ROOT, "dev/faults.py"),
-                  "--engine", engine, "--build", out(engine),
+                  "--engine", engine, "--build", suite.build,
                   "--model", driver, *args], log, on_line)
     if not done or bool(status) != bool(suite.failed):
         suite.add("dev/faults.py", False, tail(log, 30))

@@ -48,6 +48,7 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
 
 struct dma_dev {
     int16_t id;
+    const char *name;
     uint16_t n_vchans;
     bool started;               /* rte_dma_start() succeeded. */
     bool failed;                /* Not to be started again. */
@@ -136,13 +137,17 @@ dma_dev_discover(struct dpdk_dma_map *map)
 
         dev->id = id;
         for (uint16_t vchan = 0; vchan < info.max_vchans; vchan++) {
-            if (!dpdk_dma_map_add(map, info.dev_name, id, vchan,
-                                  info.numa_node)) {
+            const struct dpdk_dma_chan *chan;
+
+            chan = dpdk_dma_map_add(map, info.dev_name, id, vchan,
+                                    info.numa_node);
+            if (!chan) {
                 VLOG_WARN("DMA device %s: vchans from %"PRIu16" on are not "
                           "used, there are %d channels already.",
                           info.dev_name, vchan, DPDK_DMA_MAX_CHANS);
                 break;
             }
+            dev->name = chan->dev_name;
             dev->n_vchans++;
         }
         if (dev->n_vchans) {
@@ -160,7 +165,7 @@ dma_dev_ring_size(const struct rte_dma_info *info)
 {
     uint16_t size = DMA_RING_SIZE;
 
-    while (size > info->max_desc && size > 1) {
+    while (size > info->max_desc) {
         size /= 2;
     }
     return MAX(size, info->min_desc);
@@ -227,20 +232,24 @@ dma_dev_detach(const struct dma_dev *dev, struct dpdk_dma_map *map)
     }
 }
 
+/* A device that cannot be stopped stays as it is: if it has not failed before,
+ * it is used on, and found out if that does not go well. */
 static void
-dma_dev_stop(struct dma_dev *dev)
+dma_dev_stop(struct dma_dev *dev, struct dpdk_dma_map *map)
     OVS_REQUIRES(dma_dev_mutex)
 {
     int err;
 
     ovs_rwlock_wrlock(&dma_poll_rwlock);
     err = rte_dma_stop(dev->id);
+    if (!err) {
+        dma_dev_detach(dev, map);
+        dev->started = false;
+    }
     ovs_rwlock_unlock(&dma_poll_rwlock);
     if (err) {
-        VLOG_ERR("DMA device %"PRId16" cannot be stopped: %s.", dev->id,
+        VLOG_ERR("DMA device %s cannot be stopped: %s.", dev->name,
                  ovs_strerror(-err));
-    } else {
-        dev->started = false;
     }
 }
 
@@ -256,24 +265,20 @@ dma_dev_start(struct dma_dev *dev, struct dpdk_dma_map *map)
     }
 
     err = -rte_dma_info_get(dev->id, &info);
-    if (err) {
-        VLOG_WARN("DMA device %"PRId16" is not used: %s.", dev->id,
-                  ovs_strerror(err));
-        return;
+    if (!err) {
+        err = dma_dev_setup(dev, &info);
     }
-
-    err = dma_dev_setup(dev, &info);
     if (!err) {
         dev->started = true;
         err = dma_dev_attach(dev, &info, map);
     }
     if (err) {
         VLOG_WARN("DMA device %s is not used: it cannot be started (%s).",
-                  info.dev_name, ovs_strerror(err));
+                  dev->name, ovs_strerror(err));
         dpdk_dma_map_fail_dev(map, dev->id);
         dev->failed = true;
         if (dev->started) {
-            dma_dev_stop(dev);
+            dma_dev_stop(dev, map);
         }
     }
 }
@@ -370,8 +375,7 @@ dpdk_dma_dev_stop_all(void)
         if (!dev->started || !dma_dev_is_idle(dev)) {
             continue;
         }
-        dma_dev_detach(dev, dpdk_dma_dev_map());
-        dma_dev_stop(dev);
+        dma_dev_stop(dev, dpdk_dma_dev_map());
     }
     ovs_mutex_unlock(&dma_dev_mutex);
 }
@@ -395,7 +399,7 @@ dma_dev_stop_failed(struct dpdk_dma_chan *cause OVS_UNUSED)
             }
         }
         if (dev->failed && dev->started) {
-            dma_dev_stop(dev);
+            dma_dev_stop(dev, map);
         }
     }
     ovs_mutex_unlock(&dma_dev_mutex);

@@ -311,7 +311,7 @@ parse_show_args(int argc, const char *argv[], unsigned int *core,
             const char *arg = ++i < argc ? argv[i] : "";
 
             if (!*arg || arg[strspn(arg, "0123456789")]
-                || !str_to_uint(arg, 10, core)) {
+                || !str_to_uint(arg, 10, core) || *core == UINT_MAX) {
                 return xasprintf("-pmd: \"%s\" is not the number of a core",
                                  arg);
             }

@@ -702,12 +702,8 @@ static void
 async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
     OVS_REQUIRES(async->mutex)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_txq *txq = async_txq(async, qid);
 
-    if (qid < 0 || qid >= MAX_TXQS) {
-        return;
-    }
-    txq = async_txq(async, qid);
     if (!txq) {
         txq = vhost_async_txq_create(qid, async);
         ovsrcu_set(&async->txqs[qid], txq);
@@ -798,13 +794,14 @@ async_drain(struct netdev_dpdk_async *async, int vid)
 
     ASYNC_FOR_EACH_TXQ (txq, async) {
         if (vhost_async_txq_is_registered(txq)) {
-            long long int start = time_usec();
+            long long int start = time_usec(), spent;
 
             if (!vhost_async_txq_drain(txq, vid, left_us)) {
                 vhost_async_txq_quarantine(txq, vid, false);
                 drained = false;
             }
-            left_us -= MIN(left_us, time_usec() - start);
+            spent = time_usec() - start;
+            left_us -= MIN(left_us, spent);
         }
     }
     return drained;

@@ -78,12 +78,10 @@ vhost_async_txq_create(uint16_t qid, struct netdev_dpdk_async *port)
 void
 vhost_async_txq_destroy(struct vhost_async_txq *txq)
 {
-    if (txq) {
-        ovs_assert(!vhost_async_txq_in_flight(txq));
-        vhost_async_engine_txq_stop(txq);
-        free(ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow));
-        free_cacheline(txq);
-    }
+    ovs_assert(!vhost_async_txq_in_flight(txq));
+    vhost_async_engine_txq_stop(txq);
+    free(ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow));
+    free_cacheline(txq);
 }
 
 /* Has 'shadow' hold 'size' mbufs.  The old one may still be written to by a

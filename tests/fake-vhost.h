@@ -41,6 +41,7 @@
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <rte_version.h>
 #include <rte_vhost.h>
 #include <rte_vhost_async.h>
 
@@ -53,7 +54,7 @@
 #include "vhost-async-message.h"
 
 #define FAKE_MAX_DEVS 6
-#define FAKE_MAX_VCHANS 2
+#define FAKE_MAX_VCHANS 40
 #define FAKE_MAX_GUESTS 4
 #define FAKE_MAX_VRINGS 8
 #define FAKE_MAX_RING 1024
@@ -78,6 +79,16 @@ struct fake_flight {
                                      * NULL, the library knows nothing. */
 };
 
+/* Calls that a device does not carry out. */
+enum fake_dma_call {
+    FAKE_INFO = 1 << 0,
+    FAKE_CONFIGURE = 1 << 1,
+    FAKE_VCHAN_SETUP = 1 << 2,
+    FAKE_START = 1 << 3,
+    FAKE_STOP = 1 << 4,
+    FAKE_TRACK = 1 << 5,        /* rte_vhost_async_dma_configure(). */
+};
+
 /* Copies by their order: [tail, done) are done and nobody knows yet,
  * [done, head) are in the works. */
 struct fake_vchan {
@@ -97,16 +108,20 @@ struct fake_dev {
     bool counts_late;           /* As ioat: 'completed' when reaped. */
     bool counts_nothing;        /* Has no statistics. */
     uint16_t max_batch;         /* As idxd: more room is not shown. */
-    bool refuses_start;
+    unsigned int fails;         /* FAKE_*. */
+    uint64_t errors;            /* Reported. */
     unsigned int refuses;       /* So many more times takes no packet. */
     unsigned int leaves;        /* Copies that the next time leaves. */
     bool started;
+    uint16_t nb_vchans;
     uint16_t nb_desc;
     struct fake_vchan vchans[FAKE_MAX_VCHANS];
 };
 
 struct fake_vring {
     bool set_up;                /* By the guest. */
+    unsigned int lacks;         /* Parts that are not mapped: 1, 2, 4. */
+    uint16_t base;              /* Next descriptor. */
     bool async;                 /* rte_vhost_async_channel_register(). */
     unsigned int busy;          /* Times that its lock is not to be had. */
     uint16_t size;
@@ -127,6 +142,7 @@ struct fake_guest {
     bool locked;                /* All vrings, by the library itself. */
     bool lazy;                  /* Returns no descriptor by itself. */
     bool negotiated;            /* It knows the library's features. */
+    uint64_t features;          /* Of virtio. */
     int n_vrings;
     struct fake_vring vrings[FAKE_MAX_VRINGS];
     const struct rte_vhost_user_extern_ops *ops;
@@ -140,14 +156,20 @@ struct fake_callback {
 static struct {
     struct fake_dev devs[FAKE_MAX_DEVS];
     struct fake_guest guests[FAKE_MAX_GUESTS];  /* By vid. */
+    int numa_id;                /* Of the guests. */
     enum rte_iova_mode iova_mode;
 
     uint64_t tsc;
+    unsigned int preempted_us;  /* At each look at another clock. */
     unsigned int rate;          /* Copies per us that each vchan finishes. */
 
     void (*meanwhile)(void);    /* Called in the next copy, and forgotten. */
     unsigned int n_allocated;   /* Pieces of DPDK's memory. */
     bool no_memory;             /* There is none left. */
+    bool no_dpdk;               /* It is not initialized. */
+    bool no_callbacks;          /* Messages cannot be watched. */
+    unsigned int release;       /* Of DPDK, as 2207; 0 for 22.11. */
+    unsigned int n_no_clear;    /* Calls to clear a queue that fail. */
 
     bool quiescent;             /* The running thread is. */
     bool others_busy;           /* Some other thread never is. */
@@ -266,6 +288,9 @@ fake_dma_info_get(int16_t id, struct rte_dma_info *info)
 {
     const struct fake_dev *dev = fake_dev(id);
 
+    if (dev->fails & FAKE_INFO) {
+        return -EINVAL;
+    }
     *info = (struct rte_dma_info) {
         .dev_name = dev->name,
         .dev_capa = dev->capa,
@@ -280,9 +305,12 @@ fake_dma_info_get(int16_t id, struct rte_dma_info *info)
 static int
 fake_dma_configure(int16_t id, const struct rte_dma_conf *conf)
 {
-    ovs_assert(!fake_dev(id)->started);
-    ovs_assert(conf->nb_vchans == fake_dev(id)->max_vchans);
-    return 0;
+    struct fake_dev *dev = fake_dev(id);
+
+    ovs_assert(!dev->started);
+    ovs_assert(conf->nb_vchans && conf->nb_vchans <= dev->max_vchans);
+    dev->nb_vchans = conf->nb_vchans;
+    return dev->fails & FAKE_CONFIGURE ? -EBUSY : 0;
 }
 
 static int
@@ -291,18 +319,18 @@ fake_dma_vchan_setup(int16_t id, uint16_t vchan,
 {
     struct fake_dev *dev = fake_dev(id);
 
-    ovs_assert(!dev->started && vchan < dev->max_vchans);
+    ovs_assert(!dev->started && vchan < dev->nb_vchans);
     ovs_assert(conf->nb_desc >= dev->min_desc
                && conf->nb_desc <= dev->max_desc);
     dev->nb_desc = conf->nb_desc;
-    return 0;
+    return dev->fails & FAKE_VCHAN_SETUP ? -ENOMEM : 0;
 }
 
 static int
 fake_dma_start(int16_t id)
 {
     ovs_assert(!fake_dev(id)->started);
-    if (fake_dev(id)->refuses_start) {
+    if (fake_dev(id)->fails & FAKE_START) {
         return -EIO;
     }
     fake_dev(id)->started = true;
@@ -312,6 +340,9 @@ fake_dma_start(int16_t id)
 static int
 fake_dma_stop(int16_t id)
 {
+    if (fake_dev(id)->fails & FAKE_STOP) {
+        return -EIO;
+    }
     fake_dev(id)->started = false;
     return 0;
 }
@@ -327,6 +358,7 @@ fake_dma_stats_get(int16_t id, uint16_t vchan, struct rte_dma_stats *stats)
     *stats = (struct rte_dma_stats) {
         .submitted = v->head,
         .completed = fake_dev(id)->counts_late ? v->tail : v->done,
+        .errors = fake_dev(id)->errors,
     };
     return 0;
 }
@@ -334,6 +366,9 @@ fake_dma_stats_get(int16_t id, uint16_t vchan, struct rte_dma_stats *stats)
 static int
 fake_vhost_dma_configure(int16_t id, uint16_t vchan)
 {
+    if (fake_dev(id)->fails & FAKE_TRACK) {
+        return -1;
+    }
     fake_vchan(id, vchan)->tracked = true;
     return 0;
 }
@@ -401,6 +436,13 @@ fake_tsc(void)
 {
     fake_pass_time(20);
     return fake.tsc;
+}
+
+static long long int
+fake_usec(void)
+{
+    fake_pass_time(fake.preempted_us * UINT64_C(1000));
+    return fake.tsc / 1000;
 }
 
 static int
@@ -617,8 +659,9 @@ fake_submit(int vid, uint16_t vring, struct rte_mbuf **mbufs, uint16_t cnt,
     uint16_t n = MIN(cnt, v->room);
 
     ovs_assert(!fake_guest(vid)->locked);
-    ovs_assert(v->async && chan->tracked && fake_dev(dev_id)->started);
-    n = MIN(n, fake_dma_room(dev_id, vchan));
+    ovs_assert(chan->tracked && fake_dev(dev_id)->started);
+    /* The queue can be unregistered while a sender is under way. */
+    n = v->async ? MIN(n, fake_dma_room(dev_id, vchan)) : 0;
     if (n && fake_dev(dev_id)->refuses) {
         fake_dev(dev_id)->refuses--;
         for (; fake_dev(dev_id)->leaves; fake_dev(dev_id)->leaves--) {
@@ -696,6 +739,10 @@ fake_clear_unsafe(int vid, uint16_t vring, struct rte_mbuf **mbufs,
     struct fake_vring *v = fake_vring(vid, vring);
 
     ovs_assert(fake_guest(vid)->locked);
+    if (fake.n_no_clear) {
+        fake.n_no_clear--;
+        return -1;
+    }
     return v->async ? fake_reap(vid, v, mbufs, cnt, dev_id, vchan) : 0;
 }
 
@@ -752,32 +799,33 @@ fake_get_vring(int vid, uint16_t vring, struct rte_vhost_vring *info)
     const struct fake_vring *v;
 
     /* Nothing is known of rings that the guest sends from. */
-    if (vring % 2) {
+    if (vring % 2 || vring >= fake_guest(vid)->n_vrings) {
         return -1;
     }
     v = fake_vring(vid, vring);
     *info = (struct rte_vhost_vring) { .size = v->size };
     if (v->set_up) {
-        info->desc = &desc;
-        info->avail = &avail;
-        info->used = &used;
+        info->desc = v->lacks & 1 ? NULL : &desc;
+        info->avail = v->lacks & 2 ? NULL : &avail;
+        info->used = v->lacks & 4 ? NULL : &used;
     }
     return 0;
 }
 
 static int
-fake_get_vring_base(int vid OVS_UNUSED, uint16_t vring OVS_UNUSED,
-                    uint16_t *avail, uint16_t *used)
+fake_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
 {
-    *avail = *used = 0;
+    if (!fake_vring(vid, vring)->size) {
+        return -1;
+    }
+    *avail = *used = fake_vring(vid, vring)->base;
     return 0;
 }
 
 static int
 fake_get_features(int vid, uint64_t *features)
 {
-    ovs_assert(fake_guest(vid)->live);
-    *features = 0;
+    *features = fake_guest(vid)->features;
     return 0;
 }
 
@@ -791,7 +839,7 @@ static int
 fake_get_numa_node(int vid)
 {
     ovs_assert(fake_guest(vid)->live);
-    return 0;
+    return fake.numa_id;
 }
 
 /* Memory of DPDK, all of which must be given back.  Not every engine wants
@@ -823,6 +871,9 @@ fake_extern_callback_register(int vid,
                               const struct rte_vhost_user_extern_ops *ops,
                               void *ctx OVS_UNUSED)
 {
+    if (fake.no_callbacks) {
+        return -1;
+    }
     fake_guest(vid)->ops = ops;
     return 0;
 }
@@ -834,6 +885,18 @@ fake_get_protocol_features(int vid, uint64_t *features)
     return 0;
 }
 
+static unsigned int
+fake_version_year(void)
+{
+    return fake.release ? fake.release / 100 : 22;
+}
+
+static unsigned int
+fake_version_month(void)
+{
+    return fake.release ? fake.release % 100 : 11;
+}
+
 /* For the test to define: what OVS and the library do with a port, and what
  * OVS does with the answer to a command. */
 static void fake_command_reply(struct unixctl_conn *, const char *, bool ok);
@@ -842,7 +905,7 @@ static void fake_request_reconfigure(struct netdev *);
 static int fake_driver_unregister(const char *path);
 static int fake_get_ifname(int vid, char *path, size_t size);
 
-#define dpdk_available() true
+#define dpdk_available() (!fake.no_dpdk)
 #define netdev_get_carrier fake_get_carrier
 #define netdev_request_reconfigure fake_request_reconfigure
 #undef ovsrcu_postpone
@@ -886,10 +949,12 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_get_vring_num fake_get_vring_num
 #define rte_vhost_poll_enqueue_completed fake_poll
 #define rte_vhost_submit_enqueue_burst fake_submit
+#define rte_version_month fake_version_month
+#define rte_version_year fake_version_year
 #define rte_zmalloc_socket fake_zmalloc
 #define sched_yield fake_sched_yield
 #define time_msec() ((long long int) (fake.tsc / 1000000))
-#define time_usec() ((long long int) (fake.tsc / 1000))
+#define time_usec fake_usec
 #define unixctl_command_reply(CONN, TEXT) fake_command_reply(CONN, TEXT, true)
 #define unixctl_command_reply_error(CONN, TEXT) \
     fake_command_reply(CONN, TEXT, false)
