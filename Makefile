@@ -8,7 +8,7 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
         check-sanitize check-tsan check-system check-packets check-spin \
-        check-model check-ovs bench-engines series clean
+        check-model check-ovs bench bench-quick bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -46,6 +46,12 @@ check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-style check-unit check-sanitize check-tsan check-system check-packets \
 check-spin check-model check-ovs:
 	@$(CHECK) $(@:check-%=%)
+
+bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, under 15 minutes)
+	@$(PYTHON) dev/bench.py --engine '$(ENGINE)'
+
+bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, under 3 minutes once built)
+	@$(PYTHON) dev/bench.py quick --engine '$(ENGINE)'
 
 bench-engines: deps ## completion engines side by side, under contention
 	@$(PYTHON) dev/bench_engines.py
