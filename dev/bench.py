@@ -29,15 +29,14 @@ GOALS = (("off", 1.01), ("small", 1.03), ("mtu", .70), ("jumbo", .25),
 
 # The names of goals with their engine and size; bursts of 32.
 RATIOS = (("small", "ideal", 64), ("mtu", "ideal", 1518),
-          ("jumbo", "ideal", 9000), ("jumbo-real", "real", 9000),
-          ("tso", "ideal", TSO_SIZE))
+          ("jumbo", "ideal", 9000), ("jumbo-real", "real", 9000))
 
 # How often each part is done: turns, and processes per variant that share
 # them.
 FULL = {"ideal": (12, 6), "real": (9, 3), "tso": (6, 3), "off": (40, 20),
-        "crossover": 3, "latency": 5, "scale": 5, "in-flight": 3,
+        "buffers": 5, "crossover": 3, "latency": 5, "scale": 5, "in-flight": 3,
         "switch": 3, "switch-seconds": .7}
-QUICK = {"ideal": (18, 6), "real": (9, 3), "tso": (6, 3), "off": (32, 16),
+QUICK = {"ideal": (36, 12), "real": (16, 4), "tso": (8, 4), "off": (48, 24),
          "latency": 5, "scale": 9}
 
 
@@ -73,6 +72,13 @@ def ratio_goal(name, results, variant, size):
     if r["idle"] >= 1:
         note += "; with %.0f idle cycles %.2f" % (r["idle"], r["ratio_all"])
     return goal(name, r["ratio"], note)
+
+
+def tso_goal(results, variant, free):
+    g = ratio_goal("tso", results, variant, TSO_SIZE)
+    g["note"] += ("; to free the buffer: %.0f cycles warm, %.0f cold"
+                  % tuple(free))
+    return g
 
 
 def off_goal(loop, engine, turns, progress):
@@ -124,15 +130,23 @@ def quick(loop, engine):
                               ("one",), progress=progress)
     scale = bench_loop.scale(loop, ideal[1], (1, 512), QUICK["scale"],
                              progress)
-    for name, kind, size in RATIOS:
-        goals.append(ratio_goal(
-            name, [r for r in loop.results if r["part"] == kind],
-            "%s-%s" % (engine, kind), size))
-    goals.append(latency_goal(rows, ideal[1].name))
-    goals.append(idle_goal(scale, ideal[1].name))
+    report = {"results": loop.results, "latency": rows, "scale": scale,
+              "free": bench_loop.cost_of_free(loop)}
     progress.done()
-    return {"results": loop.results, "latency": rows, "scale": scale,
-            "goals": goals}
+    return dict(report, goals=goals + other_goals(report, engine))
+
+
+def other_goals(report, engine):
+    """All but the first."""
+    ideal = engine + "-ideal"
+    goals = [ratio_goal(name, [r for r in report["results"]
+                               if r["part"] == kind],
+                        "%s-%s" % (engine, kind), size)
+             for name, kind, size in RATIOS]
+    goals.append(tso_goal(report["results"], ideal, report["free"]))
+    goals.append(latency_goal(report["latency"], ideal))
+    goals.append(idle_goal(report["scale"], ideal))
+    return goals
 
 
 # Everything.
@@ -149,6 +163,15 @@ def loop_parts(loop, engines):
         loop.measure(kind, variants, points((TSO_SIZE,)), *FULL["tso"],
                      rounds=5, tso=True, progress=progress)
         progress.done()
+
+
+def buffers_part(loop, engine):
+    progress = Progress("1. send and reap, buffers of the guest",
+                        2 * len(bench_loop.BUFFERS))
+    rows = bench_loop.buffers(loop, [STOCK, on(engine, "ideal")],
+                              FULL["buffers"], progress)
+    progress.done()
+    return rows
 
 
 def crossover_part(loop, engine):
@@ -210,6 +233,8 @@ def everything(the_lab, loop, engines):
     progress.done()
     loop_parts(loop, engines)
     report = {"results": loop.results,
+              "buffers": buffers_part(loop, first),
+              "free": bench_loop.cost_of_free(loop),
               "crossover": crossover_part(loop, first),
               "switch": switch_part(the_lab, [e for e in engines
                                               if e != "rx"], loop.driver),
@@ -217,13 +242,7 @@ def everything(the_lab, loop, engines):
                                              if e != "rx"]),
               "memory": memory_part(loop, engines),
               "scale": scale_part(loop, engines)}
-    for name, kind, size in RATIOS:
-        goals.append(ratio_goal(
-            name, [r for r in loop.results if r["part"] == kind],
-            "%s-%s" % (first, kind), size))
-    goals.append(latency_goal(report["latency"], first + "-ideal"))
-    goals.append(idle_goal(report["scale"], first + "-ideal"))
-    return dict(report, goals=goals)
+    return dict(report, goals=goals + other_goals(report, first))
 
 
 # The command.

@@ -298,6 +298,48 @@ def pick(results, variant, **point):
     raise KeyError((variant, point))
 
 
+# What a packet meets.
+
+# Bytes of the guest's buffers: of DPDK's drivers, of Linux when most packets
+# are big, and so that a packet of 9000 bytes fits in.
+BUFFERS = (2048, 4084, 9216)
+
+
+def buffers(loop, variants, turns, progress):
+    """What the size of the guest's buffers, and with it the number of copies
+    per packet, does to packets of 9000 bytes."""
+    rows = []
+    for n in BUFFERS:
+        for cold in (0, 1):
+            answers = {v.name: [] for v in variants}
+            for layout in range(2):
+                with loop.runners(variants, ("--buffer=%d" % n,),
+                                  layout=layout) as runners:
+                    for _ in range(turns):
+                        for runner in runners:
+                            answers[runner.variant.name].append(runner.ask(
+                                "run", size=9000, burst=32, cold=cold,
+                                work=WORK, rounds=20))
+            for v in variants:
+                r = summary("buffers", v, {"size": 9000, "cold": cold},
+                            answers[v.name], [
+                                a["median"]
+                                for a in answers[variants[0].name]])
+                rows.append({"buffer": n, "copies": -(-9000 // n),
+                             "variant": v.name, "cold": cold,
+                             "cycles": r["cycles"], "ratio": r["ratio"]})
+            progress.step()
+    return rows
+
+
+def cost_of_free(loop):
+    """Cycles to free a packet of 64 KiB, source in cache and not."""
+    with loop.runners([STOCK], (), True) as (runner,):
+        return [statistics.median(
+            runner.ask("free", size=TSO_SIZE, burst=32, cold=cold)["median"]
+            for _ in range(5)) for cold in (0, 1)]
+
+
 # The threshold.
 
 CROSSOVER_SIZES = (64, 128, 192, 256, 384, 512, 640, 768, 896, 1024, 1280,

@@ -55,11 +55,12 @@ def save(report):
         for r in report["results"]:
             writer.writerow({k: round(v, 4) if isinstance(v, float) else v
                              for k, v in r.items()})
-    for part in ("switch", "latency", "memory", "scale", "crossover"):
+    for part in ("buffers", "crossover", "switch", "latency", "memory",
+                 "scale"):
         rows = report.get(part)
         if rows:
             with open(out("bench", part + ".csv"), "w", newline="") as f:
-                writer = csv.DictWriter(f, list(rows[0]))
+                writer = csv.DictWriter(f, list(rows[-1]))
                 writer.writeheader()
                 writer.writerows(rows)
     write(JSON, json.dumps(report, indent=1) + "\n")
@@ -136,6 +137,19 @@ def scale_table(report):
     return rows
 
 
+def buffers_table(report):
+    rows = [["buffers", "copies", "cache", "stock", "cycles", "ratio"]]
+    found = report["buffers"]
+    for r in found:
+        if r["variant"] != "stock":
+            stock = pick(found, "stock", buffer=r["buffer"], cold=r["cold"])
+            rows.append([str(r["buffer"]), str(r["copies"]),
+                         "cold" if r["cold"] else "warm",
+                         "%.0f" % stock["cycles"], "%.0f" % r["cycles"],
+                         "%.2f" % r["ratio"]])
+    return rows
+
+
 def crossover_table(report):
     rows = [["variant", "cache"] + ["bursts of %d" % b for b in BURSTS]]
     found = report["crossover"]
@@ -167,6 +181,8 @@ def show(title, rows):
 
 TITLES = (
     ("Send and reap, %s: cycles per packet (ratio to stock)", None),
+    ("Packets of 9000 bytes, ideal engine, by size of the guest's buffers: "
+     "cycles per packet", buffers_table),
     ("Whole switch, lossless loop: busy cycles of the PMD thread per packet, "
      "and throughput", switch_table),
     ("Latency, microseconds; added: to p99 of stock, less that of the engine",
@@ -305,6 +321,9 @@ def rst(report):
                      "frame size, %s, %s cache\n"
                      % (name, ENGINE_NAMES[engine],
                         "cold" if cold else "warm"))
+    add("Packets of 9000 bytes with the ideal engine, by size of the guest's "
+        "buffers.\nCycles per packet of stock, and with DMA:",
+        buffers_table(report))
     add("From how many bytes on DMA is cheaper, by bursts:",
         crossover_table(report))
     add("The whole switch, packets that circulate between it and a guest "
