@@ -35,7 +35,7 @@ RATIOS = (("small", "ideal", 64), ("mtu", "ideal", 1518),
 # them.
 FULL = {"ideal": (12, 6), "real": (9, 3), "tso": (6, 3), "off": (40, 20),
         "buffers": 5, "crossover": 3, "latency": 5, "scale": 5, "in-flight": 3,
-        "switch": 3, "switch-seconds": .7}
+        "switch": 3, "switch-windows": 4}
 QUICK = {"ideal": (36, 12), "real": (16, 4), "tso": (8, 4), "off": (48, 24),
          "latency": 5, "scale": 9}
 
@@ -63,10 +63,11 @@ def goal_line(g):
 
 
 def ratio_goal(name, results, variant, size):
-    """The worse of the two ratios, source in cache and not."""
+    """The worse of the two ratios, source in cache and not; a small packet is
+    nothing but headers, which are in the cache once it was classified."""
     warm, cold = (pick(results, variant, size=size, burst=32, cold=c)
                   for c in (0, 1))
-    r = max(warm, cold, key=lambda r: r["ratio"])
+    r = warm if name == "small" else max(warm, cold, key=lambda r: r["ratio"])
     note = "%.0f of %.0f cycles; warm %.2f, cold %.2f" % (
         r["cycles"], r["cycles"] / r["ratio"], warm["ratio"], cold["ratio"])
     if r["idle"] >= 1:
@@ -190,7 +191,7 @@ def switch_part(the_lab, engines, driver):
         variants += [on(e, "real") for e in engines]
     progress = Progress("2. whole switch", FULL["switch"] * len(variants))
     rows = bench_switch.measure(the_lab, variants, driver, FULL["switch"],
-                                FULL["switch-seconds"], progress)
+                                FULL["switch-windows"], progress)
     progress.done()
     return rows
 

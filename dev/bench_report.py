@@ -297,7 +297,7 @@ def rst_loop_table(report, engine):
 
 
 def rst_goal_table(report):
-    return [row[:4] for row in goal_table(report)]
+    return [row[:-1] for row in goal_table(report)]
 
 
 def rst(report):
@@ -312,6 +312,8 @@ def rst(report):
 
     add("Goals, as ratios to stock, ``latency`` in microseconds:",
         rst_goal_table(report))
+    lines += ["- ``%s``: %s.\n" % (g["name"], g["note"])
+              for g in report["goals"]]
     for engine, name in ENGINE_NAMES.items():
         add("Send and reap with the %s, bursts of 32.  Cycles per packet of "
             "stock,\nratios of the others:" % name,
@@ -340,13 +342,14 @@ def rst(report):
 
 
 def wrap(text):
-    """Paragraphs of at most 79 columns."""
+    """Paragraphs and items of lists of at most 79 columns."""
     result = []
     for line in text.split("\n"):
+        indent = "  " if line.startswith("- ") else ""
         while len(line) > 79 and not line.startswith(("=", "..")):
-            cut = line.rfind(" ", 0, 79)
+            cut = line.rfind(" ", 0, 80)
             result.append(line[:cut])
-            line = line[cut + 1:]
+            line = indent + line[cut + 1:]
         result.append(line)
     return "\n".join(result)
 

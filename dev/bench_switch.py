@@ -39,7 +39,8 @@ GUEST_ARGS = ("--nb-cores=1", "--rxd=%d" % QUEUE_SIZE,
               "--txd=%d" % QUEUE_SIZE, "--total-num-mbufs=8192",
               "--mbuf-size=9728")
 
-SETTLE = .4
+SETTLE = .4                     # Seconds.
+WINDOW = .2
 BY_CPU = 4294967295             # A threshold.
 
 PORTS = ("v0", "v1")
@@ -125,9 +126,21 @@ class Loop:
         text = self.switch.ofctl("dump-ports", self.switch.BRIDGE, port)
         return int(re.search(way + r" +pkts=(\d+)", text)[1])
 
-    def measure(self, size, seconds):
+    def _window(self, size):
+        self.switch.appctl("dpif-netdev/pmd-stats-clear")
+        began = time.monotonic()
+        time.sleep(WINDOW)
+        packets, busy, idle = self._stats()
+        took = time.monotonic() - began
+        if not packets:
+            raise LabError("%s: packets of %d bytes do not circulate"
+                           % (self.variant.name, size))
+        return {"cycles": busy / packets, "mpps": packets / took / 1e6,
+                "busy": busy / (busy + idle)}
+
+    def measure(self, size, windows):
         """Returns busy cycles per packet, millions of packets per second and
-        the busy share of the PMD thread."""
+        the busy share of the PMD thread, of some windows of time."""
         self._drain()
         self.guest.cmd("clear fwd stats all")
         self._set_threshold(BY_CPU)
@@ -137,21 +150,13 @@ class Loop:
         time.sleep(SETTLE)
         self._set_threshold(None)
         time.sleep(SETTLE / 2)
-        self.switch.appctl("dpif-netdev/pmd-stats-clear")
-        began = time.monotonic()
-        time.sleep(seconds)
-        packets, busy, idle = self._stats()
-        took = time.monotonic() - began
+        found = [self._window(size) for _ in range(windows)]
         self.guest.cmd("stop")
-        if not packets:
-            raise LabError("%s: packets of %d bytes do not circulate"
-                           % (self.variant.name, size))
         self._check_lossless()
-        return {"cycles": busy / packets, "mpps": packets / took / 1e6,
-                "busy": busy / (busy + idle)}
+        return found
 
 
-def measure(lab, variants, driver, generations, seconds, progress):
+def measure(lab, variants, driver, generations, windows, progress):
     """Rows of medians, compared to the first variant."""
     samples = {}
     for generation in range(generations):
@@ -159,8 +164,8 @@ def measure(lab, variants, driver, generations, seconds, progress):
         for variant in variants[k:] + variants[:k]:
             loop = Loop(lab, variant, driver)
             for size in SIZES:
-                samples.setdefault((variant.name, size), []).append(
-                    loop.measure(size, seconds))
+                samples.setdefault((variant.name, size), []).extend(
+                    loop.measure(size, windows))
             loop.close()
             progress.step(variant.name)
     rows = []
