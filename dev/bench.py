@@ -43,9 +43,9 @@ QUICK = {"ideal": (36, 12), "real": (16, 4), "tso": (8, 4), "off": (48, 24),
 def build_all(builds):
     for build in builds:
         if build == "stock":
-            tree.make_stock()
+            tree.make_stock(tree.NO_TESTS)
         else:
-            tree.make_build(build)
+            tree.make_build(build, tree.NO_TESTS)
         bench_loop.build_harness(build)
     return model.build()
 
