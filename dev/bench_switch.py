@@ -32,7 +32,9 @@ SIZES = (64, 1518, 9000)
 BURSTS = {64: 4, 1518: 4, 9000: 2}
 BURST = 32
 
-SWITCH_MB = 512
+# Open vSwitch takes as many buffers of 9000 bytes as fit in a power of two;
+# the vhost library needs some of the rest.
+SWITCH_MB = 1024
 GUEST_MB = 192
 QUEUE_SIZE = 1024
 GUEST_ARGS = ("--nb-cores=1", "--rxd=%d" % QUEUE_SIZE,
@@ -75,11 +77,15 @@ class Loop:
         self.guest = lab.guest(variant.name, vdevs, GUEST_ARGS,
                                memory=GUEST_MB)
         self.guest.wait_ready()
+        self.switch.wait_for(self._is_connected, 30, self.guest,
+                             "the links of %s did not come up"
+                             % " and ".join(PORTS), pause=.2)
+
+    def _is_connected(self):
+        # A guest that lost its connection takes another one when it looks at
+        # the link.
         self.guest.cmd("show port info all")
-        for port in PORTS:
-            self.switch.wait_for(
-                lambda port=port: self.switch.link_up(port), 20, self.guest,
-                "the link of %s did not come up" % port)
+        return all(map(self.switch.link_up, PORTS))
 
     def close(self):
         self.guest.stop()
