@@ -8,8 +8,8 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
         check-sanitize check-tsan check-system check-packets check-faults \
-        check-spin check-model check-ovs coverage soak bench-engines series \
-        clean
+        check-spin check-model check-ovs coverage soak bench bench-quick \
+        bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -63,6 +63,12 @@ soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as ro
 	@$(PYTHON) dev/model.py
 	@$(PYTHON) dev/soak.py --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
 	    --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
+
+bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, under 15 minutes)
+	@$(PYTHON) dev/bench.py --engine '$(ENGINE)'
+
+bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, under 3 minutes once built)
+	@$(PYTHON) dev/bench.py quick --engine '$(ENGINE)'
 
 bench-engines: deps ## completion engines side by side, under contention
 	@$(PYTHON) dev/bench_engines.py

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what building, demonstrating and checking need, by package name,
-# and only what is missing.  Shell, because Python may be among the missing.
+# Installs what building, demonstrating, checking and measuring need, by package
+# name, and only what is missing.  Shell, because Python may be among the missing.
 
 set -u
 
@@ -10,6 +10,7 @@ build="openvswitch-source libdpdk-dev build-essential patch autoconf automake
        libtool pkg-config libssl-dev libcap-ng-dev libnuma-dev libunbound-dev
        python3 git"
 run="dpdk-dev python3-scapy iproute2 iputils-ping ethtool procps openssl kmod"
+bench="gnuplot-nox"
 check="clang flake8 spin python3-sphinx groff-base netcat-openbsd tcpdump"
 
 die() {
@@ -23,7 +24,7 @@ release=$(. /etc/os-release 2>/dev/null && echo "${ID:-?} ${VERSION_ID:-?}")
         "Debian 12 (bookworm): run it there, a container or a VM will do."
 
 missing=
-for package in $build $run $check; do
+for package in $build $run $check $bench; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
     [ "$state" = installed ] || missing="$missing $package"
 done

@@ -368,7 +368,11 @@ def first_errors(log):
     return "\n".join(errors[:15] + ["..."] + lines[-10:])
 
 
-def make_build(engine):
+# For 'make': programs are built, test programs are not.
+NO_TESTS = ("noinst_PROGRAMS=",)
+
+
+def make_build(engine, extra=()):
     check_engine(engine)
     make_src()
     with lock(engine):
@@ -377,14 +381,14 @@ def make_build(engine):
         configure(out("src"), out(engine),
                   CONFIGURE + ["--with-vhost-async=" + engine],
                   like=others[0] if others else None)
-        make(out(engine))
+        make(out(engine), extra=extra)
 
 
-def make_stock():
+def make_stock(extra=()):
     make_stock_src()
     with lock("stock"):
         configure(out("stock-src"), out("stock"), CONFIGURE)
-        make(out("stock"))
+        make(out("stock"), extra=extra)
 
 
 def run_command():

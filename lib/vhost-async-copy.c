@@ -53,15 +53,17 @@ count_bytes(struct rte_mbuf **pkts, uint16_t cnt)
     return n;
 }
 
-/* Copies by CPU.  Nothing may be in flight: rte_vhost_enqueue_burst() takes
- * the used ring for its own (22.11). */
+/* Copies 'cnt' packets of 'bytes' in all by CPU.  Nothing may be in flight:
+ * rte_vhost_enqueue_burst() takes the used ring for its own (22.11). */
 static uint16_t
 copy_by_cpu(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-            int vid, struct rte_mbuf **pkts, uint16_t cnt)
+            int vid, struct rte_mbuf **pkts, uint16_t cnt, uint32_t bytes)
 {
     uint16_t n = rte_vhost_enqueue_burst(vid, txq->vring, pkts, cnt);
-    uint32_t bytes = count_bytes(pkts, n);
 
+    if (OVS_UNLIKELY(n < cnt)) {
+        bytes -= count_bytes(&pkts[n], cnt - n);
+    }
     vhost_async_count(&txq->stats.cpu_packets, n);
     vhost_async_count(&txq->stats.cpu_bytes, bytes);
     if (self) {
@@ -106,7 +108,7 @@ copy_without_channel(struct vhost_async_thread *self,
         *obstacle = VHOST_ASYNC_BUSY;
         return 0;
     }
-    return copy_by_cpu(self, txq, vid, pkts, cnt);
+    return copy_by_cpu(self, txq, vid, pkts, cnt, count_bytes(pkts, cnt));
 }
 
 /* The channel took nothing.  Mostly the guest has no buffers; but an engine
@@ -139,7 +141,7 @@ copy_refused(struct vhost_async_thread *self, struct vhost_async_txq *txq,
     }
     self->refused_tsc = 0;
 
-    n = copy_by_cpu(self, txq, vid, pkts, cnt);
+    n = copy_by_cpu(self, txq, vid, pkts, cnt, count_bytes(pkts, cnt));
     if (n) {
         COVERAGE_INC(vhost_async_refused);
         if (++self->n_refused >= MAX_REFUSED) {
@@ -152,13 +154,21 @@ copy_refused(struct vhost_async_thread *self, struct vhost_async_txq *txq,
     return n;
 }
 
+/* Returns how many packets, from the first on, are below 'threshold', and adds
+ * their lengths to '*bytes'. */
 static uint16_t
-leading_below(struct rte_mbuf **pkts, uint16_t cnt, uint32_t threshold)
+leading_below(struct rte_mbuf **pkts, uint16_t cnt, uint32_t threshold,
+              uint32_t *bytes)
 {
-    uint16_t n = 0;
+    uint16_t n;
 
-    while (n < cnt && rte_pktmbuf_pkt_len(pkts[n]) < threshold) {
-        n++;
+    for (n = 0; n < cnt; n++) {
+        uint32_t len = rte_pktmbuf_pkt_len(pkts[n]);
+
+        if (len >= threshold) {
+            break;
+        }
+        *bytes += len;
     }
     return n;
 }
@@ -174,6 +184,7 @@ vhost_async_copy(struct vhost_async_thread *self, struct vhost_async_txq *txq,
                  int vid, struct rte_mbuf **pkts, uint16_t cnt,
                  enum vhost_async_obstacle *obstacle)
 {
+    uint32_t bytes = 0;
     uint16_t small = 0;
     uint16_t n = 0;
 
@@ -183,7 +194,7 @@ vhost_async_copy(struct vhost_async_thread *self, struct vhost_async_txq *txq,
         return 0;
     }
     if (OVS_UNLIKELY(!vhost_async_txq_is_registered(txq))) {
-        return copy_by_cpu(self, txq, vid, pkts, cnt);
+        return copy_by_cpu(self, txq, vid, pkts, cnt, count_bytes(pkts, cnt));
     }
     if (OVS_UNLIKELY(!self || !self->chan
                      || dpdk_dma_chan_failed(self->chan))) {
@@ -193,9 +204,10 @@ vhost_async_copy(struct vhost_async_thread *self, struct vhost_async_txq *txq,
     /* Small packets first in line go by CPU, which is cheaper for them.
      * Behind a copy in flight that would be out of order. */
     if (vhost_async_txq_is_idle(txq)) {
-        small = leading_below(pkts, cnt, netdev_dpdk_async_threshold());
+        small = leading_below(pkts, cnt, netdev_dpdk_async_threshold(),
+                              &bytes);
         if (small) {
-            n = copy_by_cpu(self, txq, vid, pkts, small);
+            n = copy_by_cpu(self, txq, vid, pkts, small, bytes);
         }
     }
     if (n == small && n < cnt) {

@@ -35,6 +35,11 @@
 COVERAGE_DEFINE(vhost_async_full);
 COVERAGE_DEFINE(vhost_async_reap);
 
+/* A poll that brings back fewer packets than that did not end for having
+ * looked at as many copies as the vhost library does in one go, which is 128:
+ * no packet takes more than some thirty. */
+#define WORK_MANY 4
+
 /* Time that other threads have to poll, in vhost_async_work_look(). */
 #define WORK_LOOK_US 10000
 
@@ -123,16 +128,22 @@ vhost_async_work_submit(struct vhost_async_thread *self,
         self->progress_tsc = work->tsc;
         self->suspect = false;
     }
-    dma_defer_push(&self->queue, &work->node);
+    if (dma_defer_push(&self->queue, &work->node)) {
+        work->polled = vhost_async_txq_completed(txq);
+    }
     return n;
+}
+
+static bool
+work_has_come_to(const struct vhost_async_work *work, uint32_t seq)
+{
+    return (int32_t) (vhost_async_txq_completed(work->txq) - seq) >= 0;
 }
 
 static bool
 work_is_done(const struct vhost_async_work *work)
 {
-    uint32_t completed = vhost_async_txq_completed(work->txq);
-
-    return (int32_t) (completed - vhost_async_work_last(work)) >= 0;
+    return work_has_come_to(work, vhost_async_work_last(work));
 }
 
 /* One burst at a time is timed per pair, from its submission to the reap that
@@ -187,13 +198,19 @@ work_reap_one(struct dma_defer_node *node, void *aux_)
         return true;
     }
 
-    /* More may be ready than one poll hands back, and not all of it need be
-     * this thread's: the thread that is done last takes all. */
+    /* More may be ready than one poll hands back: so many packets at most, and
+     * so many copies, of which a big packet takes several.  Not all of it need
+     * be this thread's: the thread that is done last takes all.  What is
+     * younger than an iteration can wait for the next one; to poll once more
+     * for that would mostly be in vain. */
     do {
         n = vhost_async_work_poll(aux->self, work->txq, vid,
                                   aux->self->chan);
         aux->n += n;
-    } while (OVS_UNLIKELY(n == VHOST_ASYNC_POLL_BURST));
+    } while (n >= WORK_MANY
+             && (n == VHOST_ASYNC_POLL_BURST
+                 || !work_has_come_to(work, work->polled)));
+    work->polled = vhost_async_work_last(work);
     work_sample_latency(aux->self, work);
     return work_is_done(work);
 }

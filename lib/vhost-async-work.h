@@ -67,6 +67,7 @@ struct vhost_async_work {
         struct dma_defer_node node;
         struct vhost_async_txq *txq;
         atomic_uint32_t last;       /* 'submitted' after the last burst. */
+        uint32_t polled;            /* 'last' at the last poll. */
         uint32_t looked;            /* 'completed' at the last look. */
         uint32_t sample;            /* 'submitted' after a burst, and */
         uint64_t tsc;               /* ...when that was, 0 for none. */

@@ -179,6 +179,7 @@ static struct {
     struct fake_pkt **pkts;
     size_t n_pkts, n_freed;
     unsigned int n_polls;
+    unsigned int max_reap;      /* Packets that a poll notes, if not 0. */
 } fake;
 
 /* Packets. */
@@ -698,7 +699,8 @@ fake_reap(int vid, struct fake_vring *v, struct rte_mbuf **mbufs, uint16_t cnt,
     uint16_t n = 0;
 
     ovs_assert(chan->tracked && fake_dev(dev_id)->started);
-    for (int i = 0; i < FAKE_MAX_REAP && chan->tail != chan->done; i++) {
+    for (int i = 0; i < (fake.max_reap ? fake.max_reap : FAKE_MAX_REAP)
+                    && chan->tail != chan->done; i++) {
         struct fake_flight *flight = chan->ring[chan->tail++ % FAKE_MAX_RING];
 
         if (flight->left) {

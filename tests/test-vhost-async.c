@@ -1578,6 +1578,39 @@ test_pair_is_polled_once_however_many_bursts(void)
     settle_and_end();
 }
 
+/* The library looks at so many copies in a poll, and a big packet takes
+ * several. */
+static void
+test_poll_goes_on_for_big_packets(void)
+{
+    begin_with_devs(1);
+    fake.max_reap = 25;
+    run_as(pmd0);
+    port_send_n(port0, 0, BIG, 32);
+    ovs_assert(!pmd_iterate(pmd0));
+    fake_finish(0, 0, 32);
+    fake.n_polls = 0;
+    ovs_assert(pmd_iterate(pmd0) == 32);
+    ovs_assert(fake.n_polls == 2);
+
+    /* What is new can wait. */
+    port_send_n(port0, 0, BIG, 32);
+    fake_finish(0, 0, 32);
+    fake.n_polls = 0;
+    ovs_assert(pmd_iterate(pmd0) == 25);
+    ovs_assert(fake.n_polls == 1);
+    ovs_assert(pmd_iterate(pmd0) == 7);
+
+    /* An engine that brings back few is not asked twice. */
+    port_send_n(port0, 0, BIG, 32);
+    pmd_iterate(pmd0);
+    fake_finish(0, 0, 3);
+    fake.n_polls = 0;
+    ovs_assert(pmd_iterate(pmd0) == 3);
+    ovs_assert(fake.n_polls == 1);
+    settle_and_end();
+}
+
 static void
 test_vchans_of_a_device(void)
 {
@@ -4559,6 +4592,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(head_on_another_channel),
     DMA_TEST_CASE(slow_txq_delays_no_other),
     DMA_TEST_CASE(pair_is_polled_once_however_many_bursts),
+    DMA_TEST_CASE(poll_goes_on_for_big_packets),
     DMA_TEST_CASE(vchans_of_a_device),
     DMA_TEST_CASE(busy_ring_is_polled_again),
     DMA_TEST_CASE(counters_wrap),

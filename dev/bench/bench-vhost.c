@@ -29,6 +29,11 @@
  * it goes on without bursts until everything came back (on the clock, too).
  * Then the guest looks at what arrived.
  *
+ * Cycles are counted as dpif-netdev.c does: an iteration that sends or reaps
+ * is busy.  One that neither had something to send nor found something to reap
+ * is idle, as one is that finds its rxqs empty; its cycles are told, too, as
+ * "idle".
+ *
  * dev/bench.py runs this, one process per variant.  A process reads commands,
  * a line each, and answers each with a line of JSON.  See main_loop(). */
 
@@ -99,6 +104,7 @@ static unsigned int bench_core;
 
 #ifdef VHOST_ASYNC
 static struct pmd_perf_stats perf;
+static volatile bool no_sleep;
 
 static void
 async_configure(const struct smap *other_config)
@@ -135,7 +141,23 @@ async_reap(void)
 {
     unsigned int n = dpif_netdev_dma_reap(&perf);
 
-    return dpif_netdev_dma_is_busy() ? n + 1 : n;
+    /* Decides whether a PMD thread may sleep. */
+    no_sleep = dpif_netdev_dma_is_busy();
+    return n;
+}
+
+/* Whether something came back since this was asked last: not what a reap
+ * returned, since with the engine "rx" a poll of the rxq can do it. */
+static inline bool
+async_came_back(void)
+{
+    const struct vhost_async_thread *self = *vhost_async_self_get();
+    static uint64_t last;
+    uint64_t now = self ? vhost_async_counter(&self->stats.reaped) : 0;
+    bool changed = now != last;
+
+    last = now;
+    return changed;
 }
 
 static bool
@@ -176,7 +198,8 @@ async_get_counters(struct async_counters *c)
 #define async_attach() ((void) 0)
 #define async_has_channel() false
 #define async_after_send() ((void) 0)
-#define async_reap() ((void) 0)
+#define async_reap() 0
+#define async_came_back() false
 #define async_is_busy() false
 #define async_rx() false
 struct async_counters {
@@ -843,7 +866,7 @@ make_packet(uint32_t size, bool is_cold)
 /* Measuring. */
 
 struct params {
-    unsigned int size, burst, rounds, work, spread, n;
+    unsigned int size, burst, rounds, work, spread, n, gap;
     bool is_cold;
     int threshold;              /* Bytes, -1 for the default. */
 };
@@ -878,7 +901,7 @@ send_batch(struct port *port, int qid)
 
 /* The rest of an iteration.  Packets that the guest sends do not exist, so an
  * rxq that is polled is found empty. */
-static inline void
+static inline unsigned int
 poll_and_reap(struct port *port, bool rx)
 {
     if (rx) {
@@ -887,7 +910,7 @@ poll_and_reap(struct port *port, bool rx)
         dp_packet_batch_init(&rx_batch);
         netdev_rxq_recv(port->rxq, &rx_batch, NULL);
     }
-    async_reap();
+    return async_reap();
 }
 
 static inline void
@@ -1002,9 +1025,9 @@ packets_per_round(const struct params *p)
     return n;
 }
 
-/* Returns the cycles of a round. */
+/* Returns the busy cycles of a round, and in '*idle' the idle ones. */
 static uint64_t
-run_round(const struct params *p, unsigned int total)
+run_round(const struct params *p, unsigned int total, uint64_t *idle)
 {
     static struct rte_mbuf *mbufs[MAX_ROUND];
     unsigned int work = p->work * p->burst;
@@ -1017,6 +1040,7 @@ run_round(const struct params *p, unsigned int total)
     for (int i = 0; i < total; i++) {
         mbufs[i] = make_packet(p->size, p->is_cold);
     }
+    *idle = 0;
     end = deadline();
     for (unsigned int i = 0, k = 0; i < total; i += p->burst, k++) {
         stop = __rdtsc();
@@ -1030,6 +1054,7 @@ run_round(const struct params *p, unsigned int total)
         stop = clock_read();
         cycles += stop - start - clock_cost;
     }
+    async_came_back();
     for (unsigned int k = 0; async_is_busy(); k++) {
         nth_txq(k % p->spread, &port, &qid);
         be_busy(stop, work);
@@ -1037,7 +1062,7 @@ run_round(const struct params *p, unsigned int total)
         start = clock_read();
         poll_and_reap(port, rx);
         stop = clock_read();
-        cycles += stop - start - clock_cost;
+        *(async_came_back() ? &cycles : idle) += stop - start - clock_cost;
         if (stop > end) {
             fail("copies do not complete");
         }
@@ -1101,28 +1126,41 @@ run(const struct params *p)
     unsigned int total = packets_per_round(p);
     struct async_counters before, after;
     double packets = (double) p->rounds * total;
+    double all_idle = 0;
+    uint64_t idle;
 
     apply_threshold(p->threshold);
     check_arrival(p, !copies_nothing);
     for (int i = 0; i < MIN(p->rounds, 3); i++) {
-        run_round(p, total);
+        run_round(p, total, &idle);
     }
     async_get_counters(&before);
     for (int i = 0; i < p->rounds; i++) {
-        samples[i] = run_round(p, total) / (double) total;
+        samples[i] = run_round(p, total, &idle) / (double) total;
+        all_idle += idle;
     }
     async_get_counters(&after);
     qsort(samples, p->rounds, sizeof *samples, compare_doubles);
     printf("{\"median\": %.2f, \"q1\": %.2f, \"q3\": %.2f, \"min\": %.2f, "
            "\"rounds\": %u, \"packets\": %u, \"dma\": %.4f, \"polls\": %.4f, "
-           "\"empty\": %.4f, \"bursts\": %.4f}\n",
+           "\"empty\": %.4f, \"bursts\": %.4f, \"idle\": %.2f}\n",
            quantile(samples, p->rounds, .5), quantile(samples, p->rounds, .25),
            quantile(samples, p->rounds, .75), samples[0], p->rounds, total,
            (after.dma_packets - before.dma_packets) / packets,
            (after.polls - before.polls) / packets * p->burst,
            (after.empty_polls - before.empty_polls) / packets * p->burst,
-           (after.bursts - before.bursts) / packets * p->burst);
+           (after.bursts - before.bursts) / packets * p->burst,
+           all_idle / packets);
     free(samples);
+}
+
+static void
+print_latencies(double *samples, unsigned int n)
+{
+    qsort(samples, n, sizeof *samples, compare_doubles);
+    printf("{\"p50\": %.3f, \"p99\": %.3f, \"max\": %.3f, \"n\": %u}\n",
+           quantile(samples, n, .5), quantile(samples, n, .99),
+           samples[n - 1], n);
 }
 
 /* The time from when the PMD thread sends to when the guest can see the
@@ -1163,10 +1201,82 @@ latency(const struct params *p)
         }
         ovsrcu_quiesce();
     }
-    qsort(samples, p->n, sizeof *samples, compare_doubles);
-    printf("{\"p50\": %.3f, \"p99\": %.3f, \"max\": %.3f, \"n\": %u}\n",
-           quantile(samples, p->n, .5), quantile(samples, p->n, .99),
-           samples[p->n - 1], p->n);
+    print_latencies(samples, p->n);
+    free(samples);
+}
+
+/* The part of load() for 'total' packets, for which there is room in the
+ * virtqueue. */
+static void
+load_round(const struct params *p, unsigned int total, double *samples)
+{
+    static struct rte_mbuf *mbufs[MAX_ROUND];
+    unsigned int sent = 0, seen = 0;
+    bool rx = async_rx();
+    uint64_t first, end;
+    struct guest_rxq *q;
+    struct port *port;
+    int buffers, qid;
+
+    q = nth_txq(0, &port, &qid);
+    buffers = DIV_ROUND_UP(p->size + HDR_LEN, q->buf_len);
+    for (int i = 0; i < total; i++) {
+        mbufs[i] = make_packet(p->size, p->is_cold);
+    }
+    end = deadline();
+    first = __rdtsc() + p->gap;
+    while (seen < total) {
+        uint64_t now = __rdtsc();
+        uint64_t arrived = now < first ? 0 : (now - first) / p->gap + 1;
+        unsigned int n = MIN(MIN(arrived, total) - sent, MAX_BURST);
+
+        if (n) {
+            batch_init(&mbufs[sent], n);
+            be_busy(now, p->work * n);
+            send_batch(port, qid);
+            sent += n;
+        }
+        poll_and_reap(port, rx);
+        n = guest_n_used(q) / buffers;
+        for (now = __rdtsc(); seen < n; seen++) {
+            samples[seen] = now - (first + seen * p->gap);
+        }
+        if (now > end) {
+            fail("packet %u of %u does not arrive", seen, total);
+        }
+    }
+    drain_uncounted(rx);
+    while (guest_receive(q, p->size, NULL)) {
+        continue;
+    }
+    ovsrcu_quiesce();
+}
+
+/* The time from when a packet comes to the PMD thread to when the guest can
+ * see it, in microseconds, while one comes every 'gap' cycles.  Each iteration
+ * takes those which are there, MAX_BURST at most, and classifies them in
+ * 'work' cycles each. */
+static void
+load(const struct params *p)
+{
+    struct params one = *p;
+    double hz = rte_get_tsc_hz() / 1e6;
+    unsigned int total, n;
+    double *samples;
+
+    one.burst = one.spread = 1;
+    apply_threshold(p->threshold);
+    check_arrival(&one, !copies_nothing);
+    total = packets_per_round(&one);
+    n = ROUND_UP(p->n, total);
+    samples = xmalloc(n * sizeof *samples);
+    for (int i = 0; i < n; i += total) {
+        load_round(&one, total, &samples[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        samples[i] /= hz;
+    }
+    print_latencies(samples, n);
     free(samples);
 }
 
@@ -1196,6 +1306,51 @@ idle(const struct params *p)
            quantile(samples, ARRAY_SIZE(samples), .5),
            quantile(samples, ARRAY_SIZE(samples), .25),
            quantile(samples, ARRAY_SIZE(samples), .75));
+}
+
+/* What an iteration costs while every txq has a packet in flight and nothing
+ * comes back, for an engine that is slow enough. */
+static void
+in_flight(const struct params *p)
+{
+    unsigned int n_txqs = n_ports * n_pairs, n = 0;
+    double samples[101];
+    struct port *port;
+    int qid;
+
+    apply_threshold(p->threshold);
+    for (int i = 0; i < n_txqs; i++) {
+        struct rte_mbuf *mbuf = make_packet(p->size, p->is_cold);
+
+        nth_txq(i, &port, &qid);
+        batch_init(&mbuf, 1);
+        send_batch(port, qid);
+    }
+    async_came_back();
+    while (n < ARRAY_SIZE(samples)) {
+        uint64_t start, stop;
+
+        start = clock_read();
+        poll_and_reap(&ports[0], false);
+        stop = clock_read();
+        if (async_came_back()) {
+            break;
+        }
+        samples[n++] = stop - start - clock_cost;
+    }
+    if (!n) {
+        fail("the engine is too fast to see %u txqs in flight", n_txqs);
+    }
+    drain_uncounted(async_rx());
+    for (int i = 0; i < n_txqs; i++) {
+        if (!guest_receive(nth_txq(i, &port, &qid), p->size, NULL)) {
+            fail("a packet of txq %d did not arrive", i);
+        }
+    }
+    qsort(samples, n, sizeof *samples, compare_doubles);
+    printf("{\"median\": %.3f, \"q1\": %.3f, \"q3\": %.3f}\n",
+           quantile(samples, n, .5), quantile(samples, n, .25),
+           quantile(samples, n, .75));
 }
 
 /* What it costs to free a packet, which is part of sending it, whoever
@@ -1257,8 +1412,8 @@ parse_param(const char *line, const char *name, unsigned int def)
     return value;
 }
 
-/* Commands: "run", "latency", "idle", "free", "memory"; with parameters, as in
- * "run size=64 burst=32". */
+/* Commands: "run", "latency", "load", "idle", "in-flight", "free", "memory";
+ * with parameters, as in "run size=64 burst=32". */
 static void
 main_loop(void)
 {
@@ -1277,19 +1432,24 @@ main_loop(void)
             .work = parse_param(line, "work", 150),
             .spread = parse_param(line, "spread", 1),
             .n = parse_param(line, "n", 1000),
+            .gap = parse_param(line, "gap", 1000),
             .is_cold = parse_param(line, "cold", 0),
             .threshold = parse_param(line, "threshold", -1),
         };
 
         if (p.burst < 1 || p.burst > MAX_BURST || p.size < HEADERS_LEN
             || p.spread < 1 || p.spread > n_ports * n_pairs || !p.rounds
-            || !p.n) {
+            || !p.n || !p.gap) {
             fail("bad parameters: %s", line);
         }
         if (!strncmp(line, "run ", 4)) {
             run(&p);
         } else if (!strncmp(line, "latency ", 8)) {
             latency(&p);
+        } else if (!strncmp(line, "load ", 5)) {
+            load(&p);
+        } else if (!strncmp(line, "in-flight ", 10)) {
+            in_flight(&p);
         } else if (!strncmp(line, "idle", 4)) {
             idle(&p);
         } else if (!strncmp(line, "free ", 5)) {
