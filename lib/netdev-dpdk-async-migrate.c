@@ -219,20 +219,25 @@ static void
 migrate_command(struct unixctl_conn *conn, int argc OVS_UNUSED,
                 const char *argv[], void *aux OVS_UNUSED)
 {
-    struct netdev_dpdk_async *async = netdev_dpdk_async_find(argv[1]);
     bool prepare = !strcmp(argv[2], "prepare");
+    struct netdev_dpdk_async *async;
 
     if (!prepare && strcmp(argv[2], "resume")) {
         reply(conn, argv[1], xasprintf("\"%s\" is neither \"prepare\" nor "
                                        "\"resume\"", argv[2]), NULL);
-    } else if (!async) {
+        return;
+    }
+
+    /* Held from here on, for the port not to go meanwhile. */
+    ovs_mutex_lock(&mutex);
+    async = netdev_dpdk_async_find(argv[1]);
+    if (async) {
+        migrate(conn, async, argv[1], prepare);
+    } else {
         reply(conn, argv[1], xstrdup("there is no such vhost port; "
                                      "dpif-netdev/dma-show lists them"), NULL);
-    } else {
-        ovs_mutex_lock(&mutex);
-        migrate(conn, async, argv[1], prepare);
-        ovs_mutex_unlock(&mutex);
     }
+    ovs_mutex_unlock(&mutex);
 }
 
 /* Registers the command. */

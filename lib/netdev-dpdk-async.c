@@ -17,8 +17,9 @@
 /* Implementation of netdev-dpdk-async.h.
  *
  * Which thread runs what: configuration, status and statistics are the main
- * thread's; new_device, destroy_device and async_pre_message are called back
- * by the vhost library's thread, vring_changed by OVS's own thread for vhost
+ * thread's; new_device, destroy_device and the handlers of messages are called
+ * back by the vhost library's thread, destroy_device also by the main thread
+ * when that ends a connection, vring_changed by OVS's own thread for vhost
  * events; sending is any thread's.  What protects which data is said in the
  * header. */
 
@@ -41,6 +42,7 @@
 #include "timeval.h"
 #include "util.h"
 #include "vhost-async-engine.h"
+#include "vhost-async-message.h"
 #include "vhost-async-txq.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
@@ -79,10 +81,15 @@ static struct ovs_list ports OVS_GUARDED_BY(ports_mutex)
 /* Protects the state of all ports' connections; see the header. */
 static struct ovs_mutex state_mutex = OVS_MUTEX_INITIALIZER;
 
-/* Ports by device, for callbacks of the library that get to know no more.
- * 1024 devices are its limit (RTE_MAX_VHOST_DEVICE, 22.11).  Set by the thread
- * of the library, in the callbacks of the device itself. */
-static ATOMIC(struct netdev_dpdk_async *) by_vid[1024];
+/* Devices of ports on DMA, for callbacks of the library that get to know no
+ * more than their number.  1024 are its limit (RTE_MAX_VHOST_DEVICE, 22.11).
+ * Set when a guest connects, before its first message, by whichever thread
+ * calls netdev_dpdk_async_new_connection(); from then on the thread's of the
+ * library alone. */
+static struct {
+    ATOMIC(struct netdev_dpdk_async *) async;
+    struct vhost_async_rings rings;
+} devices[1024];
 
 static struct vhost_async_txq *
 async_txq(const struct netdev_dpdk_async *async, int qid)
@@ -353,6 +360,7 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     atomic_init(&async->stuck, false);
     async->tx_retries = tx_retries;
     async->connection = -1;
+    async->owner = -1;
 
     ovs_mutex_lock(&ports_mutex);
     ovs_list_push_back(&ports, &async->list_node);
@@ -385,7 +393,7 @@ async_unregister_driver(struct netdev_dpdk_async *async, const char *path)
     ovs_mutex_lock(&state_mutex);
     async->reconnecting = false;
     async->connection = -1;
-    async->owned = false;
+    async->owner = -1;
     async->again = false;
     ovs_mutex_unlock(&state_mutex);
 }
@@ -399,13 +407,14 @@ netdev_dpdk_async_uninit(struct netdev_dpdk_async *async, const char *path)
 {
     bool unregister = async->txqs && path;
 
-    netdev_dpdk_async_migrate_forget(async);
     if (unregister) {
         async_unregister_driver(async, path);
     }
     ovs_mutex_lock(&ports_mutex);
     ovs_list_remove(&async->list_node);
     ovs_mutex_unlock(&ports_mutex);
+    /* Who finds ports does so under a lock that this waits for. */
+    netdev_dpdk_async_migrate_forget(async);
     return unregister;
 }
 
@@ -582,8 +591,8 @@ async_by_vid(int vid)
 {
     struct netdev_dpdk_async *async = NULL;
 
-    if (vid >= 0 && vid < ARRAY_SIZE(by_vid)) {
-        atomic_read_relaxed(&by_vid[vid], &async);
+    if (vid >= 0 && vid < ARRAY_SIZE(devices)) {
+        atomic_read_relaxed(&devices[vid].async, &async);
     }
     return async;
 }
@@ -591,25 +600,27 @@ async_by_vid(int vid)
 static void
 async_set_vid(struct netdev_dpdk_async *async, int vid)
 {
-    if (vid >= 0 && vid < ARRAY_SIZE(by_vid)) {
-        atomic_store_relaxed(&by_vid[vid], async);
+    if (vid >= 0 && vid < ARRAY_SIZE(devices)) {
+        atomic_store_relaxed(&devices[vid].async, async);
     }
 }
 
 /* The socket of a port in server mode takes any number of connections, and the
  * library would let each become the port's device while copies to the one
- * before are in flight.  So a port on DMA has one guest at a time: the first
- * whose message is seen, until that leaves.  Returns true if that is 'vid'. */
+ * before are in flight.  So a port on DMA has one guest at a time: the one
+ * whose device it has; without a device, the one that sent the last message.
+ * Returns true if that is 'vid', which sends one. */
 static bool
 async_own(struct netdev_dpdk_async *async, int vid)
 {
+    int device = ovsrcu_index_get(async->vid);
     bool own;
 
     ovs_mutex_lock(&state_mutex);
-    if (!async->owned) {
-        async->owned = true;
+    if (async->owner != vid && (device == vid || device < 0)
+        && (async->owner < 0 || !async->destroying)) {
         async->owner = vid;
-        memset(&async->rings, 0, sizeof async->rings);
+        async->connection = vid;
     }
     own = async->owner == vid;
     ovs_mutex_unlock(&state_mutex);
@@ -622,7 +633,7 @@ async_owns(const struct netdev_dpdk_async *async, int vid)
     bool owns;
 
     ovs_mutex_lock(&state_mutex);
-    owns = async->owned && async->owner == vid;
+    owns = vid >= 0 && async->owner == vid;
     ovs_mutex_unlock(&state_mutex);
     return owns;
 }
@@ -652,9 +663,10 @@ async_refuse(const struct netdev_dpdk_async *async, int vid, void *msg,
  * (SET_VRING_NUM, SET_FEATURES; the queue is registered again when it is next
  * enabled).
  *
- * When an engine does not finish, the message is refused, memory stays, and
- * the connection ends in netdev_dpdk_async_destroy_device(), which may wait
- * for the engine to be stopped.
+ * When an engine does not finish, the message is refused and memory stays.
+ * That ends the connection in netdev_dpdk_async_destroy_device(), which may
+ * wait for the engine to be stopped, unless the guest asked for an answer: so
+ * the port connects again by itself.
  *
  * The mutex of the port is not taken, since elsewhere it is held when locks
  * of the library are taken. */
@@ -670,7 +682,7 @@ async_pre_message(int vid, void *msg)
         return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
     }
     why = (async_own(async, vid)
-           ? vhost_async_message_check(vid, msg, &async->rings)
+           ? vhost_async_message_check(vid, msg, &devices[vid].rings)
            : "another guest is connected");
     if (why) {
         return async_refuse(async, vid, msg, why);
@@ -683,19 +695,31 @@ async_pre_message(int vid, void *msg)
         if (!vhost_async_txq_drain_locked(
                 txq, vid, dpdk_dma_dev_timeout_ms() * 1000)) {
             vhost_async_txq_quarantine(txq, vid, true);
+            netdev_dpdk_async_txq_stuck(txq);
             return async_refuse(async, vid, msg,
                                 "copies in flight do not complete");
         }
-        if (request == VHOST_ASYNC_SET_VRING_NUM
-            || request == VHOST_ASYNC_SET_FEATURES) {
+        if (vhost_async_message_resets(vid, msg, txq->vring)) {
             vhost_async_txq_unregister_locked(txq, vid);
         }
     }
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
+/* Called by the vhost library for each message that neither
+ * async_pre_message() nor it refused. */
+static enum rte_vhost_msg_result
+async_post_message(int vid, void *msg)
+{
+    if (async_by_vid(vid)) {
+        vhost_async_message_accepted(msg, &devices[vid].rings);
+    }
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
 static const struct rte_vhost_user_extern_ops async_extern_ops = {
     .pre_msg_handle = async_pre_message,
+    .post_msg_handle = async_post_message,
 };
 
 static void
@@ -711,12 +735,16 @@ async_register_txq(struct netdev_dpdk_async *async, int vid, int qid)
     vhost_async_txq_register(txq, vid);
 }
 
-/* Has async_pre_message() see the messages of 'vid'. */
-static bool
+/* Has the messages of 'vid' looked at, from the first one on. */
+static void
 async_watch(struct netdev_dpdk_async *async, int vid)
 {
-    async_set_vid(async, vid);
-    return !rte_vhost_extern_callback_register(vid, &async_extern_ops, NULL);
+    if (vid < ARRAY_SIZE(devices)
+        && !rte_vhost_extern_callback_register(vid, &async_extern_ops,
+                                               NULL)) {
+        memset(&devices[vid].rings, 0, sizeof devices[vid].rings);
+        async_set_vid(async, vid);
+    }
 }
 
 /* A guest connected as 'vid'.  A callback of the library; returns 0. */
@@ -733,7 +761,9 @@ netdev_dpdk_async_new_connection(int vid)
     LIST_FOR_EACH (async, list_node, &ports) {
         if (nullable_string_is_equal(async->path, path)) {
             ovs_mutex_lock(&state_mutex);
-            async->connection = vid;
+            if (async->owner < 0) {
+                async->connection = vid;
+            }
             ovs_mutex_unlock(&state_mutex);
             if (async->txqs) {
                 async_watch(async, vid);
@@ -752,7 +782,7 @@ netdev_dpdk_async_new_device(struct netdev_dpdk_async *async, int vid)
     if (!async->txqs) {
         return;
     }
-    if (!async_watch(async, vid) || !async_own(async, vid)) {
+    if (async_by_vid(vid) != async || !async_own(async, vid)) {
         VLOG_WARN("%s: device %d stays on CPU copy: its messages cannot be "
                   "watched.", netdev_get_name(async->netdev), vid);
         return;
@@ -899,7 +929,7 @@ netdev_dpdk_async_disconnected(struct netdev_dpdk_async *async, int vid)
         async->connection = -1;
     }
     if (async->owner == vid) {
-        async->owned = false;
+        async->owner = -1;
     }
     again = async->again;
     ovs_mutex_unlock(&state_mutex);
@@ -979,7 +1009,8 @@ netdev_dpdk_async_get_guest(struct netdev_dpdk_async *async,
     ovs_mutex_unlock(&async->mutex);
 
     /* A connection may wait to be accepted.  The device does not go while the
-     * lock is held: netdev_dpdk_async_disconnected() comes first. */
+     * lock is held: netdev_dpdk_async_disconnected() comes first, unless this
+     * thread ends the connection. */
     ovs_mutex_lock(&state_mutex);
     if (async->connection >= 0) {
         rte_vhost_get_negotiated_protocol_features(async->connection,

@@ -32,9 +32,10 @@
  * 'mutex', and stay.  The rest is the main thread's or protected by 'mutex',
  * as marked.
  *
- * Lock order: dpdk_mutex, the mutex of the netdev, the mutex of the list of
- * ports (in netdev-dpdk-async.c), 'mutex', locks of the vhost library, and
- * last 'state_mutex', under which nothing is waited for. */
+ * Lock order: dpdk_mutex, the mutex of the netdev, the mutex of the requests
+ * to migrate (in netdev-dpdk-async-migrate.c), that of the list of ports (in
+ * netdev-dpdk-async.c), 'mutex', locks of the vhost library, and last
+ * 'state_mutex', under which nothing is waited for. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -58,7 +59,6 @@ struct smap;
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
 #include "vhost-async-engine.h"
-#include "vhost-async-message.h"
 
 enum netdev_dpdk_async_override {
     NETDEV_DPDK_ASYNC_DEFAULT,      /* As vhost-async-support says. */
@@ -112,10 +112,7 @@ struct netdev_dpdk_async {
     bool destroying;                /* Its device is being destroyed. */
     bool reconnecting;              /* By ourselves: no thread uses it. */
     bool again;                     /* Reconfigure when that is over. */
-    bool owned;                     /* By the device 'owner'. */
-    int owner;
-
-    struct vhost_async_rings rings; /* Of 'owner': the library's thread. */
+    int owner;                      /* The guest's device; -1 for none. */
 };
 
 void netdev_dpdk_async_configure(const struct smap *other_config);

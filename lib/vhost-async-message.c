@@ -21,6 +21,7 @@
 
 #include "vhost-async-message.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,6 +48,7 @@
 #define MAX_REGIONS MAX_FDS
 
 #define F_RING_PACKED (UINT64_C(1) << 34)
+#define F_MQ (UINT64_C(1) << 22)
 
 /* Of virtio. */
 #define MAX_RING_SIZE 32768
@@ -83,11 +85,12 @@ vhost_async_message_request(const void *msg)
 }
 
 /* Whether file descriptors are where FDS_AT says: another release that is
- * compatible otherwise may have longer messages. */
+ * compatible otherwise may have longer messages, and some have pointers. */
 static bool
 fds_are_known(void)
 {
-    return rte_version_year() == 22 && rte_version_month() == 11;
+    return rte_version_year() == 22 && rte_version_month() == 11
+           && sizeof(void *) == 8;
 }
 
 /* Returns how many file descriptors came with 'msg', and them in 'fds'; -1 if
@@ -140,8 +143,7 @@ get_ring(int vid, uint32_t index)
     struct ring ring = { .size = 0 };
     uint16_t base, used;
 
-    if (index < VHOST_ASYNC_MAX_VRINGS
-        && !rte_vhost_get_vhost_vring(vid, index, &vring)) {
+    if (!rte_vhost_get_vhost_vring(vid, index, &vring)) {
         ring.size = vring.size;
         /* For a packed ring these are the same members of unions. */
         ring.mapped = vring.desc || vring.avail || vring.used;
@@ -166,11 +168,8 @@ check_num(int vid, uint32_t index, uint32_t num, uint64_t features,
 
     if (!num || num > MAX_RING_SIZE || (!packed && !is_pow2(num))) {
         return "it is no size of a virtqueue";
-    } else if (index < VHOST_ASYNC_MAX_VRINGS
-               && bitmap_is_set(rings->sized, index) && num != ring.size) {
+    } else if (bitmap_is_set(rings->sized, index) && num != ring.size) {
         return "the virtqueue is in use";
-    } else if (packed && ring.base >= num) {
-        return "the virtqueue begins behind its end";
     }
     return NULL;
 }
@@ -178,12 +177,11 @@ check_num(int vid, uint32_t index, uint32_t num, uint64_t features,
 /* Of a packed ring, the library takes any index for one of its
  * descriptors. */
 static const char *
-check_base(int vid, uint32_t index, uint32_t base, uint64_t features)
+check_base(int vid, uint32_t index, uint32_t base, uint64_t features,
+           const struct vhost_async_rings *rings)
 {
-    struct ring ring = get_ring(vid, index);
-
-    if (features & F_RING_PACKED && ring.size
-        && (base & 0x7fff) >= ring.size) {
+    if (features & F_RING_PACKED && bitmap_is_set(rings->sized, index)
+        && (base & 0x7fff) >= get_ring(vid, index).size) {
         return "the virtqueue begins behind its end";
     }
     return NULL;
@@ -192,13 +190,27 @@ check_base(int vid, uint32_t index, uint32_t base, uint64_t features)
 /* GET_VRING_BASE frees arrays that only SET_VRING_NUM allocates again, and
  * the library uses a ring without. */
 static const char *
-check_started(uint32_t index, const struct vhost_async_rings *rings)
+check_started(int vid, uint32_t index, const struct vhost_async_rings *rings)
 {
-    if (index < VHOST_ASYNC_MAX_VRINGS
-        && !bitmap_is_set(rings->sized, index)) {
+    if (!bitmap_is_set(rings->sized, index) || !get_ring(vid, index).size) {
         return "the virtqueue has no size yet";
     }
     return NULL;
+}
+
+/* With this message a ring is complete.  Where a packed one begins is told
+ * before or after its size, and stays from the ring that there was before. */
+static const char *
+check_kick(int vid, uint32_t index, uint64_t features,
+           const struct vhost_async_rings *rings)
+{
+    const char *why = check_started(vid, index, rings);
+    struct ring ring = get_ring(vid, index);
+
+    if (!why && features & F_RING_PACKED && ring.base >= ring.size) {
+        return "the virtqueue begins behind its end";
+    }
+    return why;
 }
 
 /* The library refuses other features while the device is in use, but not yet
@@ -230,10 +242,10 @@ check_region_fd(int fd, uint64_t size)
         /* To access what is behind the end of a file is a SIGBUS. */
         return "a region is larger than its file";
     }
+    /* Without access nothing is populated if memory is locked. */
     align = s.st_blksize;
-    p = mmap(NULL, ROUND_UP(size, align), PROT_READ | PROT_WRITE, MAP_SHARED,
-             fd, 0);
-    if (p == MAP_FAILED) {
+    p = mmap(NULL, ROUND_UP(size, align), PROT_NONE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR) {
         return "a region cannot be mapped";
     }
     munmap(p, ROUND_UP(size, align));
@@ -290,11 +302,33 @@ payload_size(uint32_t request)
     case VHOST_ASYNC_SET_VRING_CALL:
     case VHOST_ASYNC_SET_VRING_ERR:
     case VHOST_ASYNC_SET_VRING_ENABLE:
+    case VHOST_ASYNC_SEND_RARP:
+    case VHOST_ASYNC_NET_SET_MTU:
+    case VHOST_ASYNC_SET_STATUS:
         return 8;
     case VHOST_ASYNC_SET_VRING_ADDR:
         return 40;
     default:
         return 0;
+    }
+}
+
+/* If 'msg' is about a virtqueue, returns true and stores which in '*index'. */
+static bool
+message_ring(const void *msg, uint32_t *index)
+{
+    *index = get_u32(msg, PAYLOAD_AT);
+    switch (vhost_async_message_request(msg)) {
+    case VHOST_ASYNC_SET_VRING_NUM:
+    case VHOST_ASYNC_SET_VRING_ADDR:
+    case VHOST_ASYNC_SET_VRING_BASE:
+    case VHOST_ASYNC_GET_VRING_BASE:
+        return true;
+    case VHOST_ASYNC_SET_VRING_KICK:
+        *index &= 0xff;         /* Above are flags. */
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -304,12 +338,13 @@ check_message(int vid, const void *msg, uint64_t features,
 {
     uint32_t request = vhost_async_message_request(msg);
     uint32_t size = get_u32(msg, SIZE_AT);
-    /* Of messages about a virtqueue. */
-    uint32_t index = get_u32(msg, PAYLOAD_AT);
     uint32_t num = get_u32(msg, PAYLOAD_AT + 4);
+    uint32_t index;
 
     if (size < payload_size(request)) {
         return "it is too short";
+    } else if (message_ring(msg, &index) && index >= VHOST_ASYNC_MAX_VRINGS) {
+        return "there is no such virtqueue";
     }
     switch (request) {
     case VHOST_ASYNC_SET_FEATURES:
@@ -319,11 +354,11 @@ check_message(int vid, const void *msg, uint64_t features,
     case VHOST_ASYNC_SET_VRING_NUM:
         return check_num(vid, index, num, features, rings);
     case VHOST_ASYNC_SET_VRING_BASE:
-        return check_base(vid, index, num, features);
+        return check_base(vid, index, num, features, rings);
     case VHOST_ASYNC_SET_VRING_ADDR:
-        return check_started(index, rings);
+        return check_started(vid, index, rings);
     case VHOST_ASYNC_SET_VRING_KICK:
-        return check_started(index & 0xff, rings);
+        return check_kick(vid, index, features, rings);
 
     /* The library handles these though the features that they belong to were
      * not offered.  Among others it unmaps rings in use (IOTLB_MSG), waits for
@@ -343,29 +378,47 @@ check_message(int vid, const void *msg, uint64_t features,
     }
 }
 
-/* Notes in 'rings' what becomes of them by 'msg'. */
+/* Returns why 'msg' of device 'vid', as the library passes it to
+ * pre_msg_handle (rte_vhost_extern_callback_register()), is to be refused, or
+ * NULL.  'rings' belongs to the connection. */
+const char *
+vhost_async_message_check(int vid, const void *msg,
+                          struct vhost_async_rings *rings)
+{
+    rings->features = device_features(vid);
+    return check_message(vid, msg, rings->features, rings);
+}
+
 static void
-note_message(const void *msg, uint64_t features,
-             struct vhost_async_rings *rings)
+note_features(uint64_t old, uint64_t new, struct vhost_async_rings *rings)
+{
+    if ((old ^ new) & F_RING_PACKED) {
+        /* The arrays are not the same for both layouts. */
+        memset(rings->sized, 0, sizeof rings->sized);
+    } else if (!(new & F_MQ)) {
+        /* The library frees all virtqueues but the first two. */
+        bitmap_set_multiple(rings->sized, 2, VHOST_ASYNC_MAX_VRINGS - 2,
+                            false);
+    }
+}
+
+/* Notes in 'rings' what becomes of them by 'msg', which
+ * vhost_async_message_check() let pass.  To be called from post_msg_handle:
+ * the library refuses messages, too, and does not get there with those. */
+void
+vhost_async_message_accepted(const void *msg, struct vhost_async_rings *rings)
 {
     uint32_t index = get_u32(msg, PAYLOAD_AT);
 
     switch (vhost_async_message_request(msg)) {
     case VHOST_ASYNC_SET_VRING_NUM:
-        if (index < VHOST_ASYNC_MAX_VRINGS) {
-            bitmap_set1(rings->sized, index);
-        }
+        bitmap_set1(rings->sized, index);
         break;
     case VHOST_ASYNC_GET_VRING_BASE:
-        if (index < VHOST_ASYNC_MAX_VRINGS) {
-            bitmap_set0(rings->sized, index);
-        }
+        bitmap_set0(rings->sized, index);
         break;
     case VHOST_ASYNC_SET_FEATURES:
-        /* The arrays are not the same for both layouts. */
-        if ((features ^ get_u64(msg, PAYLOAD_AT)) & F_RING_PACKED) {
-            memset(rings->sized, 0, sizeof rings->sized);
-        }
+        note_features(rings->features, get_u64(msg, PAYLOAD_AT), rings);
         break;
     case VHOST_ASYNC_RESET_OWNER:
         memset(rings->sized, 0, sizeof rings->sized);
@@ -375,19 +428,19 @@ note_message(const void *msg, uint64_t features,
     }
 }
 
-/* Returns why 'msg' of device 'vid', as the library passes it to
- * pre_msg_handle (rte_vhost_extern_callback_register()), is to be refused, or
- * NULL.  'rings' must have seen all messages of the connection, and be zero
- * before the first. */
-const char *
-vhost_async_message_check(int vid, const void *msg,
-                          struct vhost_async_rings *rings)
+/* Whether 'msg' gives virtqueue 'index' another size or layout, for which what
+ * the library allocated for copies in flight does not fit.  QEMU says the same
+ * again while other queues are in use, which does not count. */
+bool
+vhost_async_message_resets(int vid, const void *msg, uint32_t index)
 {
-    uint64_t features = device_features(vid);
-    const char *why = check_message(vid, msg, features, rings);
-
-    if (!why) {
-        note_message(msg, features, rings);
+    switch (vhost_async_message_request(msg)) {
+    case VHOST_ASYNC_SET_FEATURES:
+        return get_u64(msg, PAYLOAD_AT) != device_features(vid);
+    case VHOST_ASYNC_SET_VRING_NUM:
+        return get_u32(msg, PAYLOAD_AT) == index
+               && get_u32(msg, PAYLOAD_AT + 4) != get_ring(vid, index).size;
+    default:
+        return false;
     }
-    return why;
 }

@@ -29,6 +29,7 @@
  * Called by netdev-dpdk-async.c, from the thread of the vhost library alone,
  * so that nothing needs a lock. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bitmap.h"
@@ -53,23 +54,30 @@ enum {
     VHOST_ASYNC_SET_VRING_ERR = 14,
     VHOST_ASYNC_SET_PROTOCOL_FEATURES = 16,
     VHOST_ASYNC_SET_VRING_ENABLE = 18,
+    VHOST_ASYNC_SEND_RARP = 19,
+    VHOST_ASYNC_NET_SET_MTU = 20,
     VHOST_ASYNC_IOTLB_MSG = 22,
     VHOST_ASYNC_POSTCOPY_ADVISE = 28,
     VHOST_ASYNC_POSTCOPY_LISTEN = 29,
     VHOST_ASYNC_POSTCOPY_END = 30,
     VHOST_ASYNC_GET_INFLIGHT_FD = 31,
     VHOST_ASYNC_SET_INFLIGHT_FD = 32,
+    VHOST_ASYNC_SET_STATUS = 39,
 };
 
-/* What the library does not tell of the virtqueues of a connection. */
+/* What the library does not tell of the virtqueues of a connection; zero when
+ * it begins. */
 struct vhost_async_rings {
     /* Those whose size was told since they were stopped last. */
     unsigned long sized[BITMAP_N_LONGS(VHOST_ASYNC_MAX_VRINGS)];
+    uint64_t features;          /* Negotiated before the message. */
 };
 
 uint32_t vhost_async_message_request(const void *msg);
 const char *vhost_async_message_check(int vid, const void *msg,
                                       struct vhost_async_rings *);
+void vhost_async_message_accepted(const void *msg, struct vhost_async_rings *);
+bool vhost_async_message_resets(int vid, const void *msg, uint32_t index);
 void vhost_async_message_close_fds(void *msg);
 
 #endif /* vhost-async-message.h */

@@ -571,24 +571,24 @@ fake_guest_gone(int vid)
     guest->live = false;
 }
 
-/* The guest sends 'request', which the library handles with all rings locked
- * if 'locked', and then may unmap memory and change rings. */
+/* The guest sends 'request', about ring 'index' and 'num' of it, which the
+ * library handles with all rings locked if 'locked', and then may unmap memory
+ * and change rings. */
 static enum rte_vhost_msg_result
-fake_message(int vid, uint32_t request, bool locked)
+fake_ring_message(int vid, uint32_t request, uint32_t index, uint32_t num,
+                  bool locked)
 {
     struct fake_guest *guest = fake_guest(vid);
     /* Without file descriptors, behind the longest payload. */
-    uint32_t msg[170] = { request, 1, 40 };
+    uint32_t msg[170] = { request, 1, 40, index, num };
     enum rte_vhost_msg_result result;
-
-    if (request == VHOST_ASYNC_SET_VRING_NUM) {
-        /* About ring 0. */
-        msg[4] = MAX(guest->vrings[0].size, 2);
-    }
 
     guest->locked = locked;
     result = guest->ops ? guest->ops->pre_msg_handle(vid, msg)
                         : RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    if (result != RTE_VHOST_MSG_RESULT_ERR && guest->ops) {
+        guest->ops->post_msg_handle(vid, msg);
+    }
     if (result == RTE_VHOST_MSG_RESULT_NOT_HANDLED && locked) {
         for (int i = 0; i < guest->n_vrings; i++) {
             fake_check_vring_unused(&guest->vrings[i]);
@@ -596,6 +596,31 @@ fake_message(int vid, uint32_t request, bool locked)
     }
     guest->locked = false;
     return result;
+}
+
+static enum rte_vhost_msg_result
+fake_message(int vid, uint32_t request, bool locked)
+{
+    return fake_ring_message(
+        vid, request, 0, request == VHOST_ASYNC_SET_VRING_NUM
+                         ? MAX(fake_guest(vid)->vrings[0].size, 2) : 0,
+        locked);
+}
+
+/* The guest sets up ring 'index' anew, for a time with another size. */
+static void
+fake_resize(int vid, int index)
+{
+    uint32_t size = MAX(fake_guest(vid)->vrings[index].size, 2);
+
+    for (int i = 2; i; i--) {
+        ovs_assert(fake_ring_message(vid, VHOST_ASYNC_SET_VRING_NUM, index,
+                                     i * size, true)
+                   == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
+    }
+    ovs_assert(fake_ring_message(vid, VHOST_ASYNC_GET_VRING_BASE, index, 0,
+                                 false)
+               == RTE_VHOST_MSG_RESULT_NOT_HANDLED);
 }
 
 /* The vhost library. */

@@ -89,9 +89,11 @@ fake_vring_base(int vid OVS_UNUSED, uint16_t index, uint16_t *avail,
 #define rte_version_month() lib.month
 
 /* The tests of ports have the real ones. */
+#define vhost_async_message_accepted message_accepted
 #define vhost_async_message_check message_check
 #define vhost_async_message_close_fds message_close_fds
 #define vhost_async_message_request message_request
+#define vhost_async_message_resets message_resets
 #include "vhost-async-message.c"
 
 /* Of a message that the guest sends. */
@@ -123,10 +125,22 @@ begin(uint32_t request, uint32_t size)
     return &context.msg[3];
 }
 
+/* Whether the message gets to the library, which refuses it. */
+static bool
+passes_in_vain(void)
+{
+    return !vhost_async_message_check(0, &context, &rings);
+}
+
 static bool
 passes(void)
 {
-    return !vhost_async_message_check(0, &context, &rings);
+    bool ok = passes_in_vain();
+
+    if (ok) {
+        vhost_async_message_accepted(&context, &rings);
+    }
+    return ok;
 }
 
 /* Sends a message about a ring. */
@@ -218,8 +232,8 @@ test_sizes(void)
     ovs_assert(!set_num(0, 65536));
     ovs_assert(!set_num(0, UINT32_MAX));
     ovs_assert(set_num(0, 32768));
-    /* Indexes that do not exist are the library's to refuse. */
-    ovs_assert(set_num(UINT32_MAX, 256));
+    ovs_assert(!set_num(VHOST_ASYNC_MAX_VRINGS, 256));
+    ovs_assert(!set_num(UINT32_MAX, 256));
 
     lib.features = PACKED;
     ovs_assert(set_num(1, 3));
@@ -287,14 +301,90 @@ test_packed_base(void)
     init();
     lib.features = PACKED;
 
-    /* In whichever order they come. */
+    /* In whichever order they come: the one that there is may be of a split
+     * ring that was there before. */
     ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 0x8000 | 299));
     lib.rings[0].base = 0x8000 | 299;
-    ovs_assert(!set_num(0, 299));
-    ovs_assert(set_num(0, 300));
-    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 300));
-    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 0x8000 | 300));
-    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 0x8000));
+    ovs_assert(set_num(0, 299));
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_ADDR, 0, 0));
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 299));
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 0x8000 | 299));
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_BASE, 0, 0x8000 | 298));
+    lib.rings[0].base = 0x8000 | 298;
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+    ovs_assert(ring_message(VHOST_ASYNC_GET_VRING_BASE, 0, 0));
+    ovs_assert(set_num(0, 100));
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+
+    /* Of a split ring it is any number. */
+    lib.features = 0;
+    ovs_assert(set_num(1, 256));
+    lib.rings[1].base = 5000;
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 1, 0));
+}
+
+/* The library refuses messages as well, for instance for file descriptors that
+ * came with them. */
+static void
+test_what_the_library_refuses(void)
+{
+    init();
+    lib.features = F_MQ;
+    ovs_assert(set_num(0, 256));
+
+    begin(VHOST_ASYNC_GET_VRING_BASE, 8)[0] = 0;
+    ovs_assert(passes_in_vain());
+    ovs_assert(!set_num(0, 32768));
+    begin(VHOST_ASYNC_RESET_OWNER, 0);
+    ovs_assert(passes_in_vain());
+    ovs_assert(!set_num(0, 32768));
+    begin(VHOST_ASYNC_SET_FEATURES, 8)[1] = PACKED >> 32;
+    ovs_assert(passes_in_vain());
+    ovs_assert(!set_num(0, 32768));
+
+    ovs_assert(ring_message(VHOST_ASYNC_GET_VRING_BASE, 0, 0));
+    begin(VHOST_ASYNC_SET_VRING_NUM, 8)[1] = 256;
+    ovs_assert(passes_in_vain());
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+}
+
+static void
+test_rings_without_multiqueue(void)
+{
+    init();
+    lib.features = F_MQ;
+    for (int i = 0; i < 4; i++) {
+        ovs_assert(set_num(i, 256));
+    }
+    ovs_assert(set_features(F_MQ));
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 3, 0));
+    ovs_assert(set_features(1));
+    for (int i = 0; i < 4; i++) {
+        ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_ADDR, i, 0) == (i < 2));
+    }
+}
+
+/* QEMU says features and sizes again for each pair of queues, while others are
+ * in use. */
+static void
+test_resets(void)
+{
+    init();
+    lib.features = F_MQ;
+    ovs_assert(set_num(0, 256));
+    ovs_assert(set_features(F_MQ));
+    ovs_assert(!vhost_async_message_resets(0, &context, 0));
+    ovs_assert(set_features(F_MQ | PACKED));
+    ovs_assert(vhost_async_message_resets(0, &context, 0));
+
+    ovs_assert(set_num(0, 256));
+    ovs_assert(!vhost_async_message_resets(0, &context, 0));
+    begin(VHOST_ASYNC_SET_VRING_NUM, 8)[1] = 512;
+    ovs_assert(vhost_async_message_resets(0, &context, 0));
+    ovs_assert(!vhost_async_message_resets(0, &context, 2));
+    begin(VHOST_ASYNC_SET_MEM_TABLE, 8);
+    ovs_assert(!vhost_async_message_resets(0, &context, 0));
 }
 
 static void
@@ -397,6 +487,9 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(ring_without_size),
     DMA_TEST_CASE(layout_changes),
     DMA_TEST_CASE(packed_base),
+    DMA_TEST_CASE(what_the_library_refuses),
+    DMA_TEST_CASE(rings_without_multiqueue),
+    DMA_TEST_CASE(resets),
     DMA_TEST_CASE(short_messages),
     DMA_TEST_CASE(tables),
     DMA_TEST_CASE(features_not_offered),
