@@ -110,7 +110,8 @@ def change_pmd_mask(w):
     if w.pmds == 2:
         w.switch.set("pmd-cpu-mask", TWO_CORES)
     w.note("%d changes without copies in flight" % len(idle))
-    w.account(limit=None)
+    # Ports with several queues are reconfigured, which clears counters.
+    w.account(exact=False if w.pairs > 1 else None, limit=None)
 
 
 def rebalance(w):
