@@ -340,9 +340,8 @@ def rst(report):
     add("Latency in microseconds.  \"Added\" is p99 less that of stock and "
         "less that of the engine, if it is the ideal one:",
         latency_table(report))
-    add("Memory in bytes, per txq whose virtqueue has 256 entries, and per PMD "
-        "thread:",
-        memory_table(report))
+    add("Memory in bytes, per txq whose virtqueue has 256 entries, and per "
+        "PMD thread:", memory_table(report))
     add("One PMD thread with many txqs, in cycles: of an iteration when all "
         "are idle; per packet when one is active, and when all are in turn, "
         "one packet each; of an iteration in which all have a packet in "
