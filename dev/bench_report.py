@@ -349,6 +349,16 @@ def rst(report):
     return "\n".join(lines)
 
 
+def tidy_svg(text):
+    """As the sources of Open vSwitch have it: no tabs, short lines.  To XML a
+    line break is as good as a space."""
+    lines = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line.strip(), 79, break_long_words=False,
+                               break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
+
+
 def document(report):
     """Puts tables and plots of 'report' into the documentation."""
     path = os.path.join(ROOT, DOC)
@@ -359,4 +369,5 @@ def document(report):
         raise Stop("%s lacks the comments between which it is generated" % DOC)
     write(path, head + begin + "\n" + rst(report) + "\n" + end + foot)
     for name in PLOTS.values():
-        shutil.copy(out("bench", name), os.path.dirname(path))
+        write(os.path.join(os.path.dirname(path), name),
+              tidy_svg(read(out("bench", name))))
