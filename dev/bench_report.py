@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import sys
+import textwrap
 import time
 
 from bench_loop import BURSTS, TSO_SIZE, pick
@@ -185,7 +186,8 @@ TITLES = (
      "cycles per packet", buffers_table),
     ("Whole switch, lossless loop: busy cycles of the PMD thread per packet, "
      "and throughput", switch_table),
-    ("Latency, microseconds; added: to p99 of stock, less that of the engine",
+    ("Latency, microseconds; added: to p99 of stock, less that of the ideal "
+     "engine",
      latency_table),
     ("Memory, bytes", memory_table),
     ("Scale, cycles: of an iteration if all txqs are idle; per packet if one "
@@ -300,23 +302,27 @@ def rst_goal_table(report):
     return [row[:-1] for row in goal_table(report)]
 
 
+def fill(text, indent=""):
+    return textwrap.fill(text, 79, subsequent_indent=indent,
+                         break_on_hyphens=False) + "\n"
+
+
 def rst(report):
     m = report["machine"]
-    lines = ["The machine: %s, %d cores%s, Linux %s, DPDK %s, %s; %s.\n" % (
+    lines = [fill("The machine: %s, %d cores%s, Linux %s, DPDK %s, %s; %s." % (
         m["cpu"], m["cores"], ", a virtual machine" if m["virtual"] else "",
-        m["kernel"], m["dpdk"], m["compiler"], m["date"])]
+        m["kernel"].split("-")[0], m["dpdk"], m["compiler"], m["date"]))]
 
     def add(text, rows):
-        lines.append(text + "\n")
-        lines.append(rst_table(rows))
+        lines.extend([fill(text), rst_table(rows)])
 
     add("Goals, as ratios to stock, ``latency`` in microseconds:",
         rst_goal_table(report))
-    lines += ["- ``%s``: %s.\n" % (g["name"], g["note"])
+    lines += [fill("- ``%s``: %s." % (g["name"], g["note"]), "  ")
               for g in report["goals"]]
     for engine, name in ENGINE_NAMES.items():
         add("Send and reap with the %s, bursts of 32.  Cycles per packet of "
-            "stock,\nratios of the others:" % name,
+            "stock, ratios of the others:" % name,
             rst_loop_table(report, engine))
     for (engine, cold), name in PLOTS.items():
         lines.append(".. figure:: %s\n   :alt: Cycles per packet against "
@@ -324,34 +330,33 @@ def rst(report):
                      % (name, ENGINE_NAMES[engine],
                         "cold" if cold else "warm"))
     add("Packets of 9000 bytes with the ideal engine, by size of the guest's "
-        "buffers.\nCycles per packet of stock, and with DMA:",
+        "buffers.  Cycles per packet of stock, and with DMA:",
         buffers_table(report))
     add("From how many bytes on DMA is cheaper, by bursts:",
         crossover_table(report))
     add("The whole switch, packets that circulate between it and a guest "
-        "without loss.\nBusy cycles of the PMD thread per packet, and "
+        "without loss.  Busy cycles of the PMD thread per packet, and "
         "throughput:", switch_table(report))
     add("Latency in microseconds.  \"Added\" is p99 less that of stock and "
-        "less that of\nthe engine:", latency_table(report))
-    add("Memory in bytes, per txq and per PMD thread:", memory_table(report))
+        "less that of the engine, if it is the ideal one:",
+        latency_table(report))
+    add("Memory in bytes, per txq whose virtqueue has 256 entries, and per "
+        "PMD thread:", memory_table(report))
     add("One PMD thread with many txqs, in cycles: of an iteration when all "
-        "are idle;\nper packet when one is active, and when all are in turn, "
-        "one packet each; of an\niteration in which all have a packet in "
+        "are idle; per packet when one is active, and when all are in turn, "
+        "one packet each; of an iteration in which all have a packet in "
         "flight:", scale_table(report))
     return "\n".join(lines)
 
 
-def wrap(text):
-    """Paragraphs and items of lists of at most 79 columns."""
-    result = []
-    for line in text.split("\n"):
-        indent = "  " if line.startswith("- ") else ""
-        while len(line) > 79 and not line.startswith(("=", "..")):
-            cut = line.rfind(" ", 0, 80)
-            result.append(line[:cut])
-            line = indent + line[cut + 1:]
-        result.append(line)
-    return "\n".join(result)
+def tidy_svg(text):
+    """As the sources of Open vSwitch have it: no tabs, short lines.  To XML a
+    line break is as good as a space."""
+    lines = []
+    for line in text.splitlines():
+        lines += textwrap.wrap(line.strip(), 79, break_long_words=False,
+                               break_on_hyphens=False)
+    return "\n".join(lines) + "\n"
 
 
 def document(report):
@@ -362,6 +367,7 @@ def document(report):
     _, end, foot = rest.partition(END)
     if not end:
         raise Stop("%s lacks the comments between which it is generated" % DOC)
-    write(path, head + begin + "\n" + wrap(rst(report)) + "\n" + end + foot)
+    write(path, head + begin + "\n" + rst(report) + "\n" + end + foot)
     for name in PLOTS.values():
-        shutil.copy(out("bench", name), os.path.dirname(path))
+        write(os.path.join(os.path.dirname(path), name),
+              tidy_svg(read(out("bench", name))))

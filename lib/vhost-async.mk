@@ -4,10 +4,6 @@
 # interfaces of DPDK.
 
 EXTRA_DIST += \
-	Documentation/topics/dpdk/vhost-async-ideal-cold.svg \
-	Documentation/topics/dpdk/vhost-async-ideal-warm.svg \
-	Documentation/topics/dpdk/vhost-async-real-cold.svg \
-	Documentation/topics/dpdk/vhost-async-real-warm.svg \
 	lib/dpif-netdev-dma-unixctl.man \
 	lib/vhost-async-choice.h.in
 MAN_FRAGMENTS += lib/dpif-netdev-dma-unixctl.man
