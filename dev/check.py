@@ -120,15 +120,20 @@ def is_plain(name):
     return "rte_" not in read(os.path.join(ROOT, name))
 
 
+def is_included(name, tests):
+    include = '#include "%s"' % os.path.basename(name)
+    return any(include in read(os.path.join(ROOT, test)) for test in tests)
+
+
 def build_sanitized(engine, where, log):
     """Makes where/ovstest, with the sanitizers in our own code: our files
     come before the library that has them too, so these are used."""
     build, src = out(engine), out("src")
     own = tree.own_files()
-    sources = [f for f in own if re.fullmatch(r"tests/test-.*\.c", f)]
+    tests = [f for f in own if re.fullmatch(r"tests/test-.*\.c", f)]
+    sources = tests + ["tests/ovstest.c"]
     sources += [f for f in own if re.fullmatch(r"lib/.*\.c", f)
-                and is_plain(f)]
-    sources += ["tests/ovstest.c"]
+                and is_plain(f) and not is_included(f, tests)]
     sanitize = ["-g", "-O1", "-fno-omit-frame-pointer",
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=undefined"]

@@ -41,7 +41,6 @@
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
-#include <rte_version.h>
 #include <rte_vhost.h>
 #include <rte_vhost_async.h>
 
@@ -121,7 +120,6 @@ struct fake_dev {
 struct fake_vring {
     bool set_up;                /* By the guest. */
     unsigned int lacks;         /* Parts that are not mapped: 1, 2, 4. */
-    uint16_t base;              /* Next descriptor. */
     bool async;                 /* rte_vhost_async_channel_register(). */
     unsigned int busy;          /* Times that its lock is not to be had. */
     uint16_t size;
@@ -142,7 +140,6 @@ struct fake_guest {
     bool locked;                /* All vrings, by the library itself. */
     bool lazy;                  /* Returns no descriptor by itself. */
     bool negotiated;            /* It knows the library's features. */
-    uint64_t features;          /* Of virtio. */
     int n_vrings;
     struct fake_vring vrings[FAKE_MAX_VRINGS];
     const struct rte_vhost_user_extern_ops *ops;
@@ -168,7 +165,6 @@ static struct {
     bool no_memory;             /* There is none left. */
     bool no_dpdk;               /* It is not initialized. */
     bool no_callbacks;          /* Messages cannot be watched. */
-    unsigned int release;       /* Of DPDK, as 2207; 0 for 22.11. */
     unsigned int n_no_clear;    /* Calls to clear a queue that fail. */
 
     bool quiescent;             /* The running thread is. */
@@ -840,19 +836,18 @@ fake_get_vring(int vid, uint16_t vring, struct rte_vhost_vring *info)
 }
 
 static int
-fake_get_vring_base(int vid, uint16_t vring, uint16_t *avail, uint16_t *used)
+fake_get_vring_base(int vid OVS_UNUSED, uint16_t vring OVS_UNUSED,
+                    uint16_t *avail, uint16_t *used)
 {
-    if (!fake_vring(vid, vring)->size) {
-        return -1;
-    }
-    *avail = *used = fake_vring(vid, vring)->base;
+    *avail = *used = 0;
     return 0;
 }
 
 static int
 fake_get_features(int vid, uint64_t *features)
 {
-    *features = fake_guest(vid)->features;
+    ovs_assert(fake_guest(vid)->live);
+    *features = 0;
     return 0;
 }
 
@@ -912,18 +907,6 @@ fake_get_protocol_features(int vid, uint64_t *features)
     return 0;
 }
 
-static unsigned int
-fake_version_year(void)
-{
-    return fake.release ? fake.release / 100 : 22;
-}
-
-static unsigned int
-fake_version_month(void)
-{
-    return fake.release ? fake.release % 100 : 11;
-}
-
 /* For the test to define: what OVS and the library do with a port, and what
  * OVS does with the answer to a command. */
 static void fake_command_reply(struct unixctl_conn *, const char *, bool ok);
@@ -976,8 +959,6 @@ static int fake_get_ifname(int vid, char *path, size_t size);
 #define rte_vhost_get_vring_num fake_get_vring_num
 #define rte_vhost_poll_enqueue_completed fake_poll
 #define rte_vhost_submit_enqueue_burst fake_submit
-#define rte_version_month fake_version_month
-#define rte_version_year fake_version_year
 #define rte_zmalloc_socket fake_zmalloc
 #define sched_yield fake_sched_yield
 #define time_msec() ((long long int) (fake.tsc / 1000000))

@@ -3742,7 +3742,8 @@ test_queues_that_are_not_there(void)
     fake_vring_set_up(0, 4, 256);
     netdev_dpdk_async_vring_changed(&port0->async, 1, 2, true);
     netdev_dpdk_async_vring_changed(&port0->async, -1, 2, true);
-    netdev_dpdk_async_vring_changed(&port0->async, ARRAY_SIZE(devices), 2, true);
+    netdev_dpdk_async_vring_changed(&port0->async, ARRAY_SIZE(devices), 2,
+                                    true);
     ovs_assert(!port_txq(port0, 2) || !port_vring(port0, 2)->async);
     netdev_dpdk_async_vring_changed(&port0->async, 0, N_TXQS, true);
     ovs_assert(!vhost_async_txq_is_registered(port_txq(port0, N_TXQS)));
@@ -3811,6 +3812,27 @@ test_queue_is_set_up_anew_under_a_sender(void)
     netdev_dpdk_async_vring_changed(&port0->async, 0, 0, true);
     ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
     check_paths(port0, 1, 1);
+    settle_and_end();
+}
+
+/* What is refused is closed, once; which that is, tests/test-vhost-message.c
+ * knows. */
+static void
+test_refused_message_with_files(void)
+{
+    uint32_t msg[FDS_AT / 4 + MAX_FDS + 1] = { VHOST_ASYNC_SET_INFLIGHT_FD, 1,
+                                               40 };
+    int fds[2];
+
+    begin_with_devs(1);
+    ovs_assert(!pipe(fds));
+    memcpy((char *) msg + FDS_AT, fds, sizeof fds);
+    msg[FDS_AT / 4 + MAX_FDS] = 2;
+    ovs_assert(fake.guests[0].ops->pre_msg_handle(0, msg)
+               == RTE_VHOST_MSG_RESULT_ERR);
+    ovs_assert(fcntl(fds[0], F_GETFD) == -1 && fcntl(fds[1], F_GETFD) == -1);
+    memcpy(fds, (char *) msg + FDS_AT, sizeof fds);
+    ovs_assert(fds[0] == -1 && fds[1] == -1);
     settle_and_end();
 }
 
@@ -4406,6 +4428,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(queues_that_are_not_there),
     DMA_TEST_CASE(queue_that_cannot_be_unregistered),
     DMA_TEST_CASE(queue_is_set_up_anew_under_a_sender),
+    DMA_TEST_CASE(refused_message_with_files),
     DMA_TEST_CASE(second_guest_of_a_port),
     DMA_TEST_CASE(migration_waits_for_the_device),
     DMA_TEST_CASE(dma_show),

@@ -48,8 +48,10 @@ static struct {
         uint32_t size;
         uint16_t base;
         bool mapped;
+        unsigned int part;      /* No more than that: 0, 1 or 2. */
     } rings[N_RINGS];
-    int month;                  /* Of its release. */
+    bool has_no_base;           /* Of any ring. */
+    int year, month;            /* Of its release. */
 } lib;
 
 static int
@@ -62,14 +64,20 @@ fake_features(int vid OVS_UNUSED, uint64_t *features)
 static int
 fake_vring(int vid OVS_UNUSED, uint16_t index, struct rte_vhost_vring *vring)
 {
+    static struct vring_desc desc;
+    static struct vring_avail avail;
     static struct vring_used used;
+    unsigned int part;
 
     if (index >= N_RINGS) {
         return -1;
     }
+    part = lib.rings[index].mapped ? lib.rings[index].part : UINT_MAX;
     *vring = (struct rte_vhost_vring) {
         .size = lib.rings[index].size,
-        .used = lib.rings[index].mapped ? &used : NULL,
+        .desc = part == 0 ? &desc : NULL,
+        .avail = part == 1 ? &avail : NULL,
+        .used = part == 2 ? &used : NULL,
     };
     return 0;
 }
@@ -79,7 +87,7 @@ fake_vring_base(int vid OVS_UNUSED, uint16_t index, uint16_t *avail,
                 uint16_t *used)
 {
     *avail = *used = lib.rings[index].base;
-    return 0;
+    return lib.has_no_base ? -1 : 0;
 }
 
 #define rte_vhost_get_negotiated_features fake_features
@@ -87,6 +95,7 @@ fake_vring_base(int vid OVS_UNUSED, uint16_t index, uint16_t *avail,
 #define rte_vhost_get_vring_base fake_vring_base
 #define rte_vhost_get_vring_num(VID) N_RINGS
 #define rte_version_month() lib.month
+#define rte_version_year() lib.year
 
 /* The tests of ports have the real ones. */
 #define vhost_async_message_accepted message_accepted
@@ -109,6 +118,7 @@ static void
 init(void)
 {
     memset(&lib, 0, sizeof lib);
+    lib.year = 22;
     lib.month = 11;
     memset(&rings, 0, sizeof rings);
     context.n_fds = 0;
@@ -234,6 +244,7 @@ test_sizes(void)
     ovs_assert(set_num(0, 32768));
     ovs_assert(!set_num(VHOST_ASYNC_MAX_VRINGS, 256));
     ovs_assert(!set_num(UINT32_MAX, 256));
+    ovs_assert(set_num(VHOST_ASYNC_MAX_VRINGS - 1, 256));
 
     lib.features = PACKED;
     ovs_assert(set_num(1, 3));
@@ -290,7 +301,10 @@ test_layout_changes(void)
     ovs_assert(set_num(0, 300));
     ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
     lib.rings[0].mapped = true;
-    ovs_assert(!set_features(0));
+    for (int part = 0; part < 3; part++) {
+        lib.rings[0].part = part;
+        ovs_assert(!set_features(0));
+    }
     ovs_assert(!set_features(PACKED | 1));
     ovs_assert(set_features(PACKED));
 }
@@ -430,6 +444,9 @@ test_tables(void)
     ovs_assert(!passes());
 
     /* Of another release, nothing is known but the protocol. */
+    lib.year = 23;
+    ovs_assert(set_table(event, 4096, 0));
+    lib.year = 22;
     lib.month = 3;
     ovs_assert(set_table(event, 4096, 0));
     ovs_assert(!set_table(fd, 0, 0));
@@ -464,7 +481,9 @@ test_fds_of_refused_messages_are_closed(void)
 
     init();
     set_table(fd, 4096, 0);
-    context.fds[1] = other;
+    context.n_fds = 2;
+    context.fds[1] = -1;
+    context.fds[2] = other;
     vhost_async_message_close_fds(&context);
     ovs_assert(fcntl(fd, F_GETFD) == -1 && context.fds[0] == -1);
     ovs_assert(fcntl(other, F_GETFD) != -1);
@@ -475,6 +494,8 @@ test_fds_of_refused_messages_are_closed(void)
     vhost_async_message_close_fds(&context);
     lib.month = 11;
     context.n_fds = 1 << 30;
+    vhost_async_message_close_fds(&context);
+    context.n_fds = -1;
     vhost_async_message_close_fds(&context);
     ovs_assert(fcntl(other, F_GETFD) != -1);
     close(other);
