@@ -15,6 +15,7 @@
 """Scenarios: the operator changes ports and threads, or ends the switch."""
 
 import contextlib
+import os
 import signal
 import time
 
@@ -189,6 +190,9 @@ def vswitchd_killed(w):
         w.watch.suspended = True
         begin = time.monotonic()
         w.switch.vswitchd.kill()
+        for name in w.server:
+            # Whose socket is left lying about cannot make it again.
+            os.unlink(w.paths[name])
         w.switch.start()
         lablib.Switch.wait_for(w.has_bridge, 10, w.switch.vswitchd,
                                "there is no bridge")
