@@ -241,11 +241,13 @@ check_region_fd(int fd, uint64_t size)
     } else if (S_ISREG(s.st_mode) && s.st_size < size) {
         /* To access what is behind the end of a file is a SIGBUS. */
         return "a region is larger than its file";
+    } else if ((fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR) {
+        return "a region cannot be written to";
     }
     /* Without access nothing is populated if memory is locked. */
     align = s.st_blksize;
     p = mmap(NULL, ROUND_UP(size, align), PROT_NONE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED || (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDWR) {
+    if (p == MAP_FAILED) {
         return "a region cannot be mapped";
     }
     munmap(p, ROUND_UP(size, align));

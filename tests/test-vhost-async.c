@@ -971,6 +971,8 @@ test_ring_that_is_not_set_up(void)
     /* The guest turned txq 1 off and set it up again. */
     fake_resize(0, 2);
     ovs_assert(port_vring(port0, 0)->async && !port_vring(port0, 1)->async);
+    fake_resize(0, 2);
+    ovs_assert(port_vring(port0, 0)->async && !port_vring(port0, 1)->async);
     run_as(pmd0);
     ovs_assert(PORT_SEND(port0, 1, BIG) == 1);
     check_paths(port0, 1, 0);
@@ -1937,6 +1939,7 @@ test_option_off_and_on_again(void)
     for (size_t i = 0; i < N_PORTS; i++) {
         ovs_assert(port_reconfigure(&ports_[i]));
         ovs_assert(!ports_[i].async.txqs);
+        ovs_assert(netdev_dpdk_async_needs_lock(&ports_[i].async));
         guest_connect(&ports_[i], i, 256);
     }
     run_as(pmd0);
@@ -1953,6 +1956,8 @@ test_option_off_and_on_again(void)
     run_as(pmd0);
     ovs_assert(PORT_SEND(port0, 0, BIG) == 1);
     ovs_assert(port_in_flight(port0, 0) == 1);
+    ovs_assert(netdev_dpdk_async_needs_lock(&port0->async)
+               == VHOST_ASYNC_TX_LOCK);
     settle_and_end();
 }
 
@@ -3660,8 +3665,16 @@ test_second_guest_of_a_port(void)
 
     /* A link is enough to tell that there is somebody. */
     run_as_main();
+    fake.guests[0].negotiated = false;
     netdev_dpdk_async_get_guest(&port0->async, &guest);
     ovs_assert(guest.connected && guest.link);
+
+    /* Nor is the next one somebody while the device of this one goes. */
+    ovsrcu_index_set(&port0->vid, -1);
+    netdev_dpdk_async_destroy_begin(&port0->async);
+    ovs_assert(fake_message(2, VHOST_ASYNC_SET_OWNER, true)
+               == RTE_VHOST_MSG_RESULT_ERR);
+    ovsrcu_index_set(&port0->vid, 0);
 
     fake.rate = 1;
     guest_leave(port0);

@@ -90,12 +90,24 @@ fake_vring_base(int vid OVS_UNUSED, uint16_t index, uint16_t *avail,
     return lib.has_no_base ? -1 : 0;
 }
 
+static unsigned int
+fake_version_year(void)
+{
+    return lib.year;
+}
+
+static unsigned int
+fake_version_month(void)
+{
+    return lib.month;
+}
+
 #define rte_vhost_get_negotiated_features fake_features
 #define rte_vhost_get_vhost_vring fake_vring
 #define rte_vhost_get_vring_base fake_vring_base
 #define rte_vhost_get_vring_num(VID) N_RINGS
-#define rte_version_month() lib.month
-#define rte_version_year() lib.year
+#define rte_version_month fake_version_month
+#define rte_version_year fake_version_year
 
 /* The tests of ports have the real ones. */
 #define vhost_async_message_accepted message_accepted
@@ -285,6 +297,10 @@ test_ring_without_size(void)
     ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
     ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 1, 0));
 
+    /* The library refused the size by itself. */
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_NUM, 2, 256));
+    ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_ADDR, 2, 0));
+
     /* And a refused size brings nothing along. */
     ovs_assert(!set_num(0, 3));
     ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
@@ -330,6 +346,10 @@ test_packed_base(void)
     ovs_assert(ring_message(VHOST_ASYNC_GET_VRING_BASE, 0, 0));
     ovs_assert(set_num(0, 100));
     ovs_assert(!ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+    /* The library knows of none. */
+    lib.has_no_base = true;
+    ovs_assert(ring_message(VHOST_ASYNC_SET_VRING_KICK, 0, 0));
+    lib.has_no_base = false;
 
     /* Of a split ring it is any number. */
     lib.features = 0;
@@ -414,6 +434,47 @@ test_short_messages(void)
     ovs_assert(!passes());
     begin(VHOST_ASYNC_SET_MEM_TABLE, 8)[0] = 1;
     ovs_assert(!passes());
+}
+
+static unsigned int
+count_mappings(void)
+{
+    FILE *file = fopen("/proc/self/maps", "r");
+    unsigned int n = 0;
+    int c;
+
+    ovs_assert(file);
+    while ((c = getc(file)) != EOF) {
+        n += c == '\n';
+    }
+    fclose(file);
+    return n;
+}
+
+/* However often a guest tries, nothing stays behind. */
+static void
+test_refused_regions_are_not_mapped(void)
+{
+    int fd = memfd_create("guest", 0);
+    unsigned int n;
+    char *name;
+    int ro_fd;
+
+    init();
+    ovs_assert(!ftruncate(fd, 1 << 20));
+    name = xasprintf("/proc/self/fd/%d", fd);
+    ro_fd = open(name, O_RDONLY);
+    ovs_assert(ro_fd >= 0);
+    n = count_mappings();
+    for (int i = 0; i < 100; i++) {
+        ovs_assert(!set_table(ro_fd, 4096, 0));
+        ovs_assert(set_table(fd, 4096, 0));
+    }
+    /* Memory of the test's own may come and go. */
+    ovs_assert(count_mappings() < n + 10);
+    free(name);
+    close(ro_fd);
+    close(fd);
 }
 
 static void
@@ -513,6 +574,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(resets),
     DMA_TEST_CASE(short_messages),
     DMA_TEST_CASE(tables),
+    DMA_TEST_CASE(refused_regions_are_not_mapped),
     DMA_TEST_CASE(features_not_offered),
     DMA_TEST_CASE(fds_of_refused_messages_are_closed),
 };
