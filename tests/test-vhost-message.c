@@ -439,7 +439,8 @@ test_short_messages(void)
 static unsigned int
 count_mappings(void)
 {
-    FILE *file = fopen("/proc/self/maps", "r");
+    static const char name[] = "/proc/self/maps";
+    FILE *file = fopen(name, "r");
     unsigned int n = 0;
     int c;
 
@@ -462,7 +463,7 @@ test_refused_regions_are_not_mapped(void)
 
     init();
     ovs_assert(!ftruncate(fd, 1 << 20));
-    name = xasprintf("/proc/self/fd/%d", fd);
+    name = xasprintf("%s/%d", "/proc/self/fd", fd);
     ro_fd = open(name, O_RDONLY);
     ovs_assert(ro_fd >= 0);
     n = count_mappings();
