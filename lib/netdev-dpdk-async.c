@@ -211,8 +211,7 @@ configure_timeout(const struct smap *other_config)
                   MIN_TIMEOUT_MS, MAX_TIMEOUT_MS, ms);
     }
     dpdk_dma_dev_set_timeout_ms(ms);
-    VLOG_INFO("A DMA device that completes no copy for %u ms is "
-              "quarantined.", ms);
+    VLOG_INFO("DMA devices may take %u ms to complete a copy.", ms);
 }
 
 static void
