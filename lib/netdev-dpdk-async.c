@@ -50,8 +50,8 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 #define MAX_TXQS NETDEV_DPDK_ASYNC_MAX_TXQS
 
 /* Copies below it are done by CPU.  What is in the cache of the core costs it
- * least: there DMA is cheaper from 950 bytes on in bursts of 32, from 1200 in
- * bursts of 4; elsewhere, from 250 on (dev/bench.py). */
+ * least: there DMA is cheaper from 800 bytes on in bursts of 32, from 1600 in
+ * bursts of 4; elsewhere, from 300 on (dev/bench.py). */
 #define DEFAULT_THRESHOLD 1024
 
 /* Bounds of vhost-async-timeout, in milliseconds.  A software engine can wait
