@@ -139,7 +139,7 @@ def scale_table(report):
 
 
 def buffers_table(report):
-    rows = [["buffers", "copies", "cache", "stock", "cycles", "ratio"]]
+    rows = [["buffer", "copies", "cache", "stock", "cycles", "ratio"]]
     found = report["buffers"]
     for r in found:
         if r["variant"] != "stock":

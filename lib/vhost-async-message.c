@@ -205,12 +205,9 @@ check_kick(int vid, uint32_t index, uint64_t features,
            const struct vhost_async_rings *rings)
 {
     const char *why = check_started(vid, index, rings);
-    struct ring ring = get_ring(vid, index);
 
-    if (!why && features & F_RING_PACKED && ring.base >= ring.size) {
-        return "the virtqueue begins behind its end";
-    }
-    return why;
+    return why ? why : check_base(vid, index, get_ring(vid, index).base,
+                                  features, rings);
 }
 
 /* The library refuses other features while the device is in use, but not yet
