@@ -198,6 +198,7 @@ class Excuse:
         self.where = where
         self.key = (file, function)
         self.texts = []
+        self.by_chance = set()          # Of those.
         self.reason = ""
         self.used = set()
 
@@ -209,7 +210,8 @@ class Excuse:
         return bool(found)
 
     def stale(self):
-        return [t for t in self.texts if t not in self.used]
+        return [t for t in self.texts
+                if t not in self.used and t not in self.by_chance]
 
 
 def read_excuses():
@@ -221,8 +223,12 @@ def read_excuses():
             continue
         elif m:
             excuses.append(Excuse(where, m[1], m[2]))
-        elif excuses and text.startswith("| ") and not excuses[-1].reason:
-            excuses[-1].texts.append(text[2:].strip())
+        elif (excuses and text.startswith(("| ", "|? "))
+              and not excuses[-1].reason):
+            line = text.split(" ", 1)[1].strip()
+            excuses[-1].texts.append(line)
+            if text.startswith("|?"):
+                excuses[-1].by_chance.add(line)
         elif excuses and text.startswith("  "):
             excuses[-1].reason += " " * bool(excuses[-1].reason) + text.strip()
         else:
