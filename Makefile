@@ -8,8 +8,8 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit \
         check-sanitize check-tsan check-system check-packets check-faults \
-        check-spin check-model check-ovs coverage soak bench bench-quick \
-        bench-engines series clean
+        check-spin check-model check-ovs check-guests coverage soak bench \
+        bench-quick bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
@@ -36,7 +36,7 @@ demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
-check: deps ## the tests, with a selection of check-system and check-faults; ends with one line that sums them (as root)
+check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them (as root)
 	@$(CHECK)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
@@ -49,9 +49,10 @@ check-faults: deps ## guests that die, memory that moves, engines that stop (as 
 check-spin: deps ## a model of the engine ring, all states of it
 check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
+check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
 
 check-style check-unit check-sanitize check-tsan check-system check-packets \
-check-faults check-spin check-model check-ovs:
+check-faults check-spin check-model check-ovs check-guests:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)

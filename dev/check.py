@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 
-import check_faults
+import check_scenarios
 import check_spin
 import check_style
 import check_tsan
@@ -255,14 +255,17 @@ SUITES = {
     "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,
-    "faults-quick": check_faults.quick_suite,
-    "faults": check_faults.faults_suite,
+    "faults-quick": check_scenarios.faults_quick_suite,
+    "faults": check_scenarios.faults_suite,
+    "guests-quick": check_scenarios.guests_quick_suite,
+    "guests": check_scenarios.guests_suite,
     "spin": check_spin.spin_suite,
     "model": model_suite,
     "ovs": ovs_suite,
 }
-NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults")
-ON_DEMAND = ("system", "faults")
+NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
+              "guests-quick", "guests")
+ON_DEMAND = ("system", "faults", "guests")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "spin", "model", "ovs")
 

@@ -34,9 +34,9 @@ sys.path[:0] = [HERE, os.path.join(HERE, "faults"),
 import attacks                                                  # noqa: E402
 import ctl                                                      # noqa: E402
 import engines                                                  # noqa: E402
-import guests                                                   # noqa: E402
 import hostile                                                  # noqa: E402
 import lab as lablib                                            # noqa: E402
+import leaving                                                  # noqa: E402
 import memory                                                   # noqa: E402
 import ports                                                    # noqa: E402
 from frontend import FrontEndError                              # noqa: E402
@@ -147,17 +147,17 @@ SCENARIOS = {
     "vswitchd-killed": Scenario(
         ports.vswitchd_killed, 1, model="latency_us=2000", sinks=2),
     "guest-killed": Scenario(
-        guests.guest_killed, 12, soak=10, model="latency_us=5000", sinks=2),
+        leaving.guest_killed, 12, soak=10, model="latency_us=5000", sinks=2),
     "guest-killed-packed": Scenario(
-        guests.guest_killed, model="latency_us=5000", sinks=2, packed=True),
+        leaving.guest_killed, model="latency_us=5000", sinks=2, packed=True),
     "guest-pauses": Scenario(
-        guests.guest_pauses, 1, model="latency_us=1000", sinks=2),
+        leaving.guest_pauses, 1, model="latency_us=1000", sinks=2),
     "guest-pauses-packed": Scenario(
-        guests.guest_pauses, model="latency_us=1000", sinks=2, packed=True),
+        leaving.guest_pauses, model="latency_us=1000", sinks=2, packed=True),
     "guest-reshaped": Scenario(
-        guests.guest_reshaped, 7, soak=5, model="latency_us=5000", sinks=2),
+        leaving.guest_reshaped, 7, soak=5, model="latency_us=5000", sinks=2),
     "guest-reshaped-multi": Scenario(
-        guests.guest_reshaped, model="latency_us=5000", **MULTI),
+        leaving.guest_reshaped, model="latency_us=5000", **MULTI),
     "hostile": Scenario(
         attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
         sinks=3, server=("dst0", "dst1"), seconds=1200),

@@ -1,0 +1,169 @@
+# Makes a minimal Linux guest of packages of Debian: a kernel for clouds and
+# busybox.  Both are downloaded to out/guest and unpacked there, nothing is
+# installed.  A program of ours is compiled for it.
+
+import functools
+import glob
+import os
+import re
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from common import Stop, lock, out, read, run, tail         # noqa: E402
+
+WHERE = out("guest")
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+PROGRAMS_PACKAGE = "busybox-static"
+
+# In an order in which they can be loaded.
+MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev",
+           "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover",
+           "virtio_net")
+
+# Commands come in through the second serial port, each with a number that
+# the answer ends with, next to the exit status.
+INIT = """\
+#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
+/bin/busybox --install -s
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+for module in %s; do
+    insmod /modules/$module.ko
+done
+ip link set lo up
+stty -F /dev/ttyS1 raw -echo
+exec < /dev/ttyS1 > /dev/ttyS1 2>&1
+echo ready
+while read -r number command; do
+    eval "$command" < /dev/null
+    echo "=$number $?"
+done
+""" % " ".join(MODULES)
+
+
+class Unavailable(Stop):
+    """There is no network, or no mirror that has the package."""
+
+
+def fetch(package, where):
+    return not run(["apt-get", "download", "-q", package], out("guest.log"),
+                   cwd=where, append=True)
+
+
+def download(package):
+    """Returns the path of the package's file, which may be of an earlier
+    time."""
+    path = os.path.join(WHERE, package + ".deb")
+    if os.path.exists(path):
+        return path
+    with tempfile.TemporaryDirectory(dir=WHERE) as where:
+        # Lists that are old name packages that are gone.
+        if not fetch(package, where) and (
+                run(["apt-get", "update", "-q"], out("guest.log"),
+                    append=True) or not fetch(package, where)):
+            raise Unavailable(
+                "cannot download the Debian package %s: see %s, or put it "
+                "where it is looked for, %s" % (package, out("guest.log"),
+                                                path))
+        os.replace(glob.glob(os.path.join(where, "*.deb"))[0], path)
+    return path
+
+
+def unpack(deb, where):
+    if run(["dpkg-deb", "-x", deb, where], out("guest.log"), append=True):
+        raise Stop("cannot unpack %s: remove %s and run this again; %s ends:"
+                   "\n%s" % (deb, WHERE, out("guest.log"),
+                             tail(out("guest.log"), 5)))
+
+
+def kernel_package():
+    """The package that the other one, which is empty, depends on."""
+    control = os.path.join(WHERE, "control")
+    if run(["dpkg-deb", "-e", download(KERNEL_PACKAGE), control],
+           out("guest.log"), append=True):
+        raise Stop("%s is damaged: remove %s and run this again"
+                   % (KERNEL_PACKAGE, WHERE))
+    m = re.search(r"^Depends:.*?(linux-image-[^\s,]+)",
+                  read(os.path.join(control, "control")), re.M)
+    return m[1]
+
+
+def program(name):
+    return os.path.join(WHERE, name)
+
+
+def compile_program(name):
+    """Returns the path of one that needs no library."""
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)),
+                          name + ".c")
+    if run(["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-static", "-o",
+            program(name), source], out("guest.log"), append=True):
+        raise Stop("cannot compile %s; %s ends:\n%s"
+                   % (source, out("guest.log"), tail(out("guest.log"), 5)))
+    return program(name)
+
+
+class Archive:
+    """An initramfs, in the format that the kernel calls newc."""
+
+    def __init__(self, path):
+        self.f = open(path, "wb")
+        self.number = 0
+
+    def add(self, name, mode, data=b""):
+        self.number += 1
+        name = name.encode() + b"\0"
+        fields = (self.number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0,
+                  len(name), 0)
+        self._write(b"070701" + b"".join(b"%08X" % f for f in fields) + name)
+        self._write(data)
+
+    def _write(self, data):
+        self.f.write(data + bytes(-len(data) % 4))
+
+    def close(self):
+        self.add("TRAILER!!!", 0)
+        self.f.close()
+
+
+def file(path):
+    with open(path, "rb") as f:
+        return f.read()
+
+
+def make_initramfs(path, kernel, programs):
+    archive = Archive(path + ".tmp")
+    for name in ("bin", "modules"):
+        archive.add(name, 0o040755)
+    archive.add("bin/busybox", 0o100755,
+                file(os.path.join(programs, "bin/busybox")))
+    archive.add("bin/datagrams", 0o100755,
+                file(compile_program("datagrams")))
+    archive.add("init", 0o100755, INIT.encode())
+    for module in MODULES:
+        found = glob.glob(os.path.join(kernel, "lib/modules/*/kernel/**",
+                                       module + ".ko"), recursive=True)
+        if not found:
+            raise Stop("the kernel of %s has no module %s"
+                       % (KERNEL_PACKAGE, module))
+        archive.add("modules/%s.ko" % module, 0o100644, file(found[0]))
+    archive.close()
+    os.replace(path + ".tmp", path)
+
+
+@functools.lru_cache
+def make():
+    """Returns the paths of the kernel and of the initramfs."""
+    kernel, programs, initramfs = (os.path.join(WHERE, name) for name
+                                   in ("kernel", "programs", "initramfs"))
+    with lock("guest"):
+        os.makedirs(WHERE, exist_ok=True)
+        if not os.path.exists(kernel):
+            unpack(download(PROGRAMS_PACKAGE), programs)
+            unpack(download(kernel_package()), kernel + ".tmp")
+            os.rename(kernel + ".tmp", kernel)
+        make_initramfs(initramfs, kernel, programs)
+    return glob.glob(os.path.join(kernel, "boot/vmlinuz-*"))[0], initramfs

@@ -1,0 +1,122 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+# Scenarios: what happens in the life of a guest, while there is traffic to it.
+
+import re
+
+import image
+from stage import Failure, address, guest_and_host, ping, talk
+
+ADDED_MB = 256
+
+# Datagrams that are received into it.
+N_HELD = 4000
+
+
+def start_flood(w, guest):
+    """Has the host send to the guest, whether that listens or not."""
+    return w.host.process("ping", "ping", "-q", "-f", "-l", "64", "-s",
+                          "1400", address(guest))
+
+
+def wait_for_dma(w, guest):
+    w.wait_on_dma(guest)
+    before = w.dma_packets(guest.short)
+    w.wait(lambda: w.dma_packets(guest.short) > before + 1000, 20,
+           "little of the traffic to %s goes by DMA" % guest.short)
+
+
+def under_traffic(disturb):
+    """A scenario in which that happens while the host sends.  It returns
+    the guest if that is another one then."""
+    def scenario(w):
+        guest, host = guest_and_host(w)
+        ping(host, guest)
+        flood = start_flood(w, guest)
+        wait_for_dma(w, guest)
+        guest = disturb(w, guest) or guest
+        wait_for_dma(w, guest)
+        flood.check_alive()
+        flood.kill()
+        talk(w, guest, host, 5)
+
+    scenario.__doc__ = disturb.__doc__
+    return scenario
+
+
+def reload_driver(w, guest):
+    """The guest's driver is unloaded and loaded again, three times."""
+    for _ in range(3):
+        guest.sh("rmmod virtio_net")
+        guest.sh("insmod /modules/virtio_net.ko")
+        guest.configure()
+        wait_for_dma(w, guest)
+
+
+def reboot(w, guest):
+    """The guest reboots."""
+    guest.start("reboot -f")
+    w.boot(guest)
+
+
+def hotplug(w, guest):
+    """The guest gets more memory, and receives into that."""
+    def free_pages():
+        """Of the memory above 4 GB, which a guest prefers."""
+        zone = guest.sh("cat /proc/zoneinfo").split("zone   Normal")[1:]
+        return int(zone[0].split("pages free")[1].split()[0]) if zone else 0
+
+    if free_pages():
+        raise Failure("the guest has memory above 4 GB before it gets some")
+    guest.qmp("object-add", **{
+        "qom-type": "memory-backend-memfd", "id": "mem1", "share": True,
+        "size": ADDED_MB << 20})
+    guest.qmp("device_add", driver="pc-dimm", id="dimm1", memdev="mem1")
+    w.wait(lambda: free_pages() > ADDED_MB << 7, 20,
+           "the guest does not find the %d MB that it got" % ADDED_MB)
+
+    # What is received and not read stays in the driver's buffers.
+    before = free_pages()
+    guest.sh("datagrams hold /tmp/stop > /tmp/held 2>&1 &")
+    w.host.execute(image.program("datagrams"), "send", address(guest),
+                   N_HELD, 500, 1400)
+    used = before - free_pages()
+    held = guest.sh("touch /tmp/stop; while pidof datagrams > /dev/null; do "
+                    "sleep 0.1; done; cat /tmp/held")
+    m = re.fullmatch(r"(\d+) datagrams, looked at \d+ times, 0 bad", held)
+    if not m or int(m[1]) < N_HELD / 2 or used < int(m[1]) * 1400 / 4096:
+        raise Failure("in buffers of %d KB of the new memory: %s"
+                      % (used * 4, held))
+    w.note("in buffers of %d KB of the new memory: %s", used * 4, held)
+
+
+def killed(w, guest):
+    """QEMU is killed, and another one comes, three times."""
+    for _ in range(3):
+        guest.kill()
+        w.wait(lambda: w.port_line(guest.short) != "DMA", 5,
+               "the port still believes in the guest that was killed")
+        guest = w.replace_guest(guest)
+        w.boot(guest)
+        wait_for_dma(w, guest)
+    return guest
+
+
+SCENARIOS = {
+    "driver-reload": (under_traffic(reload_driver), {}),
+    "reboot": (under_traffic(reboot), {}),
+    "memory-hotplug": (under_traffic(hotplug), {}),
+    "guest-killed": (under_traffic(killed), {}),
+}

@@ -1,0 +1,363 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+# Scenarios: a port changes between DMA and CPU, its guest moves to another
+# QEMU, and the switch is replaced, all of it under traffic.
+
+import calendar
+import re
+import statistics
+import time
+
+from lab import read
+from qemu import QemuError
+from stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, Stream, address,
+                   check_file, deliver, guest_and_host, ping, talk,
+                   two_guests, wait_for_traffic)
+
+# Commands of one kind whose pauses are measured.
+ROUNDS = 5
+
+TESTPMD_MB = 128
+
+# Of a port that changes sides.  The vhost library tries to connect again only
+# every second if the first time fails.
+LONGEST_PAUSE_MS = 900
+
+# As published for a live update over virtio-vhost-user; the same source has
+# 1085 ms for a vhost-user client.
+LIVE_UPDATE_GOAL_MS = 480
+
+
+def migrate_port(w, port, what):
+    """Returns the answer to the command."""
+    begin = time.monotonic()
+    answer = w.switch.appctl("netdev-dpdk/vhost-async-migrate", port, what)
+    w.note("%s: %d ms", answer.strip(), (time.monotonic() - begin) * 1000)
+    return answer.strip()
+
+
+def expect_refusal(guest):
+    """QEMU does not migrate the guest of a port that is on DMA."""
+    try:
+        guest.qmp("migrate", uri="exec:cat > /dev/null")
+    except QemuError as e:
+        if "VHOST_F_LOG_ALL" in str(e):
+            return
+        raise
+    raise Failure("QEMU began to migrate the guest of a port on DMA")
+
+
+def check_reason(w, port):
+    """The database says why a port is on CPU."""
+    why = w.switch.get(port, "status:vhost_async")
+    if "CPU: being migrated" not in why:
+        raise Failure("status:vhost_async of %s is %s" % (port, why))
+
+
+def migration_refused(w):
+    """The guest of a port on DMA is not migrated, and one that is prepared
+    can be, until it is resumed, be it after a migration that was cancelled."""
+    a, b = two_guests(w)
+    ping(a, b)
+    expect_refusal(b)
+    migrate_port(w, "g2", "prepare")
+    check_reason(w, "g2")
+    ping(a, b)
+    b.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
+    b.qmp("migrate", uri="exec:cat > /dev/null")
+    time.sleep(0.5)
+    b.qmp("migrate_cancel")
+    w.wait(lambda: b.qmp("query-migrate")["status"] == "cancelled", 10,
+           "QEMU does not cancel the migration")
+    ping(a, b)
+    migrate_port(w, "g2", "resume")
+    expect_refusal(b)
+    deliver(w, b, a, 5)
+    w.check_idle()
+
+
+def precopy(w, source, uri):
+    """Has QEMU migrate a guest, in one pass over its memory and a last one
+    while it is stopped.  With more passes QEMU before 9.0 loses what a guest
+    writes under TCG ("Fix migration dirty bitmap coherency with TCG memory
+    access"), whatever the switch does."""
+    source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
+                                            "downtime-limit": 500})
+    source.qmp("migrate", uri=uri)
+    deadline = time.monotonic() + 90
+    while time.monotonic() < deadline:
+        info = source.qmp("query-migrate")
+        if info["status"] == "completed":
+            w.note("precopy: %d ms, of which the guest did not run for %d, "
+                   "%d MB", info["total-time"], info["downtime"],
+                   info["ram"]["transferred"] >> 20)
+            return
+        if info["status"] in ("failed", "cancelled"):
+            raise Failure("the migration %s: %s"
+                          % (info["status"], info.get("error-desc", "?")))
+        time.sleep(0.05)
+    raise Failure("the migration did not end within 90 s")
+
+
+# Serves a file, slowly until it is told to go on.
+SLOW = r"""#!/bin/busybox sh
+echo Content-Type: application/octet-stream
+echo
+i=0
+while [ ! -e /tmp/go ]; do
+    dd if=/tmp/file bs=20k skip=$i count=1 2> /dev/null
+    i=$((i + 1))
+    sleep 0.1
+done
+dd if=/tmp/file bs=20k skip=$i 2> /dev/null
+"""
+
+
+def start_streams(peer, guest):
+    """From 'peer' to 'guest': a file over TCP, datagrams that stay in its
+    receive buffers, and pings.
+
+    Debian's kernel clears a page before it uses it, for a receive buffer,
+    too, which dirties it.  Only the log of the switch tells of what is written
+    to a page that was cleared before the migration began, and moved before the
+    switch writes to it.  Hence the long queue, and so few packets that what is
+    in it at the beginning lasts for the time of the migration."""
+    peer.sh("mkdir /tmp/cgi-bin; echo -e '%s' > /tmp/cgi-bin/slow; "
+            "chmod +x /tmp/cgi-bin/slow" % SLOW.replace("\n", "\\n"))
+    guest.sh("datagrams hold /tmp/stop > /tmp/held 2>&1 &")
+    guest.sh("wget -q -O - http://%s/cgi-bin/slow | sha256sum > /tmp/sum &"
+             % address(peer))
+    peer.sh("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1 &"
+            % address(guest))
+    peer.sh("ping -i 0.1 -w 300 %s > /tmp/ping &" % address(guest))
+
+
+def wait_for_end(guest, program):
+    return guest.sh("while pidof %s > /dev/null; do sleep 0.2; done" % program,
+                    timeout=120)
+
+
+def check_streams(w, peer, guest, checksum):
+    peer.sh("touch /tmp/go")
+    wait_for_end(guest, "wget")
+    wait_for_end(guest, "sha256sum")
+    check_file(guest, peer, guest.sh("cat /tmp/sum").split()[0], checksum)
+    peer.sh("killall -INT datagrams")
+    wait_for_end(peer, "datagrams")
+    sent = int(peer.sh("cat /tmp/sent").split()[0])
+    guest.sh("touch /tmp/stop")
+    wait_for_end(guest, "datagrams")
+    held = guest.sh("cat /tmp/held")
+    w.note("in receive buffers: %s", held)
+    m = re.fullmatch(r"(\d+) datagrams, looked at (\d+) times, 0 bad", held)
+    if not m or int(m[1]) < sent * 3 / 4 or int(m[2]) < 10:
+        raise Failure("of %d datagrams the guest holds %s" % (sent, held))
+    w.note("%d of %d datagrams lost", sent - int(m[1]), sent)
+    peer.sh("killall -INT ping")
+    wait_for_end(peer, "ping")
+    text = peer.sh("tail -n 2 /tmp/ping")
+    m = re.search(r"(\d+) packets transmitted, (\d+) packets received", text)
+    if not m:
+        raise Failure("pings during the migration: " + text)
+    w.note("%d of %s pings lost", int(m[1]) - int(m[2]), m[1])
+
+
+def migration(w):
+    """A guest moves, by prepare and precopy, in the middle of a transfer to
+    it.  The transfer goes on, all memory that the switch wrote moves along,
+    and the guest ends on DMA."""
+    peer, source = w.add_guest("peer"), w.add_guest("src")
+    w.boot(peer, source)
+    checksum = peer.make_file(FILE_MB)
+    uri = "unix:" + w.lab.path("migration")
+    target = w.add_guest("dst", number=source.number, incoming=uri)
+
+    start_streams(peer, source)
+    expect_refusal(source)
+    migrate_port(w, "src", "prepare")
+    precopy(w, source, uri)
+    source.kill()
+    w.wait(lambda: target.qmp("query-status")["status"] == "running", 10,
+           "the guest that was migrated does not run")
+    # The shell of the guest goes on counting.
+    target.commands = source.commands
+    target.sh("pidof wget")
+    w.wait_on_dma(target)
+    check_streams(w, peer, target, checksum)
+    deliver(w, peer, target, 5)
+    deliver(w, target, peer, 5)
+    migrate_port(w, "src", "resume")
+    w.check_idle()
+
+
+def set_option(w, port, value):
+    w.switch.vsctl("set", "Interface", port, "options:vhost-async=" + value)
+    w.wait(lambda: (w.port_line(port) == "DMA") == (value == "true"), 10,
+           "the port does not follow options:vhost-async=" + value)
+
+
+def set_migrating(w, port, value):
+    w.switch.appctl("netdev-dpdk/vhost-async-migrate", port, value)
+
+
+def measure_pauses(w, port, measure):
+    """Takes a port off DMA and back, by either way.  'measure' calls what
+    it is given and returns for how many milliseconds traffic paused."""
+    for name, action, values in (
+            ("options:vhost-async", set_option, ("false", "true")),
+            ("vhost-async-migrate", set_migrating, ("prepare", "resume"))):
+        pauses = {value: [] for value in values}
+        for value in values * ROUNDS:
+            pauses[value].append(measure(lambda: action(w, port, value)))
+        if max(max(times) for times in pauses.values()) > LONGEST_PAUSE_MS:
+            raise Failure("%s: traffic paused for %s ms" % (name, pauses))
+        for value, times in pauses.items():
+            w.note("%s %s: traffic paused for %.1f ms (median of %d, at most "
+                   "%.1f)", name, value, statistics.median(times), ROUNDS,
+                   max(times))
+    w.note("without either: %.1f ms", measure(lambda: time.sleep(0.5)))
+
+
+def switch_sides_in_transfer(w, guest, host):
+    """A file gets to the guest while its port changes sides."""
+    checksum = host.make_file(3 * FILE_MB)
+    started = guest.start_fetch(host)
+    changes = 0
+    while not guest.shell.ready():
+        set_migrating(w, "g1", ("prepare", "resume")[changes % 2])
+        changes += 1
+        time.sleep(0.1)
+    check_file(guest, host, guest.finish_fetch(started), checksum)
+    set_migrating(w, "g1", "resume")
+    w.note("file arrived intact over %d changes", changes)
+    if changes < 4:
+        raise Failure("the file arrived before the port changed sides often")
+
+
+def switching(w):
+    """A port is taken off DMA and put back, under traffic to its guest."""
+    guest, host = guest_and_host(w)
+    ping(host, guest)
+
+    def measure(action):
+        with Datagrams(w, guest) as stream:
+            action()
+        return stream.pause
+
+    measure_pauses(w, "g1", measure)
+    switch_sides_in_transfer(w, guest, host)
+    talk(w, guest, host, 5)
+
+
+def switching_virtio_user(w):
+    """The same with a guest that is dpdk-testpmd over virtio-user."""
+    host, path = w.add_host(), w.lab.path("v1.sock")
+    to, interval_us = "192.0.2.50", 250
+    host.execute("ip", "neigh", "add", to, "lladdr", "02:00:00:00:00:50",
+                 "dev", "eth0")
+    w.lab.need_memory(TESTPMD_MB + 16)
+    w.switch.add_vhost("v1", path, 1, mtu=w.mtu)
+    guest = w.lab.guest("v1", ["net_virtio_user0,path=%s,server=1,"
+                               "queue_size=1024" % path],
+                        ["--forward-mode=rxonly", "--rxd=1024",
+                         "--total-num-mbufs=8192"],
+                        memory=TESTPMD_MB)
+    guest.wait_ready()
+    guest.cmd("start")
+    w.wait(lambda: w.port_line("v1") == "DMA", 10, "v1 is not on DMA")
+
+    def received():
+        return guest.stats()[0]["RX-packets"]
+
+    def measure(action):
+        before = received()
+        stream = Stream(host, to, interval_us)
+        wait_for_traffic(w, "v1")
+        action()
+        wait_for_traffic(w, "v1")
+        sent = stream.stop()
+        time.sleep(0.3)
+        return (sent - (received() - before)) * interval_us / 1000
+
+    measure_pauses(w, "v1", measure)
+    w.check_idle()
+
+
+def log_times(path, begin):
+    """When, in milliseconds after 'begin', each line of a log of OVS was
+    written."""
+    for line in read(path).splitlines():
+        m = re.match(r"([\d-]+T[\d:]+)\.(\d{3})Z\|\d+\|(.*)", line)
+        if m:
+            at = (calendar.timegm(time.strptime(m[1], "%Y-%m-%dT%H:%M:%S"))
+                  + int(m[2]) / 1000)
+            yield (at - begin) * 1000, m[3]
+
+
+STAGES = {
+    "started": r"opened log file",
+    "DPDK ready": r"DPDK Enabled - initialized",
+    "port added": r"bridge br0: added interface g1",
+    "guest connected": r"vHost Device .* has been added",
+}
+
+
+def restart(w, guest):
+    """Stops the switch under traffic to the guest, and starts it again.
+    Returns for how many milliseconds the guest got nothing, and when what
+    was done."""
+    with Datagrams(w, guest) as stream:
+        begin, wall = time.monotonic(), time.time()
+        w.switch.stop()
+        stages = {"stopped": (time.monotonic() - begin) * 1000}
+        w.switch.start()
+        w.wait_on_dma(guest)
+    for at, text in log_times(w.switch.log, wall):
+        for name, pattern in STAGES.items():
+            if at > 0 and re.search(pattern, text):
+                stages.setdefault(name, at)
+    missing = set(STAGES) - set(stages)
+    if missing:
+        raise Failure("the log of the switch does not tell when it is: "
+                      + ", ".join(missing))
+    return stream.pause, stages
+
+
+def live_update(w):
+    """The switch is stopped and started again under traffic to a guest, as
+    an upgrade of the package does, with its memory allocated at the start
+    and on demand."""
+    guest, host = guest_and_host(w)
+    ping(host, guest)
+    for how, socket_mem in (("%d MB at the start" % SWITCH_MB, SWITCH_MB),
+                            ("on demand", None)):
+        w.switch.set("dpdk-socket-mem", socket_mem, wait=False)
+        pauses, stages = zip(*[restart(w, guest) for _ in range(ROUNDS)])
+        w.note("memory allocated %s: no traffic for %.0f ms (median of %d, at "
+               "most %.0f, goal %d): %s", how, statistics.median(pauses),
+               ROUNDS, max(pauses), LIVE_UPDATE_GOAL_MS, ", ".join(
+                   "%s at %.0f" % (name, statistics.median(
+                       s[name] for s in stages)) for name in stages[0]))
+    talk(w, guest, host, 5)
+
+
+SCENARIOS = {
+    "migration-refused": (migration_refused, {}),
+    "migration": (migration, {"mtu": 9000,
+                              "device": ",rx_queue_size=1024"}),
+    "switching": (switching, {}),
+    "switching-virtio-user": (switching_virtio_user, {}),
+    "live-update": (live_update, {"fail_mode": "standalone"}),
+}
