@@ -90,9 +90,11 @@ def migration_refused(w):
 
 def precopy(w, source, uri):
     """Has QEMU migrate a guest, in one pass over its memory and a last one
-    while it is stopped.  With more passes QEMU before 9.0 loses what a guest
-    writes under TCG ("Fix migration dirty bitmap coherency with TCG memory
-    access"), whatever the switch does."""
+    while it is stopped.
+
+    With more passes QEMU 7.2 damages a guest under TCG now and then, on ports
+    without DMA, too: it loses what the guest itself writes.  See "physmem: Fix
+    migration dirty bitmap coherency with TCG memory access" in QEMU 9.0."""
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
                                             "downtime-limit": 500})
     source.qmp("migrate", uri=uri)
