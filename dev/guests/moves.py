@@ -16,13 +16,16 @@
 # QEMU, and the switch is replaced, all of it under traffic.
 
 import calendar
+import contextlib
+import os
 import re
+import signal
 import statistics
 import time
 
 from lab import read
 from qemu import QemuError
-from stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, Stream, address,
+from stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
                    check_file, deliver, guest_and_host, ping, talk,
                    two_guests, wait_for_traffic)
 
@@ -248,52 +251,52 @@ def switch_sides_in_transfer(w, guest, host):
         raise Failure("the file arrived before the port changed sides often")
 
 
+def pause(w, host, to, port, action):
+    """Returns for how many milliseconds nobody at an address, behind a port,
+    answers to the host while 'action' is executed."""
+    log = w.lab.log_path("pings")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(log)
+    pings = host.process("ping", "ping", "-n", "-D", "-i", "0.001", "-s",
+                         "1400", to, log=log)
+    wait_for_traffic(w, port)
+    action()
+    wait_for_traffic(w, port)
+    time.sleep(0.3)
+    pings.check_alive()
+    pings.stop_signal = signal.SIGINT
+    pings.stop()
+    times = [float(t) for t in re.findall(r"^\[([\d.]+)\] \d+ bytes from",
+                                          read(log), re.M)]
+    if len(times) < 200:
+        raise Failure("%s answered to %d pings" % (to, len(times)))
+    return 1000 * max(b - a for a, b in zip(times, times[1:]))
+
+
 def switching(w):
     """A port is taken off DMA and put back, under traffic to its guest."""
     guest, host = guest_and_host(w)
     ping(host, guest)
-
-    def measure(action):
-        with Datagrams(w, guest) as stream:
-            action()
-        return stream.pause
-
-    measure_pauses(w, "g1", measure)
+    measure_pauses(w, "g1", lambda action: pause(w, host, address(guest),
+                                                 "g1", action))
     switch_sides_in_transfer(w, guest, host)
     talk(w, guest, host, 5)
 
 
 def switching_virtio_user(w):
     """The same with a guest that is dpdk-testpmd over virtio-user."""
-    host, path = w.add_host(), w.lab.path("v1.sock")
-    to, interval_us = "192.0.2.50", 250
-    host.execute("ip", "neigh", "add", to, "lladdr", "02:00:00:00:00:50",
-                 "dev", "eth0")
+    host, path, to = w.add_host(), w.lab.path("v1.sock"), "192.0.2.50"
     w.lab.need_memory(TESTPMD_MB + 16)
     w.switch.add_vhost("v1", path, 1, mtu=w.mtu)
     guest = w.lab.guest("v1", ["net_virtio_user0,path=%s,server=1,"
                                "queue_size=1024" % path],
-                        ["--forward-mode=rxonly", "--rxd=1024",
+                        ["--forward-mode=icmpecho", "--rxd=1024",
                          "--total-num-mbufs=8192"],
                         memory=TESTPMD_MB)
     guest.wait_ready()
     guest.cmd("start")
     w.wait(lambda: w.port_line("v1") == "DMA", 10, "v1 is not on DMA")
-
-    def received():
-        return guest.stats()[0]["RX-packets"]
-
-    def measure(action):
-        before = received()
-        stream = Stream(host, to, interval_us)
-        wait_for_traffic(w, "v1")
-        action()
-        wait_for_traffic(w, "v1")
-        sent = stream.stop()
-        time.sleep(0.3)
-        return (sent - (received() - before)) * interval_us / 1000
-
-    measure_pauses(w, "v1", measure)
+    measure_pauses(w, "v1", lambda action: pause(w, host, to, "v1", action))
     w.check_idle()
 
 
