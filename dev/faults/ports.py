@@ -95,8 +95,16 @@ def change_mtu(w):
     w.account(exact=False)
 
 
+def unpin_source(w):
+    w.switch.vsctl("remove", "Interface", "src", "other_config",
+                   "pmd-rxq-affinity")
+
+
 def change_pmd_mask(w):
     """pmd-cpu-mask changes: threads come and go."""
+    # A thread that a queue is pinned to gets no other one, and so a queue
+    # whose thread goes would be polled by nobody.
+    unpin_source(w)
     t = w.start_traffic()
     idle = []
     for mask in ("0x1", "0x2", "0x3", "0x1", "0x3", "0x2"):
@@ -110,6 +118,7 @@ def change_pmd_mask(w):
     w.wait_in_flight()
     if w.pmds == 2:
         w.switch.set("pmd-cpu-mask", TWO_CORES)
+    w.spread_source()
     w.note("%d changes without copies in flight" % len(idle))
     # Ports with several queues are reconfigured, which clears counters.
     w.account(exact=False if w.pairs > 1 else None, limit=None)
@@ -126,8 +135,7 @@ def rebalance(w):
                        'other_config:pmd-rxq-affinity="0:%d"' % (round_ % 2))
         w.switch.appctl("dpif-netdev/pmd-rxq-rebalance")
         t.wait_delivered(300, 15)
-    w.switch.vsctl("remove", "Interface", "src", "other_config",
-                   "pmd-rxq-affinity")
+    unpin_source(w)
     w.spread_source()
     w.account(limit=None)
 
