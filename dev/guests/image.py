@@ -22,7 +22,9 @@ MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev",
            "virtio_net")
 
 # Commands come in through the second serial port, each with a number that
-# the answer ends with, next to the exit status.
+# the answer ends with, next to the exit status.  The shell that reads them
+# forgets the beginning of a line when a child of its own ends meanwhile, so
+# what goes on in the background is a child of another one, the first process.
 INIT = """\
 #!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
@@ -35,11 +37,16 @@ for module in %s; do
 done
 ip link set lo up
 stty -F /dev/ttyS1 raw -echo
-exec < /dev/ttyS1 > /dev/ttyS1 2>&1
-echo ready
-while read -r number command; do
-    eval "$command" < /dev/null
-    echo "=$number $?"
+exec > /dev/ttyS1 2>&1
+(
+    echo ready
+    while read -r number command; do
+        eval "$command" < /dev/null
+        echo "=$number $?"
+    done
+) < /dev/ttyS1 &
+while :; do
+    sleep 1
 done
 """ % " ".join(MODULES)
 

@@ -89,7 +89,7 @@ def hotplug(w, guest):
 
     # What is received and not read stays in the driver's buffers.
     before = free_pages()
-    guest.sh("datagrams hold /tmp/stop > /tmp/held 2>&1 &")
+    guest.background("datagrams hold /tmp/stop > /tmp/held 2>&1")
     w.host.execute(image.program("datagrams"), "send", address(guest),
                    N_HELD, 500, 1400)
     used = before - free_pages()

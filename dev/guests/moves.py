@@ -141,12 +141,12 @@ def start_streams(peer, guest):
     in it at the beginning lasts for the time of the migration."""
     peer.sh("mkdir /tmp/cgi-bin; echo -e '%s' > /tmp/cgi-bin/slow; "
             "chmod +x /tmp/cgi-bin/slow" % SLOW.replace("\n", "\\n"))
-    guest.sh("datagrams hold /tmp/stop > /tmp/held 2>&1 &")
-    guest.sh("wget -q -O - http://%s/cgi-bin/slow | sha256sum > /tmp/sum &"
-             % address(peer))
-    peer.sh("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1 &"
-            % address(guest))
-    peer.sh("ping -i 0.1 -w 300 %s > /tmp/ping &" % address(guest))
+    guest.background("datagrams hold /tmp/stop > /tmp/held 2>&1")
+    guest.background("wget -q -O - http://%s/cgi-bin/slow | "
+                     "sha256sum > /tmp/sum" % address(peer))
+    peer.background("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1"
+                    % address(guest))
+    peer.background("ping -i 0.1 -w 300 %s > /tmp/ping" % address(guest))
 
 
 def wait_for_end(guest, program):

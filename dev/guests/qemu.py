@@ -238,6 +238,10 @@ class Guest(Process):
     def sh(self, command, check=True, timeout=60):
         return self.finish(self.start(command), check, timeout)
 
+    def background(self, command):
+        """Has a command executed in the background.  See image.py."""
+        self.sh("(%s &)" % command)
+
     def close(self):
         super().close()
         for channel in (self.shell, self.monitor):

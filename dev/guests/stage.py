@@ -329,7 +329,7 @@ class Datagrams:
 
     def __enter__(self):
         self.guest.sh("rm -f /tmp/stop")
-        self.guest.sh("datagrams gaps /tmp/stop > /tmp/gaps 2>&1 &")
+        self.guest.background("datagrams gaps /tmp/stop > /tmp/gaps 2>&1")
         self.sender = self.w.host.process(
             "datagrams", image.program("datagrams"), "send",
             address(self.guest), 1 << 30, self.INTERVAL_US, 1400,
