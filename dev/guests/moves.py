@@ -34,9 +34,9 @@ ROUNDS = 5
 
 TESTPMD_MB = 128
 
-# Of a port that changes sides.  The vhost library tries to connect again only
-# every second if the first time fails.
-LONGEST_PAUSE_MS = 900
+# Of a port that changes sides.  If QEMU does not listen yet when the vhost
+# library connects, which is rare, that tries again after a second only.
+LONGEST_PAUSE_MS = 2500
 
 # As published for a live update over virtio-vhost-user; the same source has
 # 1085 ms for a vhost-user client.
