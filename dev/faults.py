@@ -176,7 +176,7 @@ def state(w):
         lines += w.switch.appctl("dpif-netdev/dma-show").splitlines()
         for name in w.names:
             lines.append("%s: %s" % (name, {
-                k: v for k, v in w.counters(name).items()
+                k: v for k, v in w.switch.counters(name).items()
                 if v and "_q0_" not in k}))
     return lines
 

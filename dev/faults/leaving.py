@@ -123,14 +123,14 @@ def guest_pauses(w):
     fit is dropped by name."""
     t = w.start_traffic()
     sink = w.sinks[0]
-    before = w.counters("dst0")
+    before = w.switch.counters("dst0")
     for _ in range(w.rounds(2)):
         with w.unattended(sink):
             n = t.flows[1].received
             time.sleep(1)
-            full = w.counters("dst0")
+            full = w.switch.counters("dst0")
             time.sleep(1)
-            c = w.counters("dst0")
+            c = w.switch.counters("dst0")
             if c["tx_packets"] != full["tx_packets"]:
                 raise Failure("packets go to a queue that is to be full")
             if c["tx_dropped"] == full["tx_dropped"]:
@@ -142,7 +142,7 @@ def guest_pauses(w):
         t.wait_delivered(300, 10)
         w.note("%d dropped when nobody read, %d on their way"
                % (c["tx_dropped"] - before["tx_dropped"], moving))
-        before = w.counters("dst0")
+        before = w.switch.counters("dst0")
     w.account(exact=True)
 
 

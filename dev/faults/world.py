@@ -163,7 +163,7 @@ class World:
         self.stock_copies = False
         self.log_from = len(lablib.read(self.switch.log, ""))
         self.watch.worst = 0
-        self.before = {name: self.counters(name) for name in self.names}
+        self.before = {name: self.switch.counters(name) for name in self.names}
         if self.traffic:
             for flow in self.traffic.flows:
                 flow.mark()
@@ -259,21 +259,6 @@ class World:
 
     # What is.
 
-    def counters(self, port):
-        """The counters of a port as they are, not as the database has
-        them."""
-        text = self.switch.ofctl("-O", "OpenFlow14", "dump-ports", "br0",
-                                 port)
-        found = {key: int(value) for key, value
-                 in re.findall(r"(\w+)=(\d+)", text[text.find("CUSTOM"):])}
-        # Of dpdkvhostuser ports Open vSwitch 3.1 knows none of these.
-        m = re.search(r"rx pkts=(\d+),.*tx pkts=(\d+),[^\n]*drop=(\d+)", text,
-                      re.S)
-        if m:
-            found.update(rx_packets=int(m[1]), tx_packets=int(m[2]),
-                         tx_dropped=int(m[3]))
-        return found
-
     @staticmethod
     def lost(c):
         return (c.get("tx_async_lost_drops", 0)
@@ -321,7 +306,7 @@ class World:
         rest = None
         while True:
             t.check()
-            now = [self.counters(name) for name in self.names]
+            now = [self.switch.counters(name) for name in self.names]
             moving = [c.get("tx_async_in_flight", 0)
                       + c.get("tx_async_waiting", 0) for c in now]
             if (self.source.unsent() == 0 and not any(moving)

@@ -40,7 +40,7 @@ def guest_guest(w):
 
 
 def packed_ring(w):
-    """Two guests with packed rings: as above."""
+    """Two guests with packed rings: pings and a file of 20 MB, both ways."""
     a, b = two_guests(w)
     features = a.sh("cat /sys/bus/virtio/devices/virtio0/features")
     if features[VIRTIO_F_RING_PACKED] != "1":

@@ -14,8 +14,6 @@
 
 # Scenarios: what happens in the life of a guest, while there is traffic to it.
 
-import re
-
 import image
 from stage import Failure, address, guest_and_host, ping, talk
 
@@ -91,17 +89,15 @@ def hotplug(w, guest):
 
     # What is received and not read stays in the driver's buffers.
     before = free_pages()
-    guest.background("datagrams hold /tmp/stop > /tmp/held 2>&1")
+    guest.start_receiver("hold")
     w.host.execute(image.program("datagrams"), "send", address(guest),
                    N_HELD, 500, 1400)
     used = before - free_pages()
-    held = guest.sh("touch /tmp/stop; while pidof datagrams > /dev/null; do "
-                    "sleep 0.1; done; cat /tmp/held")
-    m = re.fullmatch(r"(\d+) datagrams, looked at \d+ times, 0 bad", held)
-    if not m or int(m[1]) < N_HELD / 2 or used < int(m[1]) * 1400 / 4096:
-        raise Failure("in buffers of %d KB of the new memory: %s"
-                      % (used * 4, held))
-    w.note("in buffers of %d KB of the new memory: %s", used * 4, held)
+    held, _ = guest.stop_holding()
+    w.note("%d of %d datagrams in buffers of %d KB of the new memory", held,
+           N_HELD, used * 4)
+    if held < N_HELD / 2 or used < held * 1400 / 4096:
+        raise Failure("too few were received into the new memory")
 
 
 def killed(w, guest):

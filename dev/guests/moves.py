@@ -141,7 +141,7 @@ def start_streams(peer, guest):
     in it at the beginning lasts for the time of the migration."""
     peer.sh("mkdir /tmp/cgi-bin; echo -e '%s' > /tmp/cgi-bin/slow; "
             "chmod +x /tmp/cgi-bin/slow" % SLOW.replace("\n", "\\n"))
-    guest.background("datagrams hold /tmp/stop > /tmp/held 2>&1")
+    guest.start_receiver("hold")
     guest.background("wget -q -O - http://%s/cgi-bin/slow | "
                      "sha256sum > /tmp/sum" % address(peer))
     peer.background("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1"
@@ -149,29 +149,21 @@ def start_streams(peer, guest):
     peer.background("ping -i 0.1 -w 300 %s > /tmp/ping" % address(guest))
 
 
-def wait_for_end(guest, program):
-    return guest.sh("while pidof %s > /dev/null; do sleep 0.2; done" % program,
-                    timeout=120)
-
-
 def check_streams(w, peer, guest, checksum):
     peer.sh("touch /tmp/go")
-    wait_for_end(guest, "wget")
-    wait_for_end(guest, "sha256sum")
+    guest.wait_for_end("wget")
+    guest.wait_for_end("sha256sum")
     check_file(guest, peer, guest.sh("cat /tmp/sum").split()[0], checksum)
     peer.sh("killall -INT datagrams")
-    wait_for_end(peer, "datagrams")
+    peer.wait_for_end("datagrams")
     sent = int(peer.sh("cat /tmp/sent").split()[0])
-    guest.sh("touch /tmp/stop")
-    wait_for_end(guest, "datagrams")
-    held = guest.sh("cat /tmp/held")
-    w.note("in receive buffers: %s", held)
-    m = re.fullmatch(r"(\d+) datagrams, looked at (\d+) times, 0 bad", held)
-    if not m or int(m[1]) < sent * 3 / 4 or int(m[2]) < 10:
-        raise Failure("of %d datagrams the guest holds %s" % (sent, held))
-    w.note("%d of %d datagrams lost", sent - int(m[1]), sent)
+    held, looks = guest.stop_holding()
+    w.note("%d of %d datagrams lost, the others looked at %d times in "
+           "receive buffers", sent - held, sent, looks)
+    if held < sent * 3 / 4 or looks < 10:
+        raise Failure("too few datagrams, or looks at them")
     peer.sh("killall -INT ping")
-    wait_for_end(peer, "ping")
+    peer.wait_for_end("ping")
     text = peer.sh("tail -n 2 /tmp/ping")
     m = re.search(r"(\d+) packets transmitted, (\d+) packets received", text)
     if not m:

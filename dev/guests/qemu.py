@@ -11,7 +11,7 @@ import socket
 import time
 
 import image
-from lab import LabError, Process, read
+from lab import LabError, Process, Switch, read
 
 MB = 384
 
@@ -144,23 +144,14 @@ class Guest(Process):
 
     # The monitor.
 
-    def wait_for(self, paths, timeout=10):
-        deadline = time.monotonic() + timeout
-        while not all(os.path.exists(path) for path in paths):
-            self.check_alive()
-            if time.monotonic() > deadline:
-                raise LabError("%s did not come up within %d s"
-                               % (self.name, timeout))
-            time.sleep(0.02)
-
     def wait_listening(self):
         """QEMU goes no further before its sockets for vhost-user are
         connected."""
-        self.wait_for([self.path])
+        Switch.wait_for(lambda: os.path.exists(self.path), 10, self,
+                        "%s does not listen" % self.name)
 
     def connect(self):
         """To be called once they are."""
-        self.wait_for(self.sockets.values())
         self.shell = Channel(self.sockets["shell"])
         self.monitor = Channel(self.sockets["qmp"])
         if not self.monitor.line(time.monotonic() + 10):
@@ -189,8 +180,6 @@ class Guest(Process):
 
     def boot(self, timeout=90):
         """Waits until the guest takes commands."""
-        if not self.monitor:
-            self.connect()
         deadline = time.monotonic() + timeout
         while True:
             line = self.shell.line(deadline)

@@ -116,6 +116,31 @@ class TalkingGuest(Guest):
         self.sh("head -c %d /dev/urandom > /tmp/file" % (megabytes << 20))
         return self.sh("sha256sum < /tmp/file").split()[0]
 
+    def wait_for_end(self, program):
+        self.sh("while pidof %s > /dev/null; do sleep 0.1; done" % program,
+                timeout=120)
+
+    def start_receiver(self, mode):
+        """Receives datagrams from now on.  See datagrams.c."""
+        self.sh("rm -f /tmp/stop")
+        self.background("datagrams %s /tmp/stop > /tmp/received 2>&1" % mode)
+
+    def stop_receiver(self):
+        """Returns what it told."""
+        self.sh("touch /tmp/stop")
+        self.wait_for_end("datagrams")
+        return self.sh("cat /tmp/received")
+
+    def stop_holding(self):
+        """Returns how many datagrams it held, and how often it looked at
+        them."""
+        text = self.stop_receiver()
+        m = re.fullmatch(r"(\d+) datagrams, looked at (\d+) times, 0 bad",
+                         text)
+        if not m:
+            raise Failure("datagrams that %s held: %s" % (self.short, text))
+        return int(m[1]), int(m[2])
+
     def start_fetch(self, other):
         return self.start("wget -q -O /tmp/got http://%s/file && "
                           "sha256sum < /tmp/got" % address(other))
@@ -209,14 +234,8 @@ class World:
                       re.M)
         return m[1] if m else None
 
-    def counters(self, name):
-        text = self.switch.ofctl("-O", "OpenFlow14", "dump-ports", "br0",
-                                 name)
-        return {key: int(value) for key, value
-                in re.findall(r"(tx_async_\w+)=(\d+)", text)}
-
     def dma_packets(self, name):
-        return self.counters(name)["tx_async_dma_packets"]
+        return self.switch.counters(name)["tx_async_dma_packets"]
 
     def check_idle(self):
         """All traffic has stopped: nothing may be in flight."""
@@ -233,9 +252,10 @@ class World:
                             self.switch.appctl("dpif-netdev/dma-show"))
         for guest in self.guests:
             if guest.alive():
+                counters = self.switch.counters(guest.short)
                 errors += ["%s=%d for %s" % (key, value, guest.short)
-                           for key, value in self.counters(guest.short).items()
-                           if value and re.search("lost|stuck", key)]
+                           for key, value in counters.items() if value
+                           and re.match("tx_async_.*(lost|stuck)", key)]
         self.switch.stop()
         errors += OUR_WARNING.findall(lablib.read(self.switch.log))
         for guest in self.guests:
@@ -266,14 +286,14 @@ def check_file(to, of, got, checksum):
 def deliver(w, to, of, megabytes=FILE_MB):
     """A file goes over TCP, and by DMA if it goes to a guest."""
     checksum = of.make_file(megabytes)
-    before = {} if to is w.host else w.counters(to.short)
+    before = {} if to is w.host else w.switch.counters(to.short)
     begin = time.monotonic()
     check_file(to, of, to.fetch(of), checksum)
     w.note("%d MB to %s: %.1f s", megabytes, to.short,
            time.monotonic() - begin)
     if to is w.host:
         return
-    after = w.counters(to.short)
+    after = w.switch.counters(to.short)
     copied, copied_bytes = (after[key] - before[key] for key in
                             ("tx_async_dma_packets", "tx_async_dma_bytes"))
     # Short frames, such as a few at the end of a window, go by CPU.
@@ -328,8 +348,7 @@ class Datagrams:
         self.w, self.guest = w, guest
 
     def __enter__(self):
-        self.guest.sh("rm -f /tmp/stop")
-        self.guest.background("datagrams gaps /tmp/stop > /tmp/gaps 2>&1")
+        self.guest.start_receiver("gaps")
         self.sender = self.w.host.process(
             "datagrams", image.program("datagrams"), "send",
             address(self.guest), 1 << 30, self.INTERVAL_US, 1400,
@@ -346,11 +365,9 @@ class Datagrams:
         sent = int(self.sender.popen.stdout.read().split()[0])
         self.sender.kill()
         time.sleep(0.3)
-        text = self.guest.sh("touch /tmp/stop; while pidof datagrams "
-                             "> /dev/null; do sleep 0.1; done; "
-                             "cat /tmp/gaps")
+        text = self.guest.stop_receiver()
         m = re.fullmatch(r"(\d+) datagrams from (\d+) on, 0 bad, longest gap "
-                         r"(\d+) us", text.strip())
+                         r"(\d+) us", text)
         if not m or int(m[1]) < 100:
             raise Failure("datagrams from the host to %s: %s"
                           % (self.guest.short, text))
