@@ -2,11 +2,11 @@ dnl OVS_CHECK_VHOST_ASYNC
 dnl
 dnl Chooses the completion engine for copies to vhost ports by DMA, and checks
 dnl that the DPDK which OVS_CHECK_DPDK found, and which must have run before,
-dnl has what the engine needs.  The interfaces are experimental in DPDK: the
-dnl files that use them are compiled with VHOST_ASYNC_CFLAGS, no others.
+dnl has what the engine needs.  The dmadev library is experimental before DPDK
+dnl 23.11: the files that use it are compiled with VHOST_ASYNC_CFLAGS.
 AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
   AC_ARG_WITH([vhost-async],
-              [AS_HELP_STRING([--with-vhost-async=defer|ring|rx|no],
+              [AS_HELP_STRING([--with-vhost-async=defer|ring|no],
                               [Completion engine for copies to vhost ports by
                               DMA (default: "defer" with DPDK, else "no")])],
               [vhost_async_asked=true],
@@ -16,11 +16,11 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
     auto | yes)
       vhost_async=defer
       ;;
-    defer | ring | rx | no)
+    defer | ring | no)
       vhost_async=$with_vhost_async
       ;;
     *)
-      AC_MSG_ERROR([--with-vhost-async=$with_vhost_async: unknown engine, use "defer", "ring" or "no" ("rx" is for comparison)])
+      AC_MSG_ERROR([--with-vhost-async=$with_vhost_async: unknown engine, use "defer", "ring" or "no"])
       ;;
   esac
 
@@ -48,7 +48,7 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
 
   if test "$vhost_async" != no; then
     AC_DEFINE([VHOST_ASYNC], [1], [Copies to vhost ports can be done by DMA.])
-    AC_SUBST([VHOST_ASYNC_CFLAGS], [-DALLOW_EXPERIMENTAL_API])
+    AC_SUBST([VHOST_ASYNC_CFLAGS])
   fi
   dnl The engine has a header of its own, so that builds which differ in it can
   dnl share all objects that do not look at it.
@@ -58,52 +58,38 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
   AM_CONDITIONAL([VHOST_ASYNC], [test "$vhost_async" != no])
   AM_CONDITIONAL([VHOST_ASYNC_DEFER], [test "$vhost_async" = defer])
   AM_CONDITIONAL([VHOST_ASYNC_RING], [test "$vhost_async" = ring])
-  AM_CONDITIONAL([VHOST_ASYNC_RX], [test "$vhost_async" = rx])
 ])
 
 dnl OVS_VHOST_ASYNC_LACKS
 dnl
-dnl Sets vhost_async_lacks to the headers, macros and functions of DPDK that
-dnl are missing.  DPDK 22.11 has them all.
+dnl Sets vhost_async_lacks to the headers and functions of DPDK that are
+dnl missing, and VHOST_ASYNC_CFLAGS to what is needed to use them.  DPDK 22.11
+dnl has them all.
 AC_DEFUN([OVS_VHOST_ASYNC_LACKS], [
   vhost_async_save_CFLAGS=$CFLAGS
-  CFLAGS="$CFLAGS $DPDK_INCLUDE -DALLOW_EXPERIMENTAL_API"
+  CFLAGS="$CFLAGS $DPDK_INCLUDE"
 
-  AC_CHECK_HEADERS([rte_dmadev.h rte_vhost_async.h], [],
+  AC_CHECK_HEADERS([rte_dmadev.h rte_vhost.h], [],
     [vhost_async_lacks="$vhost_async_lacks $ac_header"],
     [#include <rte_config.h>])
   AC_CHECK_FUNCS(m4_normalize([
       rte_dma_next_dev
       rte_dma_vchan_setup
-      rte_vhost_async_dma_configure
-      rte_vhost_async_dma_unconfigure
-      rte_vhost_async_channel_register
-      rte_vhost_async_channel_unregister_thread_unsafe
-      rte_vhost_async_get_inflight_thread_unsafe
-      rte_vhost_clear_queue_thread_unsafe
       rte_vhost_extern_callback_register
-      rte_vhost_poll_enqueue_completed
-      rte_vhost_submit_enqueue_burst
+      rte_vhost_get_mem_table
+      rte_vhost_set_vring_base
     ]),
     [], [vhost_async_lacks="$vhost_async_lacks $ac_func()"])
-  AC_CHECK_DECL([RTE_VHOST_USER_ASYNC_COPY], [],
-    [vhost_async_lacks="$vhost_async_lacks RTE_VHOST_USER_ASYNC_COPY"],
-    [#include <rte_config.h>
-     #include <rte_vhost.h>])
-  if test -z "$vhost_async_lacks"; then
-    AC_MSG_CHECKING([whether vhost copies through a dmadev of DPDK])
-    AC_COMPILE_IFELSE(
-      [AC_LANG_PROGRAM([#include <rte_config.h>
-                        #include <rte_mbuf.h>
-                        #include <rte_dmadev.h>
-                        #include <rte_vhost_async.h>],
-        [struct rte_mbuf *m = 0; int16_t dma_id = 0; uint16_t vchan = 0;
-         return rte_vhost_submit_enqueue_burst(0, 0, &m, 1, dma_id, vchan)
-                + rte_vhost_poll_enqueue_completed(0, 0, &m, 1, dma_id, vchan)
-                + rte_dma_burst_capacity(dma_id, vchan);])],
-      [AC_MSG_RESULT([yes])],
-      [AC_MSG_RESULT([no])
-       vhost_async_lacks="rte_vhost_submit_enqueue_burst() with a dmadev (DPDK 22.07 or later)"])
-  fi
+  VHOST_ASYNC_CFLAGS=
+  AC_MSG_CHECKING([whether the dmadev library of DPDK is stable])
+  AC_COMPILE_IFELSE(
+    [AC_LANG_PROGRAM([#include <rte_config.h>
+                      #include <rte_version.h>],
+      [#if RTE_VERSION < RTE_VERSION_NUM(23, 11, 0, 0)
+       #error experimental
+       #endif])],
+    [AC_MSG_RESULT([yes])],
+    [AC_MSG_RESULT([no])
+     VHOST_ASYNC_CFLAGS=-DALLOW_EXPERIMENTAL_API])
   CFLAGS=$vhost_async_save_CFLAGS
 ])

@@ -16,10 +16,14 @@
 
 /* Implementation of dpdk-dma-dev.h.
  *
- * 'dma_dev_mutex' serializes starting and stopping: the main thread does the
- * former, the latter may also happen in the thread that runs RCU callbacks
- * and in the vhost library's thread.  Facts about DPDK were read from the
- * source of release 22.11.11. */
+ * Called by the main thread (configuration), by PMD threads that find an
+ * engine failed, by the helper thread that stops those, and by whoever shows
+ * what became of them.  'dma_dev_mutex' protects the states of the devices.
+ * Nobody holds it across a call of the dmadev library that can take its time:
+ * the stop of the skeleton joins a thread.  Instead, a state says who is at
+ * work on a device: the main thread while it is STOPPED or STOPPING, the
+ * helper thread while it is DYING.  Facts about DPDK were read from the source
+ * of release 22.11.11. */
 
 #include <config.h>
 
@@ -28,13 +32,12 @@
 #include <rte_cycles.h>
 #include <rte_dmadev.h>
 #include <rte_eal.h>
-#include <rte_errno.h>
-#include <rte_vhost_async.h>
 
 #include "dpdk-dma-map.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
+#include "seq.h"
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
@@ -43,30 +46,34 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * buffers in use, and an engine that is this far behind is no help. */
 #define DMA_RING_SIZE 4096
 
-/* Bound on the wait for a grace period before failed devices are stopped. */
-#define DMA_STOP_WAIT_MS 1000
+/* Attempts to stop a device that failed, 1 ms apart.  A driver waits for what
+ * the engine has in hand, and not for long: ioat_dev_stop() looks 200 times,
+ * idxd_pci_dev_stop() 1000 times. */
+#define DMA_STOP_TRIES 100
+
+/* How often the helper thread looks whether threads let go of a device that
+ * failed, and whether one that cannot be stopped completed something. */
+#define DMA_FAILED_LOOK_MS 1
+#define DMA_STUCK_LOOK_MS 100
 
 struct dma_dev {
+    /* Constant from discovery. */
     int16_t id;
     const char *name;
     uint16_t n_vchans;
-    bool started;               /* rte_dma_start() succeeded. */
-    bool failed;                /* Not to be started again. */
+
+    enum dpdk_dma_dev_state state;      /* See dma_dev_become(). */
 };
 
-/* Held for reading by threads that poll channels which are not theirs, for
- * writing while a device is stopped: the vhost library's thread is quiescent,
- * so that no grace period waits for it. */
-static struct ovs_rwlock dma_poll_rwlock = OVS_RWLOCK_INITIALIZER;
-
-static struct ovs_mutex dma_dev_mutex OVS_ACQ_BEFORE(dma_poll_rwlock)
-    = OVS_MUTEX_INITIALIZER;
+static struct ovs_mutex dma_dev_mutex = OVS_MUTEX_INITIALIZER;
 static struct dma_dev dma_devs[RTE_DMADEV_DEFAULT_MAX]
     OVS_GUARDED_BY(dma_dev_mutex);
-static size_t n_dma_devs OVS_GUARDED_BY(dma_dev_mutex);
+
+/* Written in discovery only. */
+static size_t n_dma_devs;
 
 /* Nothing is ordered by it. */
-static atomic_uint32_t timeout_ms = ATOMIC_VAR_INIT(DPDK_DMA_DEV_TIMEOUT_MS);
+static atomic_uint32_t timeout_ms = DPDK_DMA_DEV_TIMEOUT_MS;
 
 static void dma_dev_discover(struct dpdk_dma_map *);
 
@@ -86,11 +93,25 @@ dpdk_dma_dev_map(void)
     return map;
 }
 
+/* Returns what changes when a device fails.  Any thread. */
+struct seq *
+dpdk_dma_dev_seq(void)
+{
+    static struct ovsthread_once once = OVSTHREAD_ONCE_INITIALIZER;
+    static struct seq *seq;
+
+    if (ovsthread_once_start(&once)) {
+        seq = seq_create();
+        ovsthread_once_done(&once);
+    }
+    return seq;
+}
+
 /* Says why the device cannot copy for vhost, or returns NULL if it can.
  *
- * The vhost library hands IOVAs to the device (async_fill_seg(), 22.11).  An
- * engine that works on virtual addresses, which RTE_DMA_CAPA_SVA tells, must
- * not get physical ones: it would write to memory that is not meant. */
+ * The device is given IOVAs.  An engine that works on virtual addresses, which
+ * RTE_DMA_CAPA_SVA tells, must not get physical ones: it would write to memory
+ * that is not meant. */
 static const char *
 dma_dev_unfit(const struct rte_dma_info *info)
 {
@@ -116,7 +137,8 @@ static void
 dma_dev_discover(struct dpdk_dma_map *map)
 {
     ovs_mutex_lock(&dma_dev_mutex);
-    for (int16_t id = rte_dma_next_dev(0); id != -1;
+    for (int16_t id = rte_dma_next_dev(0);
+         id != -1 && n_dma_devs < ARRAY_SIZE(dma_devs);
          id = rte_dma_next_dev(id + 1)) {
         struct dma_dev *dev = &dma_devs[n_dma_devs];
         struct rte_dma_info info;
@@ -159,6 +181,103 @@ dma_dev_discover(struct dpdk_dma_map *map)
     ovs_mutex_unlock(&dma_dev_mutex);
 }
 
+/* Returns the first channel of 'dev' from '*index' on, NULL behind the last
+ * one, and sets '*index' to what follows it. */
+static struct dpdk_dma_chan *
+dma_dev_next_chan(const struct dma_dev *dev, size_t *index)
+{
+    struct dpdk_dma_chan *chan;
+
+    do {
+        chan = dpdk_dma_map_get(dpdk_dma_dev_map(), (*index)++);
+    } while (chan && chan->dev_id != dev->id);
+    return chan;
+}
+
+/* Whether a thread claimed a channel of 'dev' and may be using it. */
+static bool
+dma_dev_is_in_use(const struct dma_dev *dev)
+{
+    const struct dpdk_dma_chan *chan;
+    size_t i = 0;
+
+    while ((chan = dma_dev_next_chan(dev, &i))) {
+        if (dpdk_dma_chan_in_use(chan)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Returns the number of copies in flight on 'dev', exact if it is not in
+ * use. */
+static uint64_t
+dma_dev_in_flight(const struct dma_dev *dev)
+{
+    const struct dpdk_dma_chan *chan;
+    uint64_t n = 0;
+    size_t i = 0;
+
+    while ((chan = dma_dev_next_chan(dev, &i))) {
+        n += dpdk_dma_chan_in_flight(chan);
+    }
+    return n;
+}
+
+static bool
+dma_dev_is_marked(const struct dma_dev *dev)
+{
+    size_t i = 0;
+
+    return dpdk_dma_chan_failed(dma_dev_next_chan(dev, &i));
+}
+
+/* Moves 'dev' to 'state', which must be one that may follow. */
+static void
+dma_dev_become(struct dma_dev *dev, enum dpdk_dma_dev_state state)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+#define TO(STATE) (1u << DPDK_DMA_DEV_##STATE)
+    static const unsigned int next[] = {
+        /* DEAD: it cannot be started. */
+        [DPDK_DMA_DEV_STOPPED] = TO(RUNNING) | TO(DEAD),
+        [DPDK_DMA_DEV_RUNNING] = TO(STOPPING) | TO(FAILED),
+        /* RUNNING: it cannot be stopped, and is used on. */
+        [DPDK_DMA_DEV_STOPPING] = TO(STOPPED) | TO(RUNNING) | TO(DEAD)
+                                  | TO(FAILED),
+        [DPDK_DMA_DEV_FAILED] = TO(DYING),
+        [DPDK_DMA_DEV_DYING] = TO(DEAD) | TO(UNSTOPPABLE),
+        /* Until ovs-vswitchd is restarted. */
+        [DPDK_DMA_DEV_DEAD] = 0,
+        /* It completed all that it had. */
+        [DPDK_DMA_DEV_UNSTOPPABLE] = TO(DEAD),
+    };
+#undef TO
+
+    ovs_assert(next[dev->state] & (1u << state));
+    dev->state = state;
+}
+
+/* Moves 'dev' to 'to' and returns true if it is in 'from'. */
+static bool
+dma_dev_take(struct dma_dev *dev, enum dpdk_dma_dev_state from,
+             enum dpdk_dma_dev_state to)
+    OVS_REQUIRES(dma_dev_mutex)
+{
+    if (dev->state != from) {
+        return false;
+    }
+    dma_dev_become(dev, to);
+    return true;
+}
+
+static struct dma_dev *
+dma_dev_get(size_t index)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
+{
+    return &dma_devs[index];
+}
+
 /* A power of two, as some drivers want, within the limits of the device. */
 static uint16_t
 dma_dev_ring_size(const struct rte_dma_info *info)
@@ -171,18 +290,24 @@ dma_dev_ring_size(const struct rte_dma_info *info)
     return MAX(size, info->min_desc);
 }
 
+/* Starts 'dev'.  Returns 0 or an errno. */
 static int
-dma_dev_setup(const struct dma_dev *dev, const struct rte_dma_info *info)
-    OVS_REQUIRES(dma_dev_mutex)
+dma_dev_setup(const struct dma_dev *dev, uint16_t *ring_size)
 {
     const struct rte_dma_conf conf = { .nb_vchans = dev->n_vchans };
-    const struct rte_dma_vchan_conf vchan_conf = {
+    struct rte_dma_vchan_conf vchan_conf = {
         .direction = RTE_DMA_DIR_MEM_TO_MEM,
-        .nb_desc = dma_dev_ring_size(info),
     };
+    struct rte_dma_info info;
     int err;
 
-    err = rte_dma_configure(dev->id, &conf);
+    err = rte_dma_info_get(dev->id, &info);
+    if (!err) {
+        err = rte_dma_configure(dev->id, &conf);
+    }
+    if (!err) {
+        *ring_size = vchan_conf.nb_desc = dma_dev_ring_size(&info);
+    }
     for (uint16_t vchan = 0; !err && vchan < dev->n_vchans; vchan++) {
         err = rte_dma_vchan_setup(dev->id, vchan, &vchan_conf);
     }
@@ -192,95 +317,126 @@ dma_dev_setup(const struct dma_dev *dev, const struct rte_dma_info *info)
     return -err;
 }
 
-/* Tells the vhost library of the vchans of 'dev' and notes what their rings
- * hold, now that they are empty. */
-static int
-dma_dev_attach(const struct dma_dev *dev, const struct rte_dma_info *info,
-               struct dpdk_dma_map *map)
-    OVS_REQUIRES(dma_dev_mutex)
+/* Starts 'dev' if it is stopped and did not fail: then it is the main
+ * thread's, and nobody else changes its state. */
+static void
+dma_dev_start(struct dma_dev *dev)
 {
     struct dpdk_dma_chan *chan;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        if (chan->dev_id != dev->id) {
-            continue;
-        }
-        if (rte_vhost_async_dma_configure(dev->id, chan->vchan)) {
-            return EINVAL;
-        }
-        chan->ring_size = dma_dev_ring_size(info);
-        chan->idle_capacity = rte_dma_burst_capacity(dev->id, chan->vchan);
-        /* Release: whoever sees the channel running sees its sizes. */
-        atomic_store_explicit(&chan->running, true, memory_order_release);
-    }
-    return 0;
-}
-
-/* The vhost library keeps what it allocated for the vchans: it may still be
- * looking at it for a guest that is just leaving, and does not allocate it a
- * second time (rte_vhost_async_dma_configure(), 22.11). */
-static void
-dma_dev_detach(const struct dma_dev *dev, struct dpdk_dma_map *map)
-    OVS_REQUIRES(dma_dev_mutex)
-{
-    struct dpdk_dma_chan *chan;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        if (chan->dev_id == dev->id) {
-            atomic_store_relaxed(&chan->running, false);
-        }
-    }
-}
-
-/* A device that cannot be stopped stays as it is: if it has not failed before,
- * it is used on, and found out if that does not go well. */
-static void
-dma_dev_stop(struct dma_dev *dev, struct dpdk_dma_map *map)
-    OVS_REQUIRES(dma_dev_mutex)
-{
+    uint16_t ring_size;
+    bool stopped;
+    size_t i = 0;
     int err;
 
-    ovs_rwlock_wrlock(&dma_poll_rwlock);
-    err = rte_dma_stop(dev->id);
-    if (!err) {
-        dma_dev_detach(dev, map);
-        dev->started = false;
-    }
-    ovs_rwlock_unlock(&dma_poll_rwlock);
-    if (err) {
-        VLOG_ERR("DMA device %s cannot be stopped: %s.", dev->name,
-                 ovs_strerror(-err));
-    }
-}
-
-static void
-dma_dev_start(struct dma_dev *dev, struct dpdk_dma_map *map)
-    OVS_REQUIRES(dma_dev_mutex)
-{
-    struct rte_dma_info info;
-    int err;
-
-    if (dev->started || dev->failed) {
+    ovs_mutex_lock(&dma_dev_mutex);
+    stopped = dev->state == DPDK_DMA_DEV_STOPPED;
+    ovs_mutex_unlock(&dma_dev_mutex);
+    if (!stopped) {
         return;
     }
 
-    err = -rte_dma_info_get(dev->id, &info);
-    if (!err) {
-        err = dma_dev_setup(dev, &info);
-    }
-    if (!err) {
-        dev->started = true;
-        err = dma_dev_attach(dev, &info, map);
-    }
+    err = dma_dev_setup(dev, &ring_size);
     if (err) {
         VLOG_WARN("DMA device %s is not used: it cannot be started (%s).",
                   dev->name, ovs_strerror(err));
-        dpdk_dma_map_fail_dev(map, dev->id);
-        dev->failed = true;
-        if (dev->started) {
-            dma_dev_stop(dev, map);
+        dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), dev->id);
+    } else {
+        while ((chan = dma_dev_next_chan(dev, &i))) {
+            dpdk_dma_chan_start(chan, ring_size);
         }
     }
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    dma_dev_become(dev, err ? DPDK_DMA_DEV_DEAD : DPDK_DMA_DEV_RUNNING);
+    if (!err && dma_dev_is_marked(dev)) {
+        dma_dev_become(dev, DPDK_DMA_DEV_FAILED);
+        seq_change(dpdk_dma_dev_seq());
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* Notes that rte_dma_stop() succeeded. */
+static void
+dma_dev_note_stop(const struct dma_dev *dev)
+{
+    struct dpdk_dma_chan *chan;
+    size_t i = 0;
+
+    while ((chan = dma_dev_next_chan(dev, &i))) {
+        dpdk_dma_chan_stop(chan);
+    }
+}
+
+/* Starts all devices that are not, and returns the number of channels that
+ * can be claimed from now on. */
+unsigned int
+dpdk_dma_dev_start_all(void)
+{
+    dpdk_dma_dev_map();
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        dma_dev_start(dma_dev_get(i));
+    }
+    return dpdk_dma_dev_n_channels();
+}
+
+/* Stops 'dev', which has nothing to do.  One that cannot be stopped stays as
+ * it is: if it has not failed before, it is used on, and found out if that
+ * does not go well. */
+static void
+dma_dev_stop_idle(struct dma_dev *dev)
+{
+    int err = -rte_dma_stop(dev->id);
+
+    if (err) {
+        VLOG_ERR("DMA device %s cannot be stopped: %s.", dev->name,
+                 ovs_strerror(err));
+    } else {
+        dma_dev_note_stop(dev);
+    }
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    if (dma_dev_is_marked(dev)) {
+        dma_dev_become(dev, err ? DPDK_DMA_DEV_FAILED : DPDK_DMA_DEV_DEAD);
+        seq_change(dpdk_dma_dev_seq());
+    } else {
+        dma_dev_become(dev, err ? DPDK_DMA_DEV_RUNNING : DPDK_DMA_DEV_STOPPED);
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* Stops all devices.  A device that still has copies in flight, because a
+ * guest is just leaving and its queues are being drained, or a channel of
+ * which is claimed, is left running: that costs nothing but power, and the
+ * next dpdk_dma_dev_start_all() finds it started. */
+void
+dpdk_dma_dev_stop_all(void)
+{
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        struct dma_dev *dev = dma_dev_get(i);
+        bool taken;
+
+        ovs_mutex_lock(&dma_dev_mutex);
+        taken = !dma_dev_is_in_use(dev) && !dma_dev_in_flight(dev)
+                && dma_dev_take(dev, DPDK_DMA_DEV_RUNNING,
+                                DPDK_DMA_DEV_STOPPING);
+        ovs_mutex_unlock(&dma_dev_mutex);
+        if (taken) {
+            dma_dev_stop_idle(dev);
+        }
+    }
+}
+
+/* Returns the number of channels that have not failed.  Any thread. */
+unsigned int
+dpdk_dma_dev_n_channels(void)
+{
+    const struct dpdk_dma_chan *chan;
+    unsigned int n = 0;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        n += !dpdk_dma_chan_failed(chan);
+    }
+    return n;
 }
 
 /* Sets the time after which engines are quarantined, and which drains may
@@ -301,250 +457,232 @@ dpdk_dma_dev_timeout_ms(void)
     return ms;
 }
 
-/* Keeps all devices from being stopped until dpdk_dma_dev_poll_end().  To be
- * called by a thread before it polls channels that it does not own, and looked
- * at afterwards which are usable.  Any thread; waits while a device is being
- * stopped. */
-void
-dpdk_dma_dev_poll_begin(void)
-    OVS_NO_THREAD_SAFETY_ANALYSIS
+/* Returns the state of the device of 'chan'.  Any thread. */
+enum dpdk_dma_dev_state
+dpdk_dma_dev_state(const struct dpdk_dma_chan *chan)
 {
-    ovs_rwlock_rdlock(&dma_poll_rwlock);
-}
-
-void
-dpdk_dma_dev_poll_end(void)
-    OVS_NO_THREAD_SAFETY_ANALYSIS
-{
-    ovs_rwlock_unlock(&dma_poll_rwlock);
-}
-
-/* Returns the number of channels that have not failed.  Any thread. */
-unsigned int
-dpdk_dma_dev_n_channels(void)
-{
-    const struct dpdk_dma_chan *chan;
-    unsigned int n = 0;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        n += !dpdk_dma_chan_failed(chan);
-    }
-    return n;
-}
-
-/* Starts all devices that are not, and returns the number of channels that
- * can be claimed from now on. */
-unsigned int
-dpdk_dma_dev_start_all(void)
-{
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    enum dpdk_dma_dev_state state = DPDK_DMA_DEV_STOPPED;
 
     ovs_mutex_lock(&dma_dev_mutex);
     for (size_t i = 0; i < n_dma_devs; i++) {
-        dma_dev_start(&dma_devs[i], map);
-    }
-    ovs_mutex_unlock(&dma_dev_mutex);
-    return dpdk_dma_dev_n_channels();
-}
-
-static bool
-dma_dev_is_idle(const struct dma_dev *dev)
-    OVS_REQUIRES(dma_dev_mutex)
-{
-    const struct dpdk_dma_chan *chan;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        if (chan->dev_id == dev->id && dpdk_dma_chan_in_flight(chan)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Stops all devices.  No thread may hold a channel.  A device that still has
- * copies in flight, because a guest is just leaving and its queues are being
- * drained, is left running: that costs nothing but power, and the next
- * dpdk_dma_dev_start_all() finds it started. */
-void
-dpdk_dma_dev_stop_all(void)
-{
-    ovs_mutex_lock(&dma_dev_mutex);
-    for (size_t i = 0; i < n_dma_devs; i++) {
-        struct dma_dev *dev = &dma_devs[i];
-
-        if (!dev->started || !dma_dev_is_idle(dev)) {
-            continue;
-        }
-        dma_dev_stop(dev, dpdk_dma_dev_map());
-    }
-    ovs_mutex_unlock(&dma_dev_mutex);
-}
-
-/* Stops the devices that were marked as failed.  A grace period must have
- * passed since: then no thread is using their channels any more.  The vhost
- * library keeps its bookkeeping of them, which is never looked at again. */
-static void
-dma_dev_stop_failed(struct dpdk_dma_chan *cause OVS_UNUSED)
-{
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    const struct dpdk_dma_chan *chan;
-
-    ovs_mutex_lock(&dma_dev_mutex);
-    for (size_t i = 0; i < n_dma_devs; i++) {
-        struct dma_dev *dev = &dma_devs[i];
-
-        for (size_t j = 0; (chan = dpdk_dma_map_get(map, j)); j++) {
-            if (chan->dev_id == dev->id && dpdk_dma_chan_failed(chan)) {
-                dev->failed = true;
-            }
-        }
-        if (dev->failed && dev->started) {
-            dma_dev_stop(dev, map);
+        if (dma_devs[i].id == chan->dev_id) {
+            state = dma_devs[i].state;
         }
     }
     ovs_mutex_unlock(&dma_dev_mutex);
+    return state;
+}
+
+/* Returns the state of the device of 'chan' in words, and what ends it.  Any
+ * thread. */
+const char *
+dpdk_dma_dev_why(const struct dpdk_dma_chan *chan)
+{
+    switch (dpdk_dma_dev_state(chan)) {
+    case DPDK_DMA_DEV_STOPPED:
+        return "stopped";
+    case DPDK_DMA_DEV_RUNNING:
+        return "running";
+    case DPDK_DMA_DEV_STOPPING:
+        return "being stopped";
+    case DPDK_DMA_DEV_FAILED:
+        return "failed, still in use by its threads";
+    case DPDK_DMA_DEV_DYING:
+        return "failed, being stopped";
+    case DPDK_DMA_DEV_DEAD:
+        return "failed and stopped: restart ovs-vswitchd to use it again";
+    case DPDK_DMA_DEV_UNSTOPPABLE:
+        return "failed and cannot be stopped: restart ovs-vswitchd";
+    default:
+        OVS_NOT_REACHED();
+    }
 }
 
 /* Marks the device of 'chan' as failed, for the reason 'why', and has it
- * stopped as soon as no thread can be using it.  Any thread may call this,
- * also while it holds locks of the vhost library.  Does not wait. */
+ * stopped as soon as no thread can be using it.  It is not used again before a
+ * restart.  Any thread may call this, also while it holds locks of the vhost
+ * library.  Does not wait. */
 void
 dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
 {
-    if (dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), chan->dev_id)) {
-        VLOG_ERR("DMA device %s is quarantined: %s.  Packets are copied by "
-                 "CPU from now on; restart ovs-vswitchd to use the device "
-                 "again.", chan->dev_name, why);
-        /* ovsrcu_postpone() ends the quiescent state in which the vhost
-         * library's thread is for good. */
-        bool was_quiescent = ovsrcu_is_quiescent();
-
-        ovsrcu_postpone(dma_dev_stop_failed, chan);
-        if (was_quiescent) {
-            ovsrcu_quiesce_start();
-        }
-    }
-}
-
-/* Whether no device that failed is still started.  Any thread. */
-bool
-dpdk_dma_dev_failed_stopped(void)
-{
-    const struct dpdk_dma_chan *chan;
-    bool stopped = true;
+    bool changed;
 
     ovs_mutex_lock(&dma_dev_mutex);
-    for (size_t i = 0; i < n_dma_devs; i++) {
-        for (size_t j = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), j));
-             j++) {
-            stopped &= !(chan->dev_id == dma_devs[i].id && dma_devs[i].started
-                         && dpdk_dma_chan_failed(chan));
+    changed = dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), chan->dev_id);
+    for (size_t i = 0; changed && i < n_dma_devs; i++) {
+        if (dma_devs[i].id == chan->dev_id) {
+            /* While it is STOPPED or STOPPING, it is the main thread's, who
+             * will see it. */
+            dma_dev_take(&dma_devs[i], DPDK_DMA_DEV_RUNNING,
+                         DPDK_DMA_DEV_FAILED);
         }
     }
     ovs_mutex_unlock(&dma_dev_mutex);
-    return stopped;
+
+    if (changed) {
+        VLOG_ERR("DMA device %s is quarantined: %s.  Packets are copied by "
+                 "CPU from now on; restart ovs-vswitchd to use the device "
+                 "again.", chan->dev_name, why);
+        seq_change(dpdk_dma_dev_seq());
+    }
 }
 
-/* Waits until the devices that dpdk_dma_dev_quarantine() was called for have
- * stopped, after which they write nowhere.
- *
- * The thread is quiescent meanwhile, for the grace period to end.  A thread
- * that waits for a lock of the caller's can prevent that: memory that an
- * engine can still write is about to go then, so after DMA_STOP_WAIT_MS the
- * devices are stopped all the same, under a thread that may be using one. */
-void
-dpdk_dma_dev_quarantine_wait(void)
+/* Whether 'dev' is a work queue of the kernel's idxd driver, such as "wq0.1".
+ * DPDK only has its submission portal and cannot stop it: rte_dma_stop()
+ * answers 0, since the driver has no such operation, and copies go on
+ * (drivers/dma/idxd/idxd_bus.c, 'idxd_bus_ops', 22.11). */
+static bool
+dma_dev_is_kernel_queue(const struct dma_dev *dev)
+{
+    unsigned int device, queue;
+    int n;
+
+    return ovs_scan(dev->name, "wq%u.%u%n", &device, &queue, &n)
+           && !dev->name[n];
+}
+
+/* Stops 'dev', if that can be.  Returns 0 or an errno. */
+static int
+dma_dev_stop_hard(const struct dma_dev *dev)
 {
     bool was_quiescent = ovsrcu_is_quiescent();
+    int err;
 
+    if (dma_dev_is_kernel_queue(dev)) {
+        return EOPNOTSUPP;
+    }
+
+    /* This can take long, and no grace period shall wait for it. */
     if (!was_quiescent) {
         ovsrcu_quiesce_start();
     }
-    for (int ms = 0; ms < DMA_STOP_WAIT_MS && !dpdk_dma_dev_failed_stopped();
-         ms++) {
+    for (int i = 0;; i++) {
+        err = -rte_dma_stop(dev->id);
+        if (!err || i >= DMA_STOP_TRIES - 1) {
+            break;
+        }
         rte_delay_us_sleep(1000);
     }
     if (!was_quiescent) {
         ovsrcu_quiesce_end();
     }
-    dma_dev_stop_failed(NULL);
+    return err;
 }
 
-/* Returns the number of copies that were handed to 'chan' and that nobody has
- * reaped yet.  Any thread may call this, since both functions of DPDK only
- * read (22.11); the result is exact for the owner, a hint for others.
- *
- * Two sources, because neither tells all with all drivers.  The statistics of
- * idxd and ioat count a copy as completed when it is reaped, those of the
- * skeleton when it is done.  The room in the ring tells what was not reaped,
- * but idxd reports no more than the size of a batch, busy or idle. */
-uint16_t
-dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *chan)
+/* Stops 'dev', which failed, is DYING and not in use. */
+static void
+dma_dev_kill(struct dma_dev *dev)
 {
-    struct rte_dma_stats stats;
-    uint16_t capacity;
-    uint64_t n = 0;
+    uint64_t in_flight = dma_dev_in_flight(dev);
+    bool unstoppable;
+    int err;
 
-    if (!dpdk_dma_chan_usable(chan)) {
-        return 0;
+    /* Said before: a stop that hangs says nothing. */
+    VLOG_INFO("DMA device %s is being stopped, with %"PRIu64" copies in "
+              "flight.", dev->name, in_flight);
+    err = dma_dev_stop_hard(dev);
+    unstoppable = err && in_flight;
+    if (!err) {
+        VLOG_INFO("DMA device %s is stopped.", dev->name);
+        dma_dev_note_stop(dev);
+    } else if (unstoppable) {
+        VLOG_ERR("DMA device %s failed and cannot be stopped: %s.  It may "
+                 "still write to the memory of guests.  The receive queues "
+                 "that its last %"PRIu64" copies are for stand still until it "
+                 "completes them or ovs-vswitchd is restarted.",
+                 dev->name, ovs_strerror(err), in_flight);
     }
-    if (!rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
-        && stats.submitted > stats.completed) {
-        n = stats.submitted - stats.completed;
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    /* An engine that has nothing in flight has nothing to write, either. */
+    dma_dev_become(dev, unstoppable ? DPDK_DMA_DEV_UNSTOPPABLE
+                        : DPDK_DMA_DEV_DEAD);
+    ovs_mutex_unlock(&dma_dev_mutex);
+}
+
+/* Stops the devices that failed and that no thread is using any more, and sees
+ * whether those that cannot be stopped completed all they had.  For the helper
+ * thread; may take as long as a driver takes to stop a device. */
+void
+dpdk_dma_dev_stop_failed(void)
+{
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        struct dma_dev *dev = dma_dev_get(i);
+        bool dying, done;
+
+        ovs_mutex_lock(&dma_dev_mutex);
+        dying = !dma_dev_is_in_use(dev)
+                && dma_dev_take(dev, DPDK_DMA_DEV_FAILED, DPDK_DMA_DEV_DYING);
+        done = !dma_dev_in_flight(dev)
+               && dma_dev_take(dev, DPDK_DMA_DEV_UNSTOPPABLE,
+                               DPDK_DMA_DEV_DEAD);
+        ovs_mutex_unlock(&dma_dev_mutex);
+
+        if (dying) {
+            dma_dev_kill(dev);
+        } else if (done) {
+            VLOG_INFO("DMA device %s completed its last copies.", dev->name);
+        }
     }
-    capacity = rte_dma_burst_capacity(chan->dev_id, chan->vchan);
-    if (capacity < chan->idle_capacity) {
-        n = MAX(n, chan->idle_capacity - capacity);
+}
+
+/* Returns the first channel at 'index' or behind it that has copies in flight
+ * and whose device is in 'state', or NULL. */
+static struct dpdk_dma_chan *
+dma_dev_find(enum dpdk_dma_dev_state state, size_t index)
+{
+    struct dpdk_dma_chan *chan;
+
+    while ((chan = dpdk_dma_map_get(dpdk_dma_dev_map(), index++))) {
+        if (dpdk_dma_chan_in_flight(chan)
+            && dpdk_dma_dev_state(chan) == state) {
+            return chan;
+        }
     }
-    return MIN(n, UINT16_MAX);
+    return NULL;
 }
 
-/* Returns the number of copies that 'chan' completed, or was handed, 0 if the
- * driver does not count them.  Some drivers count a copy as completed when it
- * is reaped: to tell whether an engine makes progress, poll it meanwhile.  Any
- * thread. */
-uint64_t
-dpdk_dma_chan_completed(const struct dpdk_dma_chan *chan)
+/* Returns a channel whose copies in flight are to be done again by CPU, which
+ * is safe now, or NULL.  For the helper thread, whose the channel is. */
+struct dpdk_dma_chan *
+dpdk_dma_dev_next_dead(void)
 {
-    struct rte_dma_stats stats;
-
-    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
-            ? 0 : stats.completed);
+    return dma_dev_find(DPDK_DMA_DEV_DEAD, 0);
 }
 
-uint64_t
-dpdk_dma_chan_submitted(const struct dpdk_dma_chan *chan)
+/* Returns the first channel behind 'prev', NULL for the first one of all,
+ * that has copies in flight and whose device cannot be stopped, or NULL.  It
+ * is the helper thread's, who may reap it: an engine that was only late
+ * completes its copies after all, and that is as good as stopping it. */
+struct dpdk_dma_chan *
+dpdk_dma_dev_next_stuck(const struct dpdk_dma_chan *prev)
 {
-    struct rte_dma_stats stats;
-
-    return (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)
-            ? 0 : stats.submitted);
+    return dma_dev_find(DPDK_DMA_DEV_UNSTOPPABLE, prev ? prev->index + 1 : 0);
 }
 
-/* Returns how many of the copies that 'chan' was handed were reaped, or a
- * little less, 0 if the driver does not count.  What is reaped, the vhost
- * library has forgotten about.  Any thread.
- *
- * The order of the two looks matters: what is submitted in between makes the
- * result too small, never too large. */
-uint64_t
-dpdk_dma_chan_reaped(const struct dpdk_dma_chan *chan)
+/* Returns after how many milliseconds the helper thread has to look again, -1
+ * if not before dpdk_dma_dev_seq() changes. */
+int
+dpdk_dma_dev_wait_ms(void)
 {
-    uint64_t submitted = dpdk_dma_chan_submitted(chan);
-    uint64_t in_flight = dpdk_dma_chan_in_flight(chan);
+    int ms = -1;
 
-    return submitted > in_flight ? submitted - in_flight : 0;
-}
+    ovs_mutex_lock(&dma_dev_mutex);
+    for (size_t i = 0; i < n_dma_devs; i++) {
+        const struct dma_dev *dev = &dma_devs[i];
+        int dev_ms = -1;
 
-/* Returns the number of copies that the device reported as failed, 0 if the
- * driver does not count them. */
-uint64_t
-dpdk_dma_chan_errors(const struct dpdk_dma_chan *chan)
-{
-    struct rte_dma_stats stats;
-
-    if (rte_dma_stats_get(chan->dev_id, chan->vchan, &stats)) {
-        return 0;
+        if (dev->state == DPDK_DMA_DEV_FAILED) {
+            dev_ms = dma_dev_is_in_use(dev) ? DMA_FAILED_LOOK_MS : 0;
+        } else if (dev->state == DPDK_DMA_DEV_DEAD) {
+            dev_ms = dma_dev_in_flight(dev) ? 0 : -1;
+        } else if (dev->state == DPDK_DMA_DEV_UNSTOPPABLE) {
+            dev_ms = dma_dev_in_flight(dev) ? DMA_STUCK_LOOK_MS : 0;
+        }
+        if (dev_ms >= 0 && (ms < 0 || dev_ms < ms)) {
+            ms = dev_ms;
+        }
     }
-    return stats.errors;
+    ovs_mutex_unlock(&dma_dev_mutex);
+    return ms;
 }

@@ -23,7 +23,21 @@
  * the devices that can copy for vhost, starts them when the feature is turned
  * on, stops them when it is turned off and when they fail.
  *
- * All functions are for the main thread, except where a comment says
+ * A device that failed has copies in flight, to memory of guests.  Before the
+ * CPU may do them again, the device must be stopped for certain: it takes
+ * three threads to get there, none of which waits for another.
+ *
+ *   - Who finds that an engine failed calls dpdk_dma_dev_quarantine().
+ *
+ *   - Each thread that claimed a channel of the device gives it up with
+ *     dpdk_dma_chan_abandon(), when it sees that it failed.
+ *
+ *   - One helper thread calls dpdk_dma_dev_stop_failed(), then
+ *     dpdk_dma_chan_redo() for each dpdk_dma_dev_next_dead(), and
+ *     dpdk_dma_chan_reap() for each dpdk_dma_dev_next_stuck().  It sleeps for
+ *     dpdk_dma_dev_wait_ms(), or until dpdk_dma_dev_seq() changes.
+ *
+ * All other functions are for the main thread, except where a comment says
  * otherwise. */
 
 #include <stdbool.h>
@@ -31,11 +45,24 @@
 
 struct dpdk_dma_chan;
 struct dpdk_dma_map;
+struct seq;
 
 /* Time after which an engine that has copies and completes none is taken for
  * dead, in milliseconds, unless configured otherwise: no engine that works
  * needs a thousandth of it. */
 #define DPDK_DMA_DEV_TIMEOUT_MS 1000
+
+/* The life of a device.  What follows what is in dpdk-dma-dev.c. */
+enum dpdk_dma_dev_state {
+    DPDK_DMA_DEV_STOPPED,       /* The feature is off. */
+    DPDK_DMA_DEV_RUNNING,
+    DPDK_DMA_DEV_STOPPING,      /* Being stopped, for the feature is off. */
+    DPDK_DMA_DEV_FAILED,        /* Threads may still use its channels. */
+    DPDK_DMA_DEV_DYING,         /* Nobody does; being stopped. */
+    DPDK_DMA_DEV_DEAD,          /* Writes nothing, for certain: what is in
+                                 * flight may be done again. */
+    DPDK_DMA_DEV_UNSTOPPABLE,   /* May write what is in flight, any time. */
+};
 
 struct dpdk_dma_map *dpdk_dma_dev_map(void);
 
@@ -46,17 +73,16 @@ unsigned int dpdk_dma_dev_n_channels(void);
 void dpdk_dma_dev_set_timeout_ms(uint32_t);
 uint32_t dpdk_dma_dev_timeout_ms(void);
 
-void dpdk_dma_dev_poll_begin(void);
-void dpdk_dma_dev_poll_end(void);
+enum dpdk_dma_dev_state dpdk_dma_dev_state(const struct dpdk_dma_chan *);
+const char *dpdk_dma_dev_why(const struct dpdk_dma_chan *);
 
 void dpdk_dma_dev_quarantine(struct dpdk_dma_chan *, const char *why);
-void dpdk_dma_dev_quarantine_wait(void);
-bool dpdk_dma_dev_failed_stopped(void);
 
-uint16_t dpdk_dma_chan_in_flight(const struct dpdk_dma_chan *);
-uint64_t dpdk_dma_chan_completed(const struct dpdk_dma_chan *);
-uint64_t dpdk_dma_chan_submitted(const struct dpdk_dma_chan *);
-uint64_t dpdk_dma_chan_reaped(const struct dpdk_dma_chan *);
-uint64_t dpdk_dma_chan_errors(const struct dpdk_dma_chan *);
+/* For the helper thread. */
+struct seq *dpdk_dma_dev_seq(void);
+int dpdk_dma_dev_wait_ms(void);
+void dpdk_dma_dev_stop_failed(void);
+struct dpdk_dma_chan *dpdk_dma_dev_next_dead(void);
+struct dpdk_dma_chan *dpdk_dma_dev_next_stuck(const struct dpdk_dma_chan *);
 
 #endif /* dpdk-dma-dev.h */

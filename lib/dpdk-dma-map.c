@@ -43,7 +43,9 @@ struct dma_pin {
 struct dma_slot {
     struct dpdk_dma_chan chan;
     char *dev_name;             /* Storage of 'chan.dev_name'. */
-    uint32_t owner;             /* DPDK_DMA_NO_CORE when free. */
+    const void *owner;          /* The thread, NULL when free. */
+    uint32_t core;              /* That it runs on, DPDK_DMA_NO_CORE when
+                                 * free. */
 };
 
 struct dpdk_dma_map {
@@ -99,6 +101,7 @@ dpdk_dma_map_destroy(struct dpdk_dma_map *map)
     dma_map_clear_pins(map);
     hmap_destroy(&map->pins);
     for (size_t i = 0; i < map->n_slots; i++) {
+        dpdk_dma_chan_uninit(&map->slots[i]->chan);
         free(map->slots[i]->dev_name);
         free_cacheline(map->slots[i]);
     }
@@ -123,7 +126,7 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
         struct dma_slot *slot = xzalloc_cacheline(sizeof *slot);
 
         slot->dev_name = xstrdup(dev_name);
-        slot->owner = DPDK_DMA_NO_CORE;
+        slot->core = DPDK_DMA_NO_CORE;
         chan = &slot->chan;
         chan->dev_name = slot->dev_name;
         chan->index = map->n_slots;
@@ -132,6 +135,10 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
         chan->numa_id = numa_id;
         atomic_init(&chan->running, false);
         atomic_init(&chan->failed, false);
+        atomic_init(&chan->in_use, false);
+        atomic_init(&chan->submitted, 0);
+        atomic_init(&chan->completed, 0);
+        atomic_init(&chan->errors, 0);
         map->slots[map->n_slots++] = slot;
     }
     ovs_mutex_unlock(&map->mutex);
@@ -325,7 +332,7 @@ dpdk_dma_map_close(struct dpdk_dma_map *map)
 static int
 dma_map_distance(const struct dma_slot *slot, int numa_id)
 {
-    if (slot->owner != DPDK_DMA_NO_CORE || dpdk_dma_chan_failed(&slot->chan)) {
+    if (slot->owner || dpdk_dma_chan_failed(&slot->chan)) {
         return 3;
     } else if (slot->chan.numa_id == numa_id) {
         return 0;
@@ -336,22 +343,24 @@ dma_map_distance(const struct dma_slot *slot, int numa_id)
     }
 }
 
-/* Claims a channel for the thread on 'core', whose NUMA node is 'numa_id'
- * (-1 if unknown), and returns it.  The device that the explicit map names
- * for 'core' is the only one considered.  Without one, the nearest channel is
- * taken among those which nobody holds and whose devices the explicit map
- * names for no core.
+/* Claims a channel for the thread 'owner', which is any address that stands
+ * for it alone, on 'core', whose NUMA node is 'numa_id' (-1 if unknown), and
+ * returns it.  The device that the explicit map names for 'core' is the only
+ * one considered.  Without one, the nearest channel is taken among those which
+ * nobody holds and whose devices the explicit map names for no core.
  *
  * A thread that holds a channel already gets the same one.  NULL means that
  * there is none, or that the map is closed; a claim that existed is then
- * still held, for the thread to drain its channel before it calls
- * dpdk_dma_map_release(). */
+ * still held, for the thread to drain its channel, or to abandon it if it
+ * failed, before it calls dpdk_dma_map_release(). */
 struct dpdk_dma_chan *
-dpdk_dma_map_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
+dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
+                   int numa_id)
 {
     struct dma_slot *best = NULL;
     int best_distance = 3;
 
+    ovs_assert(owner);
     ovs_mutex_lock(&map->mutex);
     if (map->open) {
         const struct dma_pin *pin = dma_map_find_pin(map, core);
@@ -360,7 +369,7 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
             struct dma_slot *slot = map->slots[i];
             int distance;
 
-            if (slot->owner == core) {
+            if (slot->owner == owner) {
                 best = dpdk_dma_chan_failed(&slot->chan) ? NULL : slot;
                 break;
             }
@@ -375,7 +384,12 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
             }
         }
         if (best) {
-            best->owner = core;
+            best->owner = owner;
+            best->core = core;
+            /* Relaxed: who looks for channels that are not in use any more
+             * took the mutex, in dpdk_dma_map_fail_dev(), after the last
+             * claim. */
+            atomic_store_relaxed(&best->chan.in_use, true);
         }
     }
     ovs_mutex_unlock(&map->mutex);
@@ -383,15 +397,22 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
     return best ? &best->chan : NULL;
 }
 
-/* Gives up what 'core' holds, if anything.  The thread must not use the
- * channel any more. */
+/* Gives up what 'owner' holds, if anything.  The thread must not use the
+ * channel any more.  Copies that are still in flight on one that has not
+ * failed are for its next owner to reap. */
 void
-dpdk_dma_map_release(struct dpdk_dma_map *map, uint32_t core)
+dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
 {
     ovs_mutex_lock(&map->mutex);
     for (size_t i = 0; i < map->n_slots; i++) {
-        if (map->slots[i]->owner == core) {
-            map->slots[i]->owner = DPDK_DMA_NO_CORE;
+        struct dma_slot *slot = map->slots[i];
+
+        if (slot->owner == owner) {
+            slot->owner = NULL;
+            slot->core = DPDK_DMA_NO_CORE;
+            /* Release: as in dpdk_dma_chan_abandon(). */
+            atomic_store_explicit(&slot->chan.in_use, false,
+                                  memory_order_release);
         }
     }
     ovs_mutex_unlock(&map->mutex);
@@ -419,19 +440,21 @@ dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
     return changed;
 }
 
-/* Returns the state of 'chan' and, in '*core', its owner or
+/* Returns the state of 'chan' and, in '*core', the core of its owner or
  * DPDK_DMA_NO_CORE. */
 enum dpdk_dma_chan_state
 dpdk_dma_map_state(const struct dpdk_dma_map *map_,
                    const struct dpdk_dma_chan *chan, uint32_t *core)
 {
     struct dpdk_dma_map *map = CONST_CAST(struct dpdk_dma_map *, map_);
+    bool claimed;
 
     ovs_mutex_lock(&map->mutex);
-    *core = map->slots[chan->index]->owner;
+    claimed = map->slots[chan->index]->owner != NULL;
+    *core = map->slots[chan->index]->core;
     ovs_mutex_unlock(&map->mutex);
 
     return (dpdk_dma_chan_failed(chan) ? DPDK_DMA_CHAN_FAILED
-            : *core != DPDK_DMA_NO_CORE ? DPDK_DMA_CHAN_CLAIMED
+            : claimed ? DPDK_DMA_CHAN_CLAIMED
             : DPDK_DMA_CHAN_FREE);
 }

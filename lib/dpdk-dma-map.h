@@ -19,11 +19,15 @@
 
 /* Which DMA channels exist, and which thread has claimed which.
  *
- * A channel is one vchan of one dmadev.  Each PMD thread claims at most one
- * channel, and a channel has at most one owner, so that the owner may use it
- * without a lock.  Claims last: they are made when a PMD thread attaches or
- * reloads and given up when it detaches or when the map changes, never per
- * packet.
+ * A channel is one vchan of one dmadev (dpdk-dma-chan.h).  Each PMD thread
+ * claims at most one channel, and a channel has at most one owner, so that the
+ * owner may use it without a lock.  Claims last: they are made when a PMD
+ * thread attaches or reloads and given up when it detaches or when the map
+ * changes, never per packet.
+ *
+ * The owner is a thread, known by an address of its own, and not a core: PMD
+ * threads of two datapaths can run on the same one.  Cores are what the
+ * explicit map is about.
  *
  * This file decides; it never calls DPDK.  dpdk-dma-dev.[ch] finds the
  * channels that it decides about, starts and stops them.
@@ -40,41 +44,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "openvswitch/thread.h"
-#include "ovs-atomic.h"
-#include "util.h"
+#include "dpdk-dma-chan.h"
 
 struct ds;
 
 #define DPDK_DMA_NO_CORE UINT32_MAX
 
-/* More channels than PMD threads on one host are of no use, and each vhost
- * txq keeps one cache line for each channel. */
+/* More channels than PMD threads on one host are of no use. */
 #define DPDK_DMA_MAX_CHANS 64
 
 /* What the map says of a channel. */
 enum dpdk_dma_chan_state {
     DPDK_DMA_CHAN_FREE,         /* Nobody's. */
-    DPDK_DMA_CHAN_CLAIMED,      /* Owned by 'core'. */
+    DPDK_DMA_CHAN_CLAIMED,      /* Owned by a thread on 'core'. */
     DPDK_DMA_CHAN_FAILED,       /* Quarantined; never claimed again. */
-};
-
-struct dpdk_dma_chan {
-    /* Constant from creation. */
-    const char *dev_name;       /* Name of the dmadev. */
-    unsigned int index;         /* Position in the map, from 0. */
-    int16_t dev_id;             /* dmadev id. */
-    uint16_t vchan;             /* Vchan of the dmadev. */
-    int numa_id;                /* NUMA node, -1 if unknown. */
-
-    /* Set by dpdk-dma-dev when it starts the device, before any claim. */
-    uint16_t ring_size;         /* Descriptors in the ring of the vchan. */
-    uint16_t idle_capacity;     /* Free descriptors when nothing is there. */
-    atomic_bool running;        /* Between start and stop. */
-
-    /* Set once by anyone, read by the owner and by drains before each use.
-     * A channel that failed is not touched again. */
-    atomic_bool failed;
 };
 
 struct dpdk_dma_map;
@@ -95,37 +78,15 @@ bool dpdk_dma_map_set_pins(struct dpdk_dma_map *, const char *pins,
 void dpdk_dma_map_open(struct dpdk_dma_map *);
 void dpdk_dma_map_close(struct dpdk_dma_map *);
 
-struct dpdk_dma_chan *dpdk_dma_map_claim(struct dpdk_dma_map *, uint32_t core,
+struct dpdk_dma_chan *dpdk_dma_map_claim(struct dpdk_dma_map *,
+                                         const void *owner, uint32_t core,
                                          int numa_id);
-void dpdk_dma_map_release(struct dpdk_dma_map *, uint32_t core);
+void dpdk_dma_map_release(struct dpdk_dma_map *, const void *owner);
 
 bool dpdk_dma_map_fail_dev(struct dpdk_dma_map *, int16_t dev_id);
 
 enum dpdk_dma_chan_state
 dpdk_dma_map_state(const struct dpdk_dma_map *, const struct dpdk_dma_chan *,
                    uint32_t *core);
-
-static inline bool
-dpdk_dma_chan_failed(const struct dpdk_dma_chan *chan)
-{
-    bool failed;
-
-    /* Relaxed: whoever stops a device lets a grace period pass after setting
-     * the flag, and that orders the last use before the stop. */
-    atomic_read_relaxed(&CONST_CAST(struct dpdk_dma_chan *, chan)->failed,
-                        &failed);
-    return failed;
-}
-
-/* Whether 'chan' may be polled: by its owner, or by whoever drains a txq. */
-static inline bool
-dpdk_dma_chan_usable(const struct dpdk_dma_chan *chan)
-{
-    bool running;
-
-    atomic_read_explicit(&CONST_CAST(struct dpdk_dma_chan *, chan)->running,
-                         &running, memory_order_acquire);
-    return running && !dpdk_dma_chan_failed(chan);
-}
 
 #endif /* dpdk-dma-map.h */

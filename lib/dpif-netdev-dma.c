@@ -18,9 +18,9 @@
  *
  * A PMD thread has its 'struct vhost_async_thread' from its first attachment
  * to its detachment, whether it has a channel or not, so that dma-show can
- * say so; 'threads_mutex' protects the list of them and their 'chan' against
- * those who print them.  The thread itself reads its own 'chan' without it,
- * since nobody else writes it. */
+ * say so; 'threads_mutex' protects the list of them and their 'claimed' against
+ * those who print them.  The thread itself reads its own without it, since
+ * nobody else writes it. */
 
 #include <config.h>
 
@@ -32,15 +32,15 @@
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
 #include "netdev-dpdk-async.h"
-#include "netdev-dpdk-async-migrate.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "smap.h"
 #include "unixctl.h"
 #include "util.h"
+#include "vhost-async-engine.h"
+#include "vhost-async-thread.h"
 #include "vhost-async-txq.h"
-#include "vhost-async-work.h"
 
 VLOG_DEFINE_THIS_MODULE(dpif_netdev_dma);
 
@@ -101,21 +101,22 @@ dma_thread_set_chan(struct vhost_async_thread *self,
                     struct dpdk_dma_chan *chan)
 {
     ovs_mutex_lock(&threads_mutex);
-    self->chan = chan;
+    vhost_async_thread_init(self, chan);
     ovs_mutex_unlock(&threads_mutex);
 }
 
 static void
 dma_thread_release(struct vhost_async_thread *self)
 {
-    vhost_async_engine_drain(self);
-    if (!self->chan) {
+    vhost_async_thread_drain(self);
+    if (!self->claimed) {
         return;
     }
     VLOG_INFO("PMD thread on core %"PRIu32" released DMA channel %s:%"PRIu16
-              ".", self->core_id, self->chan->dev_name, self->chan->vchan);
+              ".", self->core_id, self->claimed->dev_name,
+              self->claimed->vchan);
     dma_thread_set_chan(self, NULL);
-    dpdk_dma_map_release(dpdk_dma_dev_map(), self->core_id);
+    dpdk_dma_map_release(dpdk_dma_dev_map(), self);
 }
 
 static void
@@ -123,12 +124,11 @@ dma_thread_claim(struct vhost_async_thread *self)
 {
     struct dpdk_dma_chan *chan;
 
-    chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
+    chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
                               self->numa_id);
     if (!chan) {
         return;
     }
-    vhost_async_work_thread_init(self);
     dma_thread_set_chan(self, chan);
     VLOG_INFO("PMD thread on core %"PRIu32" claimed DMA channel %s:%"PRIu16
               " on NUMA node %d.", self->core_id, chan->dev_name, chan->vchan,
@@ -143,7 +143,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     self->core_id = core_id;
     self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
     self->dp_name = xstrdup(dp_name);
-    vhost_async_work_thread_init(self);
+    vhost_async_thread_init(self, NULL);
     *vhost_async_self_get() = self;
 
     ovs_mutex_lock(&threads_mutex);
@@ -167,7 +167,7 @@ dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
     if (!self) {
         self = dma_thread_create(dp_name, core_id, numa_id);
     }
-    if (!self->chan && n_rxqs && netdev_dpdk_async_is_enabled()) {
+    if (!self->claimed && n_rxqs && netdev_dpdk_async_is_enabled()) {
         dma_thread_claim(self);
     }
 }
@@ -184,13 +184,11 @@ dpif_netdev_dma_drain(int n_rxqs)
     if (!self) {
         return;
     }
-    if (self->chan && n_rxqs && !dpdk_dma_chan_failed(self->chan)
-        && dpdk_dma_map_claim(dpdk_dma_dev_map(), self->core_id,
-                              self->numa_id) == self->chan) {
-        vhost_async_engine_drain(self);
-        if (!dpdk_dma_chan_failed(self->chan)) {
-            return;
-        }
+    vhost_async_thread_drain(self);
+    if (self->sender.chan && n_rxqs
+        && dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
+                              self->numa_id) == self->sender.chan) {
+        return;
     }
     dma_thread_release(self);
 }
@@ -218,13 +216,13 @@ unsigned int
 dpif_netdev_dma_reap__(struct vhost_async_thread *self,
                        struct pmd_perf_stats *s)
 {
-    bool in_flight = vhost_async_work_is_busy(self);
+    bool in_flight = vhost_async_thread_has_copies(self);
     struct cycle_timer timer;
     uint64_t cycles;
     unsigned int n;
 
     cycle_timer_start(s, &timer);
-    n = vhost_async_engine_reap(self);
+    n = vhost_async_thread_reap(self);
     cycles = cycle_timer_stop(s, &timer);
     /* Looking in vain for room at a guest is nobody's work. */
     if (n || in_flight) {
@@ -246,14 +244,15 @@ format_thread_stats(struct ds *ds, const struct vhost_async_thread *t)
 {
 #define GET(MEMBER) (vhost_async_counter(&t->stats.MEMBER)  \
                      - vhost_async_counter(&t->zero.MEMBER))
-    uint64_t bursts = GET(bursts), samples = GET(latency_n);
+#define GET_SENT(MEMBER) (vhost_async_counter(&t->sender.MEMBER)    \
+                          - vhost_async_counter(&t->sender_zero.MEMBER))
+    uint64_t bursts = GET_SENT(bursts), samples = GET(latency_n);
 
     ds_put_format(ds, "  copies by DMA: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  GET(dma_packets), GET(dma_bytes));
+                  GET_SENT(dma_packets), GET_SENT(dma_bytes));
     ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  GET(cpu_packets), GET(cpu_bytes));
-    ds_put_format(ds, "  bursts: %"PRIu64", of which %"PRIu64" did not fit at "
-                  "once\n", bursts, GET(full));
+                  GET_SENT(cpu_packets), GET_SENT(cpu_bytes));
+    ds_put_format(ds, "  bursts by DMA: %"PRIu64"\n", bursts);
     ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
                   " found nothing\n", GET(polls),
                   bursts ? (double) GET(polls) / bursts : 0, GET(empty_polls));
@@ -262,22 +261,29 @@ format_thread_stats(struct ds *ds, const struct vhost_async_thread *t)
                   samples ? tsc_to_us(GET(latency_sum)) / samples : 0,
                   tsc_to_us(vhost_async_counter(&t->stats.latency_max)));
 #undef GET
+#undef GET_SENT
 }
 
 static void
 format_thread(struct ds *ds, const struct vhost_async_thread *t)
     OVS_REQUIRES(threads_mutex)
 {
+    const struct dpdk_dma_chan *chan = t->claimed;
+
     ds_put_format(ds, "pmd thread numa_id %d core_id %"PRIu32":\n",
                   t->numa_id, t->core_id);
-    if (t->chan) {
+    if (chan) {
+        const char *why = dpdk_dma_dev_why(chan);
+
         ds_put_format(ds, "  channel: %s, vchan %"PRIu16", NUMA node %d, "
-                      "ring of %"PRIu16" descriptors%s\n", t->chan->dev_name,
-                      t->chan->vchan, t->chan->numa_id, t->chan->ring_size,
-                      dpdk_dma_chan_failed(t->chan) ? " (failed)" : "");
-        ds_put_format(ds, "  in flight: %"PRIu16" copies, errors: %"PRIu64
-                      "\n", dpdk_dma_chan_in_flight(t->chan),
-                      dpdk_dma_chan_errors(t->chan));
+                      "ring of %"PRIu16" descriptors", chan->dev_name,
+                      chan->vchan, chan->numa_id, chan->ring_size);
+        if (why) {
+            ds_put_format(ds, " (%s)", why);
+        }
+        ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
+                      "\n", dpdk_dma_chan_in_flight(chan),
+                      vhost_async_counter(&chan->errors));
     } else {
         ds_put_format(ds, "  channel: none\n");
     }
@@ -400,6 +406,7 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
         if (argc < 2 || !strcmp(argv[1], t->dp_name)) {
             /* The copied counters are atomics only for the thread's sake. */
             memcpy(&t->zero, &t->stats, sizeof t->zero);
+            memcpy(&t->sender_zero, &t->sender, sizeof t->sender_zero);
             atomic_store_relaxed(&t->stats.latency_max, 0);
             found = true;
         }
@@ -421,7 +428,6 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
 void
 dpif_netdev_dma_init(void)
 {
-    netdev_dpdk_async_migrate_init();
     unixctl_command_register("dpif-netdev/dma-show", "[-pmd core] [dp]", 0, 3,
                              dma_show, NULL);
     unixctl_command_register("dpif-netdev/dma-stats-clear", "[dp]", 0, 1,

@@ -33,8 +33,10 @@ struct smap;
 
 #ifdef VHOST_ASYNC
 
+#include <rte_cycles.h>
+
 #include "dpif-netdev-perf.h"
-#include "vhost-async-engine.h"
+#include "vhost-async-thread.h"
 
 void dpif_netdev_dma_init(void);
 bool dpif_netdev_dma_set_config(const struct smap *other_config);
@@ -55,19 +57,20 @@ dpif_netdev_dma_reap(struct pmd_perf_stats *s)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
 
-    if (OVS_LIKELY(!self || !vhost_async_engine_is_busy(self))) {
+    if (OVS_LIKELY(!self || !vhost_async_thread_is_busy(self))) {
         return 0;
     }
     return dpif_netdev_dma_reap__(self, s);
 }
 
-/* Whether the thread has copies in flight, or the like, and must not sleep. */
+/* Whether the thread has to come back for copies in flight, or the like, and
+ * must not sleep. */
 static inline bool
 dpif_netdev_dma_is_busy(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && vhost_async_engine_is_urgent(self);
+    return self && vhost_async_thread_is_busy(self);
 }
 
 /* Returns the cycles spent reaping, for the rxqs whose packets were just sent

@@ -16,9 +16,9 @@
 
 /* The completion engine "defer".
  *
- * Senders take turns at the tx lock, and each reaps, once per iteration, what
- * it submitted itself: the pair (channel, txq) waits in its deferred-work
- * queue.  There is nothing more to it than vhost-async-work.c.
+ * Senders take turns at the lock of the txq; what one finds done when it lets
+ * go of it, it publishes.  A thread that reaped copies while a sender is at
+ * the txq defers their publication to that one.
  *
  * See vhost-async-engine.h for threads and locks. */
 
@@ -26,31 +26,46 @@
 
 #include "vhost-async-engine.h"
 
-#include "vhost-async-copy.h"
 #include "vhost-async-txq.h"
-#include "vhost-async-work.h"
 
-/* Copies 'cnt' packets to 'txq'.  Returns how many were taken; see
- * vhost_async_copy(). */
+/* Copies 'cnt' packets to 'txq'.  Returns how many, from the first on, were
+ * taken.  Those in whose place is NULL then belong to the txq; all others
+ * still to the caller, who drops what is not taken if none is. */
 uint16_t
-vhost_async_engine_send(struct vhost_async_thread *self,
-                        struct vhost_async_txq *txq, int vid,
-                        struct rte_mbuf **pkts, uint16_t cnt)
+vhost_async_engine_send(struct vhost_async_sender *self,
+                        struct vhost_async_txq *txq, struct rte_mbuf **pkts,
+                        uint16_t cnt)
 {
-    return vhost_async_copy_or_count(self, txq, vid, pkts, cnt);
+    enum vhost_async_obstacle obstacle = VHOST_ASYNC_BUSY;
+    uint16_t n = 0;
+
+    if (OVS_LIKELY(vhost_async_txq_lock_unless_closed(txq))) {
+        n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
+        vhost_async_engine_unlock(self, txq);
+    }
+    if (OVS_UNLIKELY(!n)) {
+        vhost_async_txq_count_drops(txq, obstacle, cnt);
+    }
+    return n;
 }
 
-/* Reaps.  Returns the number of packets.  To be called once per PMD iteration
- * if vhost_async_engine_is_busy(). */
-unsigned int
-vhost_async_engine_reap(struct vhost_async_thread *self)
-{
-    return vhost_async_work_reap(self);
-}
-
-/* Empties the queue of 'self', so that no reference to a port is left. */
+/* Publishes what is done, or leaves that to who is at 'txq'. */
 void
-vhost_async_engine_drain(struct vhost_async_thread *self)
+vhost_async_engine_publish(struct vhost_async_sender *self,
+                           struct vhost_async_txq *txq)
 {
-    vhost_async_work_drain(self);
+    if (vhost_async_txq_trylock_or_leave(txq)) {
+        vhost_async_txq_publish(txq);
+        vhost_async_engine_unlock(self, txq);
+    }
+}
+
+/* Gives up the lock of 'txq', with nothing left to do. */
+void
+vhost_async_engine_unlock(struct vhost_async_sender *self OVS_UNUSED,
+                          struct vhost_async_txq *txq)
+{
+    while (OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq))) {
+        vhost_async_txq_publish(txq);
+    }
 }

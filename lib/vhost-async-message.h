@@ -17,67 +17,94 @@
 #ifndef VHOST_ASYNC_MESSAGE_H
 #define VHOST_ASYNC_MESSAGE_H 1
 
-/* Which messages of a guest are refused before the vhost library acts on
- * them, and why.
+/* Messages of the vhost-user protocol, as the vhost library hands them to
+ * pre_msg_handle and post_msg_handle (rte_vhost_extern_callback_register()):
+ * request, flags and size of the payload, 32 bits each, and the payload.  What
+ * comes after that differs between releases, and is not looked at.
  *
- * What comes from a guest is not to be trusted, and some messages that break
- * the vhost-user protocol have the library of 22.11 go on with rings that
- * point nowhere, or with arrays of the wrong size.  A port that is on DMA sees
- * each message first, so these are kept from the library here.  A front end
- * that follows the protocol sends none of them.
- *
- * Called by netdev-dpdk-async.c, from the thread of the vhost library alone,
- * so that nothing needs a lock. */
+ * The numbers are those of the protocol's specification (QEMU,
+ * docs/interop/vhost-user.rst). */
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
-#include "bitmap.h"
-
-/* Virtqueues per device, the library's limit (VHOST_MAX_VRING, 22.11). */
-#define VHOST_ASYNC_MAX_VRINGS 256
-
-/* Requests of the vhost-user protocol. */
-enum {
+enum vhost_async_request {
     VHOST_ASYNC_SET_FEATURES = 2,
-    VHOST_ASYNC_SET_OWNER = 3,
     VHOST_ASYNC_RESET_OWNER = 4,
     VHOST_ASYNC_SET_MEM_TABLE = 5,
     VHOST_ASYNC_SET_LOG_BASE = 6,
-    VHOST_ASYNC_SET_LOG_FD = 7,
     VHOST_ASYNC_SET_VRING_NUM = 8,
     VHOST_ASYNC_SET_VRING_ADDR = 9,
     VHOST_ASYNC_SET_VRING_BASE = 10,
     VHOST_ASYNC_GET_VRING_BASE = 11,
     VHOST_ASYNC_SET_VRING_KICK = 12,
     VHOST_ASYNC_SET_VRING_CALL = 13,
-    VHOST_ASYNC_SET_VRING_ERR = 14,
-    VHOST_ASYNC_SET_PROTOCOL_FEATURES = 16,
     VHOST_ASYNC_SET_VRING_ENABLE = 18,
-    VHOST_ASYNC_SEND_RARP = 19,
-    VHOST_ASYNC_NET_SET_MTU = 20,
-    VHOST_ASYNC_IOTLB_MSG = 22,
-    VHOST_ASYNC_POSTCOPY_ADVISE = 28,
-    VHOST_ASYNC_POSTCOPY_LISTEN = 29,
-    VHOST_ASYNC_POSTCOPY_END = 30,
-    VHOST_ASYNC_GET_INFLIGHT_FD = 31,
-    VHOST_ASYNC_SET_INFLIGHT_FD = 32,
-    VHOST_ASYNC_SET_STATUS = 39,
+    VHOST_ASYNC_ADD_MEM_REG = 37,
+    VHOST_ASYNC_REM_MEM_REG = 38,
 };
 
-/* What the library does not tell of the virtqueues of a connection; zero when
- * it begins. */
-struct vhost_async_rings {
-    /* Those whose size was told since they were stopped last. */
-    unsigned long sized[BITMAP_N_LONGS(VHOST_ASYNC_MAX_VRINGS)];
-    uint64_t features;          /* Negotiated before the message. */
-};
+#define VHOST_ASYNC_PAYLOAD_AT 12
 
-uint32_t vhost_async_message_request(const void *msg);
-const char *vhost_async_message_check(int vid, const void *msg,
-                                      struct vhost_async_rings *);
-void vhost_async_message_accepted(const void *msg, struct vhost_async_rings *);
-bool vhost_async_message_resets(int vid, const void *msg, uint32_t index);
-void vhost_async_message_close_fds(void *msg);
+static inline uint32_t
+vhost_async_message_u32(const void *msg, size_t at)
+{
+    uint32_t value;
+
+    memcpy(&value, (const char *) msg + at, sizeof value);
+    return value;
+}
+
+static inline enum vhost_async_request
+vhost_async_message_request(const void *msg)
+{
+    return vhost_async_message_u32(msg, 0);
+}
+
+/* Returns a payload of 64 bits. */
+static inline uint64_t
+vhost_async_message_value(const void *msg)
+{
+    uint64_t value;
+
+    memcpy(&value, (const char *) msg + VHOST_ASYNC_PAYLOAD_AT, sizeof value);
+    return value;
+}
+
+/* Returns the number that follows the virtqueue in the payload. */
+static inline uint32_t
+vhost_async_message_num(const void *msg)
+{
+    return vhost_async_message_u32(msg, VHOST_ASYNC_PAYLOAD_AT + 4);
+}
+
+/* If 'msg' is about one virtqueue, returns true and stores which in
+ * '*index'. */
+static inline bool
+vhost_async_message_vring(const void *msg, uint32_t *index)
+{
+    *index = vhost_async_message_u32(msg, VHOST_ASYNC_PAYLOAD_AT);
+    switch (vhost_async_message_request(msg)) {
+    case VHOST_ASYNC_SET_VRING_NUM:
+    case VHOST_ASYNC_SET_VRING_ADDR:
+    case VHOST_ASYNC_SET_VRING_BASE:
+    case VHOST_ASYNC_GET_VRING_BASE:
+    case VHOST_ASYNC_SET_VRING_ENABLE:
+        return true;
+    case VHOST_ASYNC_SET_VRING_KICK:
+    case VHOST_ASYNC_SET_VRING_CALL:
+        *index &= 0xff;         /* Above are flags. */
+        return true;
+    case VHOST_ASYNC_SET_FEATURES:
+    case VHOST_ASYNC_RESET_OWNER:
+    case VHOST_ASYNC_SET_MEM_TABLE:
+    case VHOST_ASYNC_SET_LOG_BASE:
+    case VHOST_ASYNC_ADD_MEM_REG:
+    case VHOST_ASYNC_REM_MEM_REG:
+    default:
+        return false;
+    }
+}
 
 #endif /* vhost-async-message.h */

@@ -16,45 +16,29 @@
 
 /* The completion engine "ring".
  *
- * Each txq has a lockless ring.  A sender that finds the txq free becomes its
- * drainer, which is a role that at most one thread has: it submits, through
- * its own channel or by CPU, what is in the ring and then its own burst, which
- * never sees the ring if that was empty.  A sender that finds the role taken
- * puts its burst into the ring and goes on.  No sender waits for another.
- * Copies in flight are reaped by who submitted them, see vhost-async-work.h.
+ * Each txq has a lockless ring.  A sender that finds the txq free takes its
+ * lock and copies its burst, which never sees the ring if that is empty.  A
+ * sender that finds the lock taken puts its burst into the ring, leaves it to
+ * the holder of the lock (vhost-async-txq.h), which thereby is the ring's
+ * drainer, and goes on.  No sender waits for another.
  *
- * Who drains the ring
- * ===================
+ * A holder would never get away while others keep the ring filled.  After
+ * RING_ROUNDS it lets go of the lock with packets in the ring: a PMD thread
+ * then keeps the txq in its queue 'kept' and comes back in its next iteration,
+ * unless another thread keeps it already; any other thread goes on until the
+ * ring is empty or kept, for at most RING_WAIT_US, and drops what is left.
+ * Whoever takes the lock next drains the ring first, so that packets stay in
+ * order.
  *
- * 'waiting' is raised before packets are put into the ring and lowered after
- * they are taken out.  Once they are in there, their sender tries to become
- * the drainer, and whoever gives up the role looks at 'waiting' afterwards.
- * All four accesses are sequentially consistent, so one of the two sees the
- * other: either the sender gets the role, or the drainer finds packets and
- * tries again.
+ * What the guest has no buffers for is dropped, as a burst that never saw the
+ * ring is when its sender has tried as often as tx-retries-max says.
  *
- * What a PMD thread leaves in the ring, because the virtqueue is full or
- * enough of others' work was done, it is the 'keeper' of: the txq is in the
- * thread's queue 'kept', and it tries again in each iteration.  Only the
- * drainer becomes the keeper, and only the keeper, being the drainer, ceases
- * to be it, when nothing waits.  Since it gives up the role after that, the
- * argument above goes for it, too.
+ * An enqueue in mode RTS does not wait for others to finish theirs; packets
+ * become visible with the end of the last one, whose sender then leaves word
+ * at the lock, hence somebody looks at the ring after that.  Until they are
+ * copied they are counted in 'waiting', so that no sender overtakes its own.
  *
- * A thread that cannot come back, because it is no PMD thread or is about to
- * reload, goes on until the ring is empty, somebody else has the role, or
- * there is a keeper.  After VHOST_ASYNC_WAIT_US it drops what it cannot place.
- * It looks at the ring itself instead of 'waiting', since packets that are
- * not in there yet have a sender who will try; the fence between the ring and
- * the role is in ring_put() for one side, and in ring_run_to_the_end(), before
- * its last look, for the other.
- *
- * tests/vhost-async-ring.pml is a model of this, which spin(1) checks.
- *
- * An enqueue in mode RTS does not wait for others to finish theirs.  Packets
- * become visible in order, with the last one's end, hence 'waiting' and not
- * the ring decides whether somebody was there first.
- *
- * The ring goes with the device of the guest, when no thread has its vid; see
+ * tests/vhost-async-lock.pml is a model of this, which spin(1) checks.  See
  * vhost-async-engine.h for threads and locks. */
 
 #include <config.h>
@@ -64,48 +48,27 @@
 #include <sched.h>
 
 #include <rte_cycles.h>
-#include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
 #include "coverage.h"
-#include "netdev-dpdk-async.h"
-#include "openvswitch/vlog.h"
-#include "vhost-async-copy.h"
 #include "vhost-async-txq.h"
-#include "vhost-async-work.h"
-
-VLOG_DEFINE_THIS_MODULE(vhost_async_ring);
 
 COVERAGE_DEFINE(vhost_async_ring_contended);
 COVERAGE_DEFINE(vhost_async_ring_full);
 COVERAGE_DEFINE(vhost_async_ring_kept);
 
-/* Packets that a ring holds: as many as the virtqueue, within these. */
-#define RING_MIN 64
-#define RING_MAX 4096
+/* Packets that a ring holds: what four PMD threads send in a few bursts each.
+ * With more senders than that the ring is full when the guest is, too. */
+#define RING_SIZE 1024
 
-/* Most packets per call of the vhost library (MAX_PKT_BURST, 22.11). */
 #define RING_BURST 32
 
-/* Bursts that a drainer submits before it gives up the role. */
-#define RING_ROUND 4
+/* Bursts out of the ring that one holder of the lock sees to. */
+#define RING_ROUNDS 8
 
-static struct rte_ring *
-ring_get(const struct vhost_async_txq *txq)
-{
-    return ovsrcu_get(struct rte_ring *,
-                      &CONST_CAST(struct vhost_async_txq *, txq)->engine.ring);
-}
-
-/* Returns the ring of 'txq' if its device, which is stored in '*vid', is
- * there, else NULL: a ring whose device goes is not to be touched. */
-static struct rte_ring *
-ring_get_live(const struct vhost_async_txq *txq, int *vid)
-{
-    *vid = ovsrcu_index_get(txq->vid);
-    return *vid >= 0 ? ring_get(txq) : NULL;
-}
+/* How long a thread that cannot come back goes on, in microseconds. */
+#define RING_WAIT_US 500
 
 static struct vhost_async_txq *
 ring_txq(struct vhost_async_engine_txq *e)
@@ -113,496 +76,286 @@ ring_txq(struct vhost_async_engine_txq *e)
     return CONTAINER_OF(e, struct vhost_async_txq, engine);
 }
 
-/* The role of the drainer. */
-
-/* Sequentially consistent, as said at the top; the acquire in that makes the
- * work of the previous drainer visible to this one. */
-static bool
-ring_take(struct vhost_async_engine_txq *e)
-{
-    bool draining;
-
-    /* A look first leaves the cache line to the drainer. */
-    atomic_read_explicit(&e->draining, &draining, memory_order_seq_cst);
-    return !draining
-           && atomic_compare_exchange_strong_explicit(&e->draining, &draining,
-                                                      true,
-                                                      memory_order_seq_cst,
-                                                      memory_order_relaxed);
-}
-
-static void
-ring_give(struct vhost_async_engine_txq *e)
-{
-    atomic_store_explicit(&e->draining, false, memory_order_seq_cst);
-}
-
+/* Packets that were put into the ring, or are about to be, and are not copied
+ * yet.  A thread knows of its own. */
 static uint32_t
-ring_waiting(const struct vhost_async_engine_txq *e)
+ring_waiting(const struct vhost_async_txq *txq)
 {
     uint32_t n;
 
-    atomic_read_explicit(
-        &CONST_CAST(struct vhost_async_engine_txq *, e)->waiting, &n,
-        memory_order_seq_cst);
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *,
+                                    txq)->engine.waiting, &n);
     return n;
 }
 
-static struct vhost_async_thread *
-ring_keeper(struct vhost_async_engine_txq *e)
-{
-    struct vhost_async_thread *keeper;
-
-    atomic_read_explicit(&e->keeper, &keeper, memory_order_seq_cst);
-    return keeper;
-}
-
 static void
-ring_set_keeper(struct vhost_async_engine_txq *e,
-                struct vhost_async_thread *keeper)
-{
-    atomic_store_explicit(&e->keeper, keeper, memory_order_seq_cst);
-}
-
-/* Has 'self', the drainer, come back, unless somebody does. */
-static void
-ring_keep(struct vhost_async_engine_txq *e, struct vhost_async_thread *self)
-{
-    if (!ring_keeper(e)) {
-        ring_set_keeper(e, self);
-        dma_defer_push(&self->kept, &e->node);
-        self->kept_idle = false;
-        COVERAGE_INC(vhost_async_ring_kept);
-    }
-}
-
-/* Reverses ring_keep() for 'self', which is the drainer.  The node leaves the
- * queue first: who is the keeper next has it in his own. */
-static void
-ring_unkeep(struct vhost_async_engine_txq *e, struct vhost_async_thread *self)
-{
-    dma_defer_remove(&self->kept, &e->node);
-    ring_set_keeper(e, NULL);
-}
-
-/* The ring. */
-
-/* Puts all of 'cnt' packets into the ring, or none. */
-static bool
-ring_put(struct vhost_async_engine_txq *e, struct rte_ring *ring,
-         struct rte_mbuf **pkts, uint16_t cnt)
+ring_left(struct vhost_async_txq *txq, uint32_t n)
 {
     uint32_t orig;
 
-    atomic_add_explicit(&e->waiting, cnt, &orig, memory_order_seq_cst);
-    if (!rte_ring_enqueue_bulk(ring, (void **) pkts, cnt, NULL)) {
-        atomic_sub_explicit(&e->waiting, cnt, &orig, memory_order_seq_cst);
+    atomic_sub_relaxed(&txq->engine.waiting, n, &orig);
+}
+
+/* Copies a burst out of the ring, and again what was not taken as often as
+ * tx-retries-max says.  Returns false if the ring was empty. */
+static bool
+ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
+{
+    struct rte_mbuf *pkts[RING_BURST];
+    enum vhost_async_obstacle obstacle;
+    uint8_t retries = 0;
+    unsigned int cnt, n = 0;
+
+    cnt = rte_ring_sc_dequeue_burst(txq->engine.ring, (void **) pkts,
+                                    RING_BURST, NULL);
+    if (!cnt) {
         return false;
     }
-    /* Between the ring and the role, for threads that look at the former. */
-    atomic_thread_fence(memory_order_seq_cst);
+    atomic_read_relaxed(txq->tx_retries, &retries);
+    for (int i = 0; i <= retries; i++) {
+        uint16_t taken;
+
+        taken = vhost_async_txq_send(txq, self, &pkts[n], cnt - n,
+                                     &obstacle);
+        n += taken;
+        if (OVS_LIKELY(n == cnt) || !taken) {
+            break;
+        }
+    }
+    if (OVS_UNLIKELY(n < cnt)) {
+        vhost_async_count_shared(&txq->stats.ring_drops, cnt - n);
+    }
+    /* Those that belong to the txq are NULL, which is skipped. */
+    rte_pktmbuf_free_bulk(pkts, cnt);
+    ring_left(txq, cnt);
     return true;
 }
 
-/* Whether packets that were not taken because of 'obstacle' may stay in the
- * ring: if there will be room, or somebody else, who may have a channel, comes
- * for them. */
+/* Drains the ring for at most RING_ROUNDS.  Returns whether it is empty. */
 static bool
-ring_can_wait(struct vhost_async_thread *self,
-              struct vhost_async_engine_txq *e,
-              enum vhost_async_obstacle obstacle)
+ring_drain(struct vhost_async_sender *self, struct vhost_async_txq *txq)
 {
-    struct vhost_async_thread *keeper = ring_keeper(e);
-
-    return obstacle == VHOST_ASYNC_FULL
-           || (obstacle == VHOST_ASYNC_BUSY && keeper && keeper != self);
-}
-
-/* Takes up to RING_ROUND bursts out of the ring and copies them.  What is not
- * taken stays there or, unless 'keep', is dropped; the latter also goes for
- * what cannot wait.  Returns the number of packets that left.
- *
- * The drainer only. */
-static unsigned int
-ring_drain(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-           int vid, struct rte_ring *ring, bool keep)
-{
-    enum vhost_async_obstacle obstacle = VHOST_ASYNC_FULL;
-    struct rte_mbuf *pkts[RING_BURST];
-    unsigned int total = 0;
-
-    for (int i = 0; i < RING_ROUND; i++) {
-        uint16_t cnt, n, n_left;
-        uint32_t orig;
-
-        cnt = rte_ring_dequeue_burst_start(ring, (void **) pkts, RING_BURST,
-                                           NULL);
-        if (!cnt) {
-            break;
-        }
-        n = n_left = vhost_async_copy(self, txq, vid, pkts, cnt, &obstacle);
-        if (OVS_UNLIKELY(n < cnt
-                         && (!keep || !ring_can_wait(self, &txq->engine,
-                                                     obstacle)))) {
-            vhost_async_count_shared(&txq->stats.ring_lost_drops, cnt - n);
-            n_left = cnt;
-        }
-        rte_ring_dequeue_finish(ring, n_left);
-        rte_pktmbuf_free_bulk(pkts, n_left);
-        atomic_sub_explicit(&txq->engine.waiting, n_left, &orig,
-                            memory_order_seq_cst);
-        total += n_left;
-        if (OVS_UNLIKELY(n < cnt)) {
-            break;
-        }
-    }
-    return total;
-}
-
-/* Sees to what is in the ring, for a PMD thread: when it returns, nothing is,
- * another thread is the drainer, or there is a keeper.  The second round ends
- * it in any case, or else others' packets could keep the thread for ever.
- * Adds the number of packets that left the ring to '*n'.  Returns false if the
- * thread did not get to be the drainer. */
-static bool
-ring_run(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-         int vid, struct rte_ring *ring, unsigned int *n)
-{
-    struct vhost_async_engine_txq *e = &txq->engine;
-    int round;
-
-    for (round = 0; ring_take(e); round++) {
-        *n += ring_drain(self, txq, vid, ring, true);
-        if (round || ring_waiting(e)) {
-            ring_keep(e, self);
-        }
-        ring_give(e);
-        if (!ring_waiting(e) || ring_keeper(e)) {
+    for (int i = 0; i < RING_ROUNDS; i++) {
+        if (!ring_drain_burst(self, txq)) {
             return true;
         }
+        vhost_async_txq_publish(txq);
     }
-    return round > 0;
+    return rte_ring_empty(txq->engine.ring);
 }
 
-/* As ring_run(), for a thread that cannot be the keeper. */
+/* Drops what is in the ring. */
 static void
-ring_run_to_the_end(struct vhost_async_thread *self,
-                    struct vhost_async_txq *txq, int vid,
-                    struct rte_ring *ring)
+ring_drop(struct vhost_async_txq *txq)
 {
-    uint64_t deadline = rte_get_tsc_cycles()
-                        + rte_get_tsc_hz() / 1000000 * VHOST_ASYNC_WAIT_US;
-    struct vhost_async_engine_txq *e = &txq->engine;
+    struct rte_mbuf *pkts[RING_BURST];
+    unsigned int cnt;
 
-    while (ring_take(e)) {
-        ring_drain(self, txq, vid, ring, rte_get_tsc_cycles() < deadline);
-        ring_give(e);
-        atomic_thread_fence(memory_order_seq_cst);
-        if (rte_ring_empty(ring) || ring_keeper(e)) {
-            break;
+    while ((cnt = rte_ring_sc_dequeue_burst(txq->engine.ring, (void **) pkts,
+                                            RING_BURST, NULL))) {
+        ring_left(txq, cnt);
+        vhost_async_count_shared(&txq->stats.ring_drops, cnt);
+        rte_pktmbuf_free_bulk(pkts, cnt);
+    }
+}
+
+/* Has 'self' come back, unless somebody does.  The holder of the lock. */
+static void
+ring_keep(struct vhost_async_sender *self, struct vhost_async_txq *txq)
+{
+    if (!txq->engine.is_kept) {
+        COVERAGE_INC(vhost_async_ring_kept);
+        txq->engine.is_kept = true;
+        dma_defer_push(&self->kept, &txq->engine.node);
+    }
+}
+
+/* Sees to what is in the ring: when this returns, nothing is, or somebody
+ * comes back for it.  The holder of the lock. */
+static void
+ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq)
+{
+    uint64_t deadline = 0;
+
+    while (!ring_drain(self, txq) && !txq->engine.is_kept) {
+        if (self) {
+            ring_keep(self, txq);
+        } else if (!deadline) {
+            deadline = rte_get_tsc_cycles()
+                       + rte_get_tsc_hz() / 1000000 * RING_WAIT_US;
+        } else if (rte_get_tsc_cycles() > deadline) {
+            ring_drop(txq);
         }
-        /* Others may want to be the drainer, and an engine this very core. */
-        sched_yield();
     }
 }
 
-/* What came of an attempt to empty the ring. */
-enum ring_outcome {
-    RING_TAKEN,                 /* Another thread is the drainer. */
-    RING_NO_ROOM,               /* The virtqueue takes nothing. */
-    RING_LESS,                  /* Packets left it, or there were none. */
-};
-
-static enum ring_outcome
-ring_see_to(struct vhost_async_thread *self, struct vhost_async_txq *txq,
-            int vid, struct rte_ring *ring)
+/* Gives up the lock of 'txq'.  What others leave meanwhile is seen to, or
+ * somebody comes back for it. */
+void
+vhost_async_engine_unlock(struct vhost_async_sender *self,
+                          struct vhost_async_txq *txq)
 {
-    unsigned int n = 0;
-
-    if (OVS_LIKELY(self)) {
-        if (!ring_run(self, txq, vid, ring, &n)) {
-            return RING_TAKEN;
-        }
-        return n || !ring_waiting(&txq->engine) ? RING_LESS : RING_NO_ROOM;
+    while (OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq))) {
+        vhost_async_txq_publish(txq);
+        ring_see_to(self, txq);
     }
-    ring_run_to_the_end(self, txq, vid, ring);
-    return RING_LESS;
 }
 
-/* Sending. */
+/* Publishes what is done, or leaves that to who is at 'txq'. */
+void
+vhost_async_engine_publish(struct vhost_async_sender *self,
+                           struct vhost_async_txq *txq)
+{
+    if (vhost_async_txq_trylock_or_leave(txq)) {
+        vhost_async_txq_publish(txq);
+        vhost_async_engine_unlock(self, txq);
+    }
+}
 
-/* Before the guest has set up the txq there is no ring, and next to nothing to
- * send: senders take turns.  The ring can appear meanwhile, so that others
- * find the role taken and use it. */
+/* Sends 'cnt' packets through the ring: all of them, or none if it is full.
+ * Returns how many. */
 static uint16_t
-ring_send_without(struct vhost_async_thread *self,
-                  struct vhost_async_txq *txq, int vid,
-                  struct rte_mbuf **pkts, uint16_t cnt)
+ring_send_through(struct vhost_async_sender *self,
+                  struct vhost_async_txq *txq, struct rte_mbuf **pkts,
+                  uint16_t cnt)
 {
-    uint16_t n;
-
-    while (!ring_take(&txq->engine)) {
-        rte_pause();
-    }
-    n = vhost_async_copy_or_count(self, txq, vid, pkts, cnt);
-    ring_give(&txq->engine);
-    if (OVS_UNLIKELY(ring_waiting(&txq->engine))) {
-        /* Who made it wait saw the ring, so this thread does. */
-        ring_see_to(self, txq, vid, ring_get(txq));
-    }
-    return n;
-}
-
-/* A full ring is tried again as often as the port's tx-retries-max says, as
- * long as there is hope: not if the virtqueue is full, too. */
-static uint16_t
-ring_send_through(struct vhost_async_thread *self,
-                  struct vhost_async_txq *txq, int vid, struct rte_ring *ring,
-                  struct rte_mbuf **pkts, uint16_t cnt)
-{
-    unsigned int retries;
+    uint32_t orig;
 
     COVERAGE_INC(vhost_async_ring_contended);
-    retries = netdev_dpdk_async_tx_retries(txq->port);
-    for (unsigned int i = 0; i <= retries; i++) {
-        bool is_in = ring_put(&txq->engine, ring, pkts, cnt);
-        enum ring_outcome outcome = ring_see_to(self, txq, vid, ring);
-
-        if (OVS_LIKELY(is_in)) {
-            memset(pkts, 0, cnt * sizeof *pkts);
-            return cnt;
-        }
-        if (outcome == RING_NO_ROOM) {
-            break;
-        }
-        rte_pause();
+    atomic_add_relaxed(&txq->engine.waiting, cnt, &orig);
+    if (OVS_UNLIKELY(!rte_ring_enqueue_bulk(txq->engine.ring, (void **) pkts,
+                                            cnt, NULL))) {
+        COVERAGE_INC(vhost_async_ring_full);
+        ring_left(txq, cnt);
+        vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
+        return 0;
     }
-    COVERAGE_INC(vhost_async_ring_full);
-    vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
-    return 0;
+    memset(pkts, 0, cnt * sizeof *pkts);
+    if (vhost_async_txq_trylock_or_leave(txq)) {
+        ring_see_to(self, txq);
+        vhost_async_engine_unlock(self, txq);
+    }
+    return cnt;
 }
 
 /* Copies 'cnt' packets to 'txq', or puts them into its ring.  Returns how many
- * were taken; as for vhost_async_copy().  Of those that go through the ring,
- * all are or none. */
+ * were taken; of those that go through the ring, all are or none.  Those in
+ * whose place is NULL then belong to the txq; all others still to the caller,
+ * who drops what is not taken if none is. */
 uint16_t
-vhost_async_engine_send(struct vhost_async_thread *self,
-                        struct vhost_async_txq *txq, int vid,
-                        struct rte_mbuf **pkts, uint16_t cnt)
+vhost_async_engine_send(struct vhost_async_sender *self,
+                        struct vhost_async_txq *txq, struct rte_mbuf **pkts,
+                        uint16_t cnt)
 {
-    struct vhost_async_engine_txq *e = &txq->engine;
-    struct rte_ring *ring = ring_get(txq);
+    enum vhost_async_obstacle obstacle;
     uint16_t n;
 
     if (OVS_UNLIKELY(!cnt)) {
         return 0;
     }
-    if (OVS_UNLIKELY(!ring)) {
-        return ring_send_without(self, txq, vid, pkts, cnt);
+    if (OVS_UNLIKELY(ring_waiting(txq)
+                     || !vhost_async_txq_trylock(txq))) {
+        return ring_send_through(self, txq, pkts, cnt);
     }
-    if (OVS_UNLIKELY(!ring_take(e))) {
-        return ring_send_through(self, txq, vid, ring, pkts, cnt);
-    }
-    if (OVS_UNLIKELY(ring_waiting(e))) {
-        ring_drain(self, txq, vid, ring, true);
-        if (ring_waiting(e)) {
-            ring_give(e);
-            return ring_send_through(self, txq, vid, ring, pkts, cnt);
-        }
-    }
-
-    n = vhost_async_copy_or_count(self, txq, vid, pkts, cnt);
-    ring_give(e);
-    if (OVS_UNLIKELY(ring_waiting(e))) {
-        ring_see_to(self, txq, vid, ring);
+    n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
+    vhost_async_engine_unlock(self, txq);
+    if (OVS_UNLIKELY(!n)) {
+        vhost_async_txq_count_drops(txq, obstacle, cnt);
     }
     return n;
 }
 
-/* Once per iteration. */
-
-struct ring_visit_aux {
-    struct vhost_async_thread *self;
-    unsigned int n;             /* Packets that left rings. */
-    bool idle;                  /* No ring had another drainer. */
-};
-
-/* When the device of the guest is gone, or going, its ring is not touched:
- * who ends the device empties it. */
-static bool
-ring_visit(struct dma_defer_node *node, void *aux_)
-{
-    struct vhost_async_engine_txq *e
-        = CONTAINER_OF(node, struct vhost_async_engine_txq, node);
-    struct vhost_async_txq *txq = ring_txq(e);
-    struct ring_visit_aux *aux = aux_;
-    struct rte_ring *ring;
-    int vid;
-
-    ring = ring_get_live(txq, &vid);
-    if (!ring_take(e)) {
-        aux->idle = false;
-        return false;
-    }
-    if (OVS_LIKELY(ring)) {
-        aux->n += ring_drain(aux->self, txq, vid, ring, true);
-    }
-    if (!ring || !ring_waiting(e)) {
-        ring_unkeep(e, aux->self);
-    }
-    ring_give(e);
-
-    if (OVS_UNLIKELY(ring_waiting(e) && !ring_keeper(e))) {
-        /* There can be a new device since. */
-        ring = ring_get_live(txq, &vid);
-        if (ring) {
-            ring_run(aux->self, txq, vid, ring, &aux->n);
-        }
-    }
-    return false;
-}
-
-/* Reaps, and submits what waits in the rings that 'self' keeps.  Returns the
- * number of packets.  To be called once per PMD iteration if
- * vhost_async_engine_is_busy(). */
-unsigned int
-vhost_async_engine_reap(struct vhost_async_thread *self)
-{
-    struct ring_visit_aux aux = { .self = self, .idle = true };
-    unsigned int n = 0;
-
-    if (vhost_async_work_is_busy(self)) {
-        n = vhost_async_work_reap(self);
-    }
-    if (OVS_UNLIKELY(!dma_defer_is_empty(&self->kept))) {
-        dma_defer_run(&self->kept, ring_visit, &aux);
-        self->kept_idle = !aux.n && aux.idle;
-    }
-    return n + aux.n;
-}
-
-static bool
-ring_abdicate(struct dma_defer_node *node, void *self)
-{
-    struct vhost_async_engine_txq *e
-        = CONTAINER_OF(node, struct vhost_async_engine_txq, node);
-    struct vhost_async_txq *txq = ring_txq(e);
-    struct rte_ring *ring;
-    int vid;
-
-    /* As a lock: a drainer has a round to go, in which it may have to wait for
-     * VHOST_ASYNC_WAIT_US. */
-    while (!ring_take(e)) {
-        rte_pause();
-    }
-    ring_unkeep(e, self);
-    ring_give(e);
-
-    /* Looked at after that, since there can be a new device. */
-    ring = ring_get_live(txq, &vid);
-    if (ring) {
-        ring_run_to_the_end(self, txq, vid, ring);
-    }
-    return false;
-}
-
-/* Empties the queues of 'self', so that no reference to a port is left.  The
- * rings first, since that can put copies in flight. */
+/* Comes back once to each txq that 'self' keeps.  Once per iteration, if there
+ * is one. */
 void
-vhost_async_engine_drain(struct vhost_async_thread *self)
+vhost_async_engine_run(struct vhost_async_sender *self)
 {
-    dma_defer_run(&self->kept, ring_abdicate, self);
-    vhost_async_work_drain(self);
+    for (unsigned int n = self->kept.n; n; n--) {
+        struct dma_defer_node *node
+            = CONTAINER_OF(ovs_list_front(&self->kept.list),
+                           struct dma_defer_node, list);
+        struct vhost_async_txq *txq
+            = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
+                                    node));
+
+        if (!vhost_async_txq_lock_unless_closed(txq)) {
+            /* Who handles the message drains the ring afterwards. */
+            dma_defer_remove(&self->kept, node);
+            dma_defer_push(&self->kept, node);
+            continue;
+        }
+        dma_defer_remove(&self->kept, node);
+        txq->engine.is_kept = false;
+        ring_see_to(self, txq);
+        vhost_async_engine_unlock(self, txq);
+    }
+}
+
+/* Lets go of the txqs that 'self' keeps, so that no reference is left. */
+void
+vhost_async_engine_leave(struct vhost_async_sender *self)
+{
+    while (!dma_defer_is_empty(&self->kept)) {
+        struct dma_defer_node *node
+            = CONTAINER_OF(ovs_list_front(&self->kept.list),
+                           struct dma_defer_node, list);
+        struct vhost_async_txq *txq
+            = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
+                                    node));
+
+        while (!vhost_async_txq_lock_unless_closed(txq)) {
+            sched_yield();
+        }
+        dma_defer_remove(&self->kept, node);
+        txq->engine.is_kept = false;
+        ring_see_to(NULL, txq);
+        vhost_async_engine_unlock(NULL, txq);
+    }
 }
 
 /* The life of a ring. */
 
-void
+/* Gives 'txq', which was just created, a ring.  Returns false if that failed,
+ * which needs a wrong size. */
+bool
 vhost_async_engine_txq_init(struct vhost_async_txq *txq)
 {
     struct vhost_async_engine_txq *e = &txq->engine;
+    ssize_t size = rte_ring_get_memsize(2 * RING_SIZE);
 
-    atomic_init(&e->draining, false);
-    atomic_init(&e->waiting, 0);
-    atomic_init(&e->keeper, NULL);
     dma_defer_node_init(&e->node);
-    ovsrcu_init(&e->ring, NULL);
-}
-
-/* Returns a ring for 'n' packets and in '*memory' how much it takes, from node
- * 'numa_id' if that has some, or NULL. */
-static struct rte_ring *
-ring_create(unsigned int n, int numa_id, size_t *memory)
-{
-    unsigned int flags = RING_F_MP_RTS_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ;
-    /* Slots are a power of two, one of which stays empty. */
-    ssize_t size = rte_ring_get_memsize(rte_align32pow2(n + 1));
-    struct rte_ring *ring;
-
-    ring = rte_zmalloc_socket("vhost-async-ring", size, RTE_CACHE_LINE_SIZE,
-                              numa_id);
-    if (!ring && numa_id != SOCKET_ID_ANY) {
-        ring = rte_zmalloc_socket("vhost-async-ring", size,
-                                  RTE_CACHE_LINE_SIZE, SOCKET_ID_ANY);
-    }
-    if (!ring) {
-        return NULL;
-    }
-    if (rte_ring_init(ring, "vhost-async", n, flags)) {
-        rte_free(ring);
-        return NULL;
-    }
-    /* Senders do not wait for those who are at it since long, either. */
-    rte_ring_set_prod_htd_max(ring, rte_ring_get_capacity(ring));
-    *memory = size;
-    return ring;
-}
-
-/* Allocates the ring of 'txq', whose virtqueue has 'vring_size' descriptors,
- * unless it has one.  Returns false if there is no memory. */
-bool
-vhost_async_engine_txq_start(struct vhost_async_txq *txq, uint16_t vring_size,
-                             int numa_id)
-{
-    unsigned int n = MIN(MAX(vring_size, RING_MIN), RING_MAX);
-    struct vhost_async_engine_txq *e = &txq->engine;
-    struct rte_ring *ring;
-
-    if (ring_get(txq)) {
-        return true;
-    }
-    ring = ring_create(n, numa_id, &e->memory);
-    if (!ring) {
-        VLOG_WARN("no memory for the ring of txq %"PRIu16", of %u packets; "
-                  "it stays on CPU copy.  Raise "
-                  "other_config:dpdk-socket-mem.", txq->qid, n);
+    atomic_init(&e->waiting, 0);
+    e->memory = size;
+    e->ring = xzalloc_cacheline(size);
+    if (rte_ring_init(e->ring, "vhost-async", RING_SIZE,
+                      RING_F_MP_RTS_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ)) {
+        free_cacheline(e->ring);
+        e->ring = NULL;
         return false;
     }
-    ovsrcu_set(&e->ring, ring);
+    /* Senders do not wait for those who are at it since long, either. */
+    rte_ring_set_prod_htd_max(e->ring, rte_ring_get_capacity(e->ring));
     return true;
 }
 
-/* Frees the ring and the packets in it, which are counted as lost.  No thread
- * may be able to send to the device of 'txq' any more. */
+/* Frees the ring and the packets in it, which are counted as dropped.  No
+ * thread may know of 'txq' any more. */
 void
-vhost_async_engine_txq_stop(struct vhost_async_txq *txq)
+vhost_async_engine_txq_destroy(struct vhost_async_txq *txq)
 {
-    struct vhost_async_engine_txq *e = &txq->engine;
-    struct rte_ring *ring = ring_get(txq);
-    unsigned int n = 0;
-    void *pkt;
+    if (txq->engine.ring) {
+        ring_drop(txq);
+        free_cacheline(txq->engine.ring);
+        txq->engine.ring = NULL;
+    }
+}
 
-    if (!ring) {
-        return;
-    }
-    for (; !rte_ring_dequeue(ring, &pkt); n++) {
-        rte_pktmbuf_free(pkt);
-    }
-    vhost_async_count_shared(&txq->stats.ring_lost_drops, n);
-    atomic_store_explicit(&e->waiting, 0, memory_order_seq_cst);
-    ovsrcu_set(&e->ring, NULL);
-    rte_free(ring);
-    e->memory = 0;
+/* Whether the ring is empty and no thread is to come back to it.  The holder
+ * of the lock. */
+bool
+vhost_async_engine_txq_is_idle(struct vhost_async_txq *txq)
+{
+    return !ring_waiting(txq) && !txq->engine.is_kept;
 }
 
 /* Returns the number of bytes that the ring takes. */
@@ -613,8 +366,8 @@ vhost_async_engine_txq_memory(const struct vhost_async_txq *txq)
 }
 
 /* Returns the number of packets in the ring.  Any thread. */
-uint32_t
+unsigned int
 vhost_async_engine_txq_waiting(const struct vhost_async_txq *txq)
 {
-    return ring_waiting(&txq->engine);
+    return ring_waiting(txq);
 }

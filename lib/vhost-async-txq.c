@@ -14,590 +14,757 @@
  * limitations under the License.
  */
 
-/* Implementation of vhost-async-txq.h: the only file that calls the
- * asynchronous data path of the vhost library.  Facts about the library were
- * read from the source of DPDK 22.11.11, lib/vhost/virtio_net.c and
- * vhost.c. */
+/* Implementation of vhost-async-txq.h.
+ *
+ * Sending is any thread's, publishing whichever thread's holds the lock then;
+ * starting and stopping is that of the thread which handles the messages of
+ * the guest (vhost-async-guest.c). */
 
 #include <config.h>
 
 #include "vhost-async-txq.h"
 
 #include <sched.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
+#include <rte_ether.h>
 #include <rte_mbuf.h>
-#include <rte_vhost.h>
-#include <rte_vhost_async.h>
+#include <rte_memcpy.h>
+#include <rte_pause.h>
 
 #include "coverage.h"
-#include "dpdk-dma-dev.h"
-#include "netdev-dpdk-async.h"
+#include "dpdk-dma-chan.h"
 #include "openvswitch/vlog.h"
-#include "util.h"
+#include "vhost-guest-mem.h"
+#include "vhost-net-hdr.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_txq);
 
-COVERAGE_DEFINE(vhost_async_submit);
-COVERAGE_DEFINE(vhost_async_poll);
-COVERAGE_DEFINE(vhost_async_poll_empty);
-COVERAGE_DEFINE(vhost_async_drain);
-COVERAGE_DEFINE(vhost_async_drain_timeout);
+COVERAGE_DEFINE(vhost_async_contended);
+COVERAGE_DEFINE(vhost_async_no_room);
+COVERAGE_DEFINE(vhost_async_notify);
 
-/* Attempts to get at a virtqueue that other threads keep busy, one
- * microsecond each, in rte_vhost_async_channel_unregister(), which only tries
- * the lock. */
-#define UNREGISTER_TRIES 1000
+/* Packets whose mbufs are freed at once. */
+#define TXQ_FREE_BURST 32
 
-/* An engine that has copies and completes none for this long, at the end of a
- * wait in vain, is hung.  Thousands of times what a copy takes. */
-#define HUNG_US 20000
+/* Attempts at a lock before the core is given to others: its holder is done
+ * within a burst, unless it is not running. */
+#define TXQ_SPINS 1000
 
-/* Creates the txq numbered 'qid' of 'port'.  It is not registered yet. */
-struct vhost_async_txq *
-vhost_async_txq_create(uint16_t qid, struct netdev_dpdk_async *port)
+struct vhost_async_policy vhost_async_policy;
+
+/* The lock.  Acquire and release order what one holder did before what the
+ * next one does, and what was left for it, see the header. */
+
+static bool
+lock_cas(struct vhost_async_txq *txq, uint32_t *old, uint32_t new)
 {
-    size_t n_work = dpdk_dma_map_count(dpdk_dma_dev_map());
-    struct vhost_async_txq *txq;
+    return atomic_compare_exchange_weak_explicit(&txq->lock, old, new,
+                                                 memory_order_acq_rel,
+                                                 memory_order_relaxed);
+}
 
-    txq = xzalloc_cacheline(sizeof *txq + n_work * sizeof txq->work[0]);
-    txq->port = port;
-    txq->vid = port->vid;
-    txq->qid = qid;
-    txq->vring = qid * 2;       /* The guest's receive queue of pair 'qid'. */
-    txq->n_work = n_work;
-    vhost_async_engine_txq_init(txq);
-    for (size_t i = 0; i < n_work; i++) {
-        vhost_async_work_init(&txq->work[i], txq);
+/* Takes the lock, or leaves work for its holder: returns false if that is what
+ * happened.  Any thread; what is left must be visible before. */
+bool
+vhost_async_txq_trylock_or_leave(struct vhost_async_txq *txq)
+{
+    uint32_t word;
+
+    atomic_read_relaxed(&txq->lock, &word);
+    for (;;) {
+        if (OVS_UNLIKELY(word & (VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED))) {
+            /* Also if it is pending already: the holder that clears that must
+             * see what was left before this. */
+            if (lock_cas(txq, &word, word | VHOST_ASYNC_PENDING)) {
+                return false;
+            }
+        } else if (lock_cas(txq, &word, VHOST_ASYNC_LOCKED)) {
+            return true;
+        }
     }
+}
+
+/* Takes the lock, waiting for its holder, but not for one that handles a
+ * message: returns false then.  Any thread that sends. */
+bool
+vhost_async_txq_lock_unless_closed(struct vhost_async_txq *txq)
+{
+    uint32_t word = 0;
+
+    if (OVS_LIKELY(lock_cas(txq, &word, VHOST_ASYNC_LOCKED))) {
+        return true;
+    }
+    COVERAGE_INC(vhost_async_contended);
+    for (int i = 1; ; i++) {
+        if (word & VHOST_ASYNC_CLOSED) {
+            return false;
+        } else if (!(word & VHOST_ASYNC_LOCKED)) {
+            if (lock_cas(txq, &word, VHOST_ASYNC_LOCKED)) {
+                return true;
+            }
+        } else {
+            rte_pause();
+            if (i % TXQ_SPINS == 0) {
+                sched_yield();
+            }
+            atomic_read_relaxed(&txq->lock, &word);
+        }
+    }
+}
+
+/* Takes the lock for something short, which senders wait for.  By one thread
+ * at a time, see vhost_async_txq_close(). */
+void
+vhost_async_txq_lock(struct vhost_async_txq *txq)
+{
+    bool locked = vhost_async_txq_lock_unless_closed(txq);
+
+    ovs_assert(locked);
+}
+
+/* Gives up the lock, unless work was left: then the caller still has it, sees
+ * to the work, and calls this again.  Returns true if it was given up. */
+bool
+vhost_async_txq_try_unlock(struct vhost_async_txq *txq)
+{
+    uint32_t word = VHOST_ASYNC_LOCKED;
+
+    for (;;) {
+        if (OVS_UNLIKELY(word & VHOST_ASYNC_PENDING)) {
+            if (lock_cas(txq, &word, word & ~VHOST_ASYNC_PENDING)) {
+                return false;
+            }
+        } else if (OVS_LIKELY(lock_cas(txq, &word,
+                                       word & ~VHOST_ASYNC_LOCKED))) {
+            return true;
+        }
+    }
+}
+
+/* Takes the lock and has senders not wait for it until vhost_async_txq_open().
+ * A holder has it for a burst, so this waits no longer than the vhost library
+ * does for its own locks.  One thread at a time does this: the one that is in
+ * control of the guest (vhost-async-guest.h). */
+void
+vhost_async_txq_close(struct vhost_async_txq *txq)
+{
+    uint32_t word;
+
+    atomic_read_relaxed(&txq->lock, &word);
+    for (int i = 1; ; i++) {
+        if (!(word & VHOST_ASYNC_LOCKED)) {
+            if (lock_cas(txq, &word, (word | VHOST_ASYNC_LOCKED
+                                      | VHOST_ASYNC_CLOSED))) {
+                break;
+            }
+        } else if (!(word & VHOST_ASYNC_CLOSED)) {
+            lock_cas(txq, &word, word | VHOST_ASYNC_CLOSED);
+        } else {
+            rte_pause();
+            if (i % TXQ_SPINS == 0) {
+                sched_yield();
+            }
+            atomic_read_relaxed(&txq->lock, &word);
+        }
+    }
+}
+
+/* Has senders wait for the lock again, which the caller still holds. */
+void
+vhost_async_txq_open(struct vhost_async_txq *txq)
+{
+    uint32_t orig;
+
+    atomic_and_explicit(&txq->lock, ~VHOST_ASYNC_CLOSED, &orig,
+                        memory_order_acq_rel);
+}
+
+/* Life. */
+
+static uint32_t
+txq_get(const atomic_uint32_t *counter)
+{
+    uint32_t n;
+
+    atomic_read_relaxed(CONST_CAST(atomic_uint32_t *, counter), &n);
+    return n;
+}
+
+/* Creates txq 'qid' of the port called 'port', whose netdev keeps
+ * tx-retries-max in '*tx_retries'.  Its ring is the library's or stopped, as
+ * 'state' says. */
+struct vhost_async_txq *
+vhost_async_txq_create(const char *port, uint16_t qid,
+                       atomic_uint8_t *tx_retries,
+                       enum vhost_async_txq_state state)
+{
+    struct vhost_async_txq *txq = xzalloc_cacheline(sizeof *txq);
+
+    ovs_assert(state == VHOST_ASYNC_TXQ_LIBRARY
+               || state == VHOST_ASYNC_TXQ_STOPPED);
+    txq->port = xstrdup(port);
+    txq->qid = qid;
+    txq->tx_retries = tx_retries;
+    atomic_init(&txq->dma, true);
+    atomic_init(&txq->lock, 0);
+    atomic_init(&txq->state, state);
+    atomic_init(&txq->sent, 0);
+    atomic_init(&txq->published, 0);
+    txq->callfd = -1;
+    vhost_vring_init(&txq->vring);
     return txq;
 }
 
-/* Destroys 'txq'.  No thread may know of it any more; nothing may be in
+/* Destroys 'txq', of which no thread may know and with which nothing may be in
  * flight. */
 void
 vhost_async_txq_destroy(struct vhost_async_txq *txq)
 {
-    ovs_assert(!vhost_async_txq_in_flight(txq));
-    vhost_async_engine_txq_stop(txq);
-    free(ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow));
-    free_cacheline(txq);
+    if (txq) {
+        ovs_assert(!vhost_async_txq_in_flight(txq));
+        vhost_async_txq_set_callfd(txq, -1);
+        vhost_vring_destroy(&txq->vring);
+        free_cacheline(txq->pkts);
+        free(txq->port);
+        free_cacheline(txq);
+    }
 }
 
-/* Has 'shadow' hold 'size' mbufs.  The old one may still be written to by a
- * sender, hence the grace period. */
-static void
-txq_resize_shadow(struct vhost_async_txq *txq, uint32_t size)
+/* Changes the state of the ring.  The holder of the lock. */
+void
+vhost_async_txq_set_state(struct vhost_async_txq *txq,
+                          enum vhost_async_txq_state state)
 {
-    struct vhost_async_shadow *old, *new;
-    bool was_quiescent = ovsrcu_is_quiescent();
-    uint32_t n = 1u << log_2_ceil(size);
+    /* By old state, the new ones as bits. */
+    static const uint32_t allowed[] = {
+        [VHOST_ASYNC_TXQ_LIBRARY] = 1 << VHOST_ASYNC_TXQ_STOPPED,
+        [VHOST_ASYNC_TXQ_STOPPED] = 1 << VHOST_ASYNC_TXQ_DISABLED,
+        [VHOST_ASYNC_TXQ_DISABLED] = (1 << VHOST_ASYNC_TXQ_STOPPED
+                                      | 1 << VHOST_ASYNC_TXQ_RUNNING
+                                      | 1 << VHOST_ASYNC_TXQ_STUCK),
+        [VHOST_ASYNC_TXQ_RUNNING] = (1 << VHOST_ASYNC_TXQ_STOPPED
+                                     | 1 << VHOST_ASYNC_TXQ_DISABLED
+                                     | 1 << VHOST_ASYNC_TXQ_STUCK),
+        [VHOST_ASYNC_TXQ_STUCK] = 1 << VHOST_ASYNC_TXQ_STOPPED,
+    };
+    enum vhost_async_txq_state old = vhost_async_txq_state(txq);
 
-    old = ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow);
-    if (old && old->size == size) {
+    if (state != old) {
+        ovs_assert(allowed[old] & (1 << state));
+        atomic_store_explicit(&txq->state, state, memory_order_release);
+    }
+}
+
+/* Has the ring mapped as 'setup' says, for packets that are in flight, or
+ * disabled if it was stopped.  Returns NULL, or why that is impossible, in
+ * which case it stays as it was but unmapped.
+ *
+ * The holder of the lock, on behalf of a message of the guest. */
+const char *
+vhost_async_txq_start(struct vhost_async_txq *txq,
+                      const struct vhost_vring_setup *setup)
+{
+    const char *error = vhost_vring_map(&txq->vring, setup);
+    uint32_t n_pkts;
+
+    if (error) {
+        return error;
+    }
+    n_pkts = txq->vring.chains_mask + 1;
+    if (!txq->pkts || txq->pkts_mask + 1 != n_pkts) {
+        /* No thread looks at packets when none is in flight. */
+        ovs_assert(!vhost_async_txq_in_flight(txq));
+        free_cacheline(txq->pkts);
+        txq->pkts = xzalloc_cacheline(n_pkts * sizeof *txq->pkts);
+        txq->pkts_mask = n_pkts - 1;
+    }
+    if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED) {
+        vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_DISABLED);
+    }
+    return NULL;
+}
+
+/* Stops the ring.  What is in flight to it is given up: it will be freed once
+ * its copies are done, and nothing is published any more.
+ *
+ * The holder of the lock, once vhost_async_txq_drain() was tried. */
+void
+vhost_async_txq_stop(struct vhost_async_txq *txq)
+{
+    vhost_vring_unmap(&txq->vring);
+    vhost_vring_forget(&txq->vring);
+    vhost_async_txq_set_state(txq, (vhost_async_txq_in_flight(txq)
+                                    ? VHOST_ASYNC_TXQ_STUCK
+                                    : VHOST_ASYNC_TXQ_STOPPED));
+    txq->log_all = false;
+}
+
+/* Makes 'fd', which then belongs to 'txq', what notifies the guest; -1 if it
+ * polls.  The holder of the lock. */
+void
+vhost_async_txq_set_callfd(struct vhost_async_txq *txq, int fd)
+{
+    if (txq->callfd >= 0) {
+        close(txq->callfd);
+    }
+    txq->callfd = fd;
+}
+
+/* Notifies the guest.  The holder of the lock. */
+void
+vhost_async_txq_notify(struct vhost_async_txq *txq)
+{
+    if (txq->callfd >= 0) {
+        COVERAGE_INC(vhost_async_notify);
+        /* That a counter is full is as good: the guest was told. */
+        if (!eventfd_write(txq->callfd, 1)) {
+            vhost_async_count(&txq->stats.notifications, 1);
+        }
+    }
+}
+
+/* Sending. */
+
+/* Where the next byte of a packet comes from and goes to. */
+struct txq_cursor {
+    const struct rte_mbuf *mbuf;
+    uint32_t src_ofs;
+    const struct vhost_vring_seg *seg;
+    uint32_t dst_ofs;
+};
+
+/* Moves past what is used up.  Segments of mbufs may be empty, pieces of the
+ * guest's buffers are not. */
+static inline void
+cursor_settle(struct txq_cursor *c)
+{
+    while (c->mbuf && c->src_ofs == c->mbuf->data_len) {
+        c->mbuf = c->mbuf->next;
+        c->src_ofs = 0;
+    }
+    if (c->dst_ofs == c->seg->len) {
+        c->seg++;
+        c->dst_ofs = 0;
+    }
+}
+
+static inline uint32_t
+cursor_len(const struct txq_cursor *c)
+{
+    return MIN(c->mbuf->data_len - c->src_ofs, c->seg->len - c->dst_ofs);
+}
+
+static inline const void *
+cursor_src(const struct txq_cursor *c)
+{
+    return rte_pktmbuf_mtod_offset(c->mbuf, const void *, c->src_ofs);
+}
+
+static inline uint8_t *
+cursor_dst(const struct txq_cursor *c)
+{
+    return c->seg->va + c->dst_ofs;
+}
+
+static inline void
+cursor_advance(struct txq_cursor *c, uint32_t n)
+{
+    c->src_ofs += n;
+    c->dst_ofs += n;
+}
+
+static void
+txq_log(const struct vhost_async_txq *txq, const struct txq_cursor *c,
+        uint32_t len)
+{
+    if (OVS_UNLIKELY(txq->vring.log_vid >= 0)) {
+        vhost_vring_log(&txq->vring, cursor_dst(c), c->seg->region, len);
+    }
+}
+
+/* Writes the header of 'pkt' and has '*c' point to what follows. */
+static inline void
+txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
+                 struct txq_cursor *c)
+{
+    struct virtio_net_hdr_mrg_rxbuf hdr;
+    uint32_t n, size = txq->vring.hdr_len;
+
+    vhost_net_hdr_make(&hdr, pkt, txq->buf.n_chains);
+    c->mbuf = pkt;
+    c->src_ofs = 0;
+    c->seg = txq->buf.segs;
+    c->dst_ofs = 0;
+    if (OVS_LIKELY(c->seg->len >= sizeof hdr && size == sizeof hdr)) {
+        memcpy(c->seg->va, &hdr, sizeof hdr);
+        txq_log(txq, c, sizeof hdr);
+        c->dst_ofs = sizeof hdr;
         return;
     }
-
-    new = xzalloc(sizeof *new + n * sizeof new->mbufs[0]);
-    new->size = size;
-    new->mask = n - 1;
-    ovsrcu_set(&txq->shadow, new);
-    if (old) {
-        ovsrcu_postpone(free, old);
-        if (was_quiescent) {
-            ovsrcu_quiesce_start();
+    for (uint32_t ofs = 0; ofs < size; ofs += n) {
+        if (c->dst_ofs == c->seg->len) {
+            c->seg++;
+            c->dst_ofs = 0;
         }
+        n = MIN(size - ofs, c->seg->len - c->dst_ofs);
+        memcpy(cursor_dst(c), (const char *) &hdr + ofs, n);
+        txq_log(txq, c, n);
+        c->dst_ofs += n;
     }
 }
 
-/* Registers 'txq' with the vhost library, device 'vid', if its virtqueue is
- * there and it was not yet.  Senders may use it meanwhile, by CPU.
- *
- * Called by the threads of the vhost library and of OVS's vhost events, under
- * the mutex of the port and without any lock of the library. */
-bool
-vhost_async_txq_register(struct vhost_async_txq *txq, int vid)
+/* Copies the rest of a packet. */
+static inline void
+txq_copy_by_cpu(struct vhost_async_txq *txq, struct txq_cursor *c,
+                uint32_t len)
 {
-    struct rte_vhost_vring vring;
+    while (len) {
+        uint32_t n;
 
-    if (vhost_async_txq_is_registered(txq)) {
-        return true;
-    }
-    if (vhost_async_txq_in_flight(txq)
-        || rte_vhost_get_vhost_vring(vid, txq->vring, &vring)) {
-        return false;
-    }
-
-    /* 0 while the guest has not told (22.11: the virtqueue exists as soon as
-     * any message mentions it). */
-    if (!vring.size) {
-        return false;
-    }
-    if (!vhost_async_engine_txq_start(txq, vring.size,
-                                      rte_vhost_get_numa_node(vid))) {
-        return false;
-    }
-    txq_resize_shadow(txq, vring.size);
-    /* Fails without a message while the guest has not set the ring up. */
-    if (rte_vhost_async_channel_register(vid, txq->vring)) {
-        return false;
-    }
-    atomic_store_relaxed(&txq->stuck, false);
-    atomic_store_explicit(&txq->registered, true, memory_order_release);
-    return true;
-}
-
-/* Whether the library has the virtqueue mapped, as far as it tells. */
-static bool
-txq_is_mapped(const struct vhost_async_txq *txq, int vid)
-{
-    struct rte_vhost_vring vring;
-
-    return (!rte_vhost_get_vhost_vring(vid, txq->vring, &vring)
-            && vring.desc && vring.avail && vring.used);
-}
-
-/* Reverses vhost_async_txq_register().  Nothing may be in flight, nobody may
- * send.  The library only tries the lock of the virtqueue, which a poller or
- * a receiver of the same device can hold for a moment.  Of a virtqueue that
- * the guest had it unmap before, it does not let go, until the guest is gone:
- * meanwhile the CPU copies. */
-void
-vhost_async_txq_unregister(struct vhost_async_txq *txq, int vid)
-{
-    if (!vhost_async_txq_is_registered(txq)) {
-        return;
-    }
-    atomic_store_relaxed(&txq->registered, false);
-    for (int i = 0; i < UNREGISTER_TRIES; i++) {
-        if (!rte_vhost_async_channel_unregister(vid, txq->vring)
-            || !txq_is_mapped(txq, vid)) {
-            return;
-        }
-        rte_delay_us_sleep(1);
-    }
-    VLOG_WARN("vhost device %d: cannot unregister virtqueue %"PRIu16" from "
-              "asynchronous copies.", vid, txq->vring);
-}
-
-/* As vhost_async_txq_unregister(), for callbacks of the library that run with
- * all virtqueues of the device locked.  Senders find the queue unregistered
- * once they get its lock. */
-void
-vhost_async_txq_unregister_locked(struct vhost_async_txq *txq, int vid)
-{
-    if (vhost_async_txq_is_registered(txq)
-        && !rte_vhost_async_channel_unregister_thread_unsafe(vid,
-                                                             txq->vring)) {
-        atomic_store_relaxed(&txq->registered, false);
+        cursor_settle(c);
+        n = cursor_len(c);
+        rte_memcpy(cursor_dst(c), cursor_src(c), n);
+        txq_log(txq, c, n);
+        cursor_advance(c, n);
+        len -= n;
     }
 }
 
-/* The vhost library hands the segments of a packet to the engine one by one.
- * When rte_dma_copy() fails for one, the packet is not taken, but the engine
- * has what came before it, and carries that out whatever becomes of the mbuf
- * and of the guest's buffer (vhost_async_dma_transfer_one(), 22.11).  The
- * library does not tell, nor count these copies as in flight.
- *
- * So 'chan' is suspected of that whenever it took fewer packets than it was
- * handed, until it reaped all that it had been handed by then.  A packet that
- * goes the same way later completes after them: nothing is left any more when
- * that is back. */
-static void
-txq_note_left(struct vhost_async_txq *txq, const struct dpdk_dma_chan *chan)
+/* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
+ * many bytes that were. */
+static inline uint32_t
+txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
+                struct txq_cursor *c, uint32_t len)
 {
-    uint64_t n = dpdk_dma_chan_submitted(chan);
+    const struct vhost_guest_mem *mem = txq->vring.mem;
+    uint32_t done = 0;
 
-    atomic_store_relaxed(&txq->work[chan->index].left, n + 1);
-    atomic_store_relaxed(&txq->left, true);
-}
+    while (done < len) {
+        rte_iova_t src, dst;
+        uint32_t n;
 
-static void
-txq_clear_left(struct vhost_async_txq *txq, const struct dpdk_dma_chan *chan)
-{
-    bool left;
-
-    atomic_read_relaxed(&txq->left, &left);
-    if (OVS_UNLIKELY(left)) {
-        atomic_store_relaxed(&txq->work[chan->index].left, 0);
-        atomic_store_relaxed(&txq->left, false);
-        for (size_t i = 0; i < txq->n_work; i++) {
-            if (vhost_async_counter(&txq->work[i].left)) {
-                atomic_store_relaxed(&txq->left, true);
-            }
-        }
-    }
-}
-
-/* Hands 'cnt' packets, 32 at most, to 'chan'.  Returns how many of them, from
- * the first on, were taken: those belong to the txq from now on.  Fewer than
- * 'cnt' if the virtqueue or the ring of the channel lacks room, or if the
- * queue is disabled.
- *
- * The caller is the one sender, owns 'chan' and read 'vid' in this RCU
- * critical section. */
-uint16_t
-vhost_async_txq_submit(struct vhost_async_txq *txq, int vid,
-                       const struct dpdk_dma_chan *chan,
-                       struct rte_mbuf **pkts, uint16_t cnt)
-{
-    struct vhost_async_shadow *shadow
-        = ovsrcu_get(struct vhost_async_shadow *, &txq->shadow);
-    uint32_t seq = vhost_async_txq_submitted(txq);
-    uint32_t room = shadow->size - vhost_async_txq_in_flight(txq);
-    uint16_t n;
-
-    /* The library has room for as many packets as the virtqueue has
-     * descriptors, and relies on the guest for not offering more. */
-    cnt = MIN(cnt, room);
-    if (OVS_UNLIKELY(!cnt)) {
-        return 0;
-    }
-
-    /* Counted first: another thread can poll these packets back before the
-     * call returns, and the number in flight must not pass zero.  Relaxed,
-     * because who concludes something from it is the one sender. */
-    atomic_store_relaxed(&txq->submitted, seq + cnt);
-    n = rte_vhost_submit_enqueue_burst(vid, txq->vring, pkts, cnt,
-                                       chan->dev_id, chan->vchan);
-    if (OVS_UNLIKELY(n < cnt)) {
-        atomic_store_relaxed(&txq->submitted, seq + n);
-        txq_note_left(txq, chan);
-    } else {
-        txq_clear_left(txq, chan);
-    }
-
-    /* Not before: what is not taken may stand in the place of what is still
-     * in flight.  Some may be back already, which does not matter. */
-    for (uint16_t i = 0; i < n; i++) {
-        shadow->mbufs[(seq + i) & shadow->mask] = pkts[i];
-    }
-    COVERAGE_INC(vhost_async_submit);
-    return n;
-}
-
-static void
-txq_complete(struct vhost_async_txq *txq, struct rte_mbuf **pkts, uint16_t n)
-{
-    uint32_t orig;
-
-    /* Release, see vhost_async_txq_completed(). */
-    atomic_add_explicit(&txq->completed, n, &orig, memory_order_release);
-    rte_pktmbuf_free_bulk(pkts, n);
-}
-
-/* Gives the guest what the engine behind 'chan' finished and frees the mbufs.
- * Returns the number of packets, 0 also if another thread is at the
- * virtqueue.
- *
- * Any thread may call this, see at the top of vhost-async-txq.h.  'chan' must
- * be usable, 'vid' read in this RCU critical section. */
-uint16_t
-vhost_async_txq_poll(struct vhost_async_txq *txq, int vid,
-                     const struct dpdk_dma_chan *chan)
-{
-    struct rte_mbuf *pkts[VHOST_ASYNC_POLL_BURST];
-    uint16_t n;
-
-    n = rte_vhost_poll_enqueue_completed(vid, txq->vring, pkts,
-                                         ARRAY_SIZE(pkts), chan->dev_id,
-                                         chan->vchan);
-    COVERAGE_INC(vhost_async_poll);
-    if (!n) {
-        COVERAGE_INC(vhost_async_poll_empty);
-        return 0;
-    }
-    txq_complete(txq, pkts, n);
-    return n;
-}
-
-static uint64_t
-deadline_after(unsigned int timeout_us)
-{
-    return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000000 * timeout_us;
-}
-
-/* Whether one of the first 'n' copies that 'chan' was handed, as counted by
- * the driver, is not reaped yet; 'n' is 0 if it does not count.  Copies of a
- * vchan complete in order.
- *
- * Until a copy is reaped the vhost library keeps a pointer to the flag that it
- * sets then, which goes with the virtqueue (22.11). */
-static bool
-chan_is_behind(const struct dpdk_dma_chan *chan, uint64_t n)
-{
-    return dpdk_dma_chan_usable(chan) && dpdk_dma_chan_in_flight(chan)
-           && (!n || dpdk_dma_chan_reaped(chan) < n);
-}
-
-static bool
-chan_has_left(const struct vhost_async_txq *txq,
-              const struct dpdk_dma_chan *chan)
-{
-    uint64_t left = vhost_async_counter(&txq->work[chan->index].left);
-
-    if (OVS_LIKELY(!left)) {
-        return false;
-    }
-    return (dpdk_dma_chan_failed(chan) ? !dpdk_dma_dev_failed_stopped()
-                                       : chan_is_behind(chan, left - 1));
-}
-
-/* Whether a channel may still work on copies that were left of a packet which
- * 'txq' did not take, or which it took in the end.  Any thread. */
-bool
-vhost_async_txq_has_left(const struct vhost_async_txq *txq)
-{
-    const struct dpdk_dma_chan *chan;
-    bool left;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->left,
-                        &left);
-    if (OVS_LIKELY(!left)) {
-        return false;
-    }
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        if (chan_has_left(txq, chan)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether packets that 'txq' waits for went to 'chan'.  Any thread. */
-bool
-vhost_async_txq_waits_for(const struct vhost_async_txq *txq,
-                          const struct dpdk_dma_chan *chan)
-{
-    const struct vhost_async_work *work = &txq->work[chan->index];
-    uint32_t ahead = vhost_async_work_last(work)
-                     - vhost_async_txq_completed(txq);
-
-    return ahead && ahead <= vhost_async_txq_in_flight(txq);
-}
-
-/* Whether there is any use in polling: not without a channel, nor if the txq
- * waits for one that failed. */
-static bool
-txq_has_hope(const struct vhost_async_txq *txq)
-{
-    const struct dpdk_dma_chan *chan;
-    bool hope = false;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        if (dpdk_dma_chan_usable(chan)) {
-            hope = true;
-        } else if (dpdk_dma_chan_failed(chan)
-                   && (vhost_async_txq_waits_for(txq, chan)
-                       || chan_has_left(txq, chan))) {
-            return false;
-        }
-    }
-    return hope;
-}
-
-static void
-txq_poll_all(struct vhost_async_txq *txq, int vid)
-{
-    const struct dpdk_dma_chan *chan;
-
-    dpdk_dma_dev_poll_begin();
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        if (dpdk_dma_chan_usable(chan)) {
-            vhost_async_txq_poll(txq, vid, chan);
-        }
-    }
-    dpdk_dma_dev_poll_end();
-}
-
-static bool
-txq_is_past(const struct vhost_async_txq *txq, uint32_t seq)
-{
-    return (int32_t) (vhost_async_txq_completed(txq) - seq) >= 0
-           && !vhost_async_txq_has_left(txq);
-}
-
-/* Waits until the packets up to number 'seq', as counted by 'submitted', came
- * back to 'txq', polling all channels.  Returns false if that takes longer
- * than 'timeout_us' or has no prospect.
- *
- * Any thread.  The caller may hold the tx lock; it must hold no lock of the
- * vhost library, and read 'vid' in this RCU critical section or be the thread
- * that ends the device. */
-bool
-vhost_async_txq_drain_until(struct vhost_async_txq *txq, int vid,
-                            uint32_t seq, unsigned int timeout_us)
-{
-    uint64_t deadline = deadline_after(timeout_us);
-
-    while (!txq_is_past(txq, seq)) {
-        COVERAGE_INC(vhost_async_drain);
-        txq_poll_all(txq, vid);
-        if (txq_is_past(txq, seq)) {
+        cursor_settle(c);
+        n = cursor_len(c);
+        src = rte_pktmbuf_iova_offset(c->mbuf, c->src_ofs);
+        dst = vhost_guest_mem_iova(mem, c->seg->region, cursor_dst(c), &n);
+        if (OVS_UNLIKELY(dst == RTE_BAD_IOVA
+                         || !dpdk_dma_chan_add(chan, dst, src, cursor_dst(c),
+                                               cursor_src(c), n))) {
             break;
         }
-        if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
-            COVERAGE_INC(vhost_async_drain_timeout);
-            return false;
-        }
-        /* A software engine may need this very core. */
-        sched_yield();
+        cursor_advance(c, n);
+        done += n;
     }
-    return true;
+    return done;
 }
 
-/* Waits until nothing is in flight to 'txq', as vhost_async_txq_drain_until()
- * does.  Nobody else may be sending. */
-bool
-vhost_async_txq_drain(struct vhost_async_txq *txq, int vid,
-                      unsigned int timeout_us)
+/* Whether 'chan' has room for a packet.  A packet can have more pieces than a
+ * channel takes at all. */
+static inline bool
+txq_has_room(const struct vhost_async_txq *txq,
+             const struct dpdk_dma_chan *chan, const struct rte_mbuf *pkt)
 {
-    return vhost_async_txq_drain_until(txq, vid,
-                                       vhost_async_txq_submitted(txq),
-                                       timeout_us);
+    unsigned int n = txq->buf.n_segs + pkt->nb_segs - 1;
+
+    if (OVS_UNLIKELY(txq->vring.mem->regions[0].pages)) {
+        /* By physical addresses.  What lies behind a page can be anywhere,
+         * also of a buffer that did not come from a mempool. */
+        if (RTE_MBUF_HAS_EXTBUF(pkt)) {
+            return false;
+        }
+        n += (pkt->pkt_len >> 12) + 1;
+    }
+    return n <= dpdk_dma_chan_room(chan);
+}
+
+static inline void
+txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
+{
+    const struct rte_ether_addr *ea
+        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
+    uint32_t len = pkt->pkt_len;
+    int bin;
+
+    /* From 65 to 1023 bytes a bin ends with a power of two. */
+    if (len > 64 && len < 1024) {
+        bin = 32 - __builtin_clz(len) - 5;
+    } else {
+        bin = len < 64 ? 0 : len == 64 ? 1 : len < 1519 ? 6 : 7;
+    }
+    vhost_async_count(&txq->stats.size_bins[bin], 1);
+    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
+        vhost_async_count(rte_is_broadcast_ether_addr(ea)
+                          ? &txq->stats.broadcast : &txq->stats.multicast, 1);
+    }
+}
+
+static inline void
+txq_add_in_flight(struct vhost_async_txq *txq, uint32_t seq,
+                  struct rte_mbuf *mbuf, bool done)
+{
+    struct vhost_async_pkt *pkt = &txq->pkts[seq & txq->pkts_mask];
+
+    pkt->mbuf = mbuf;
+    pkt->n_chains = txq->buf.n_chains;
+    /* Relaxed: who may set it reaps the channel of this thread, which is this
+     * thread, and who looks at it holds the lock. */
+    atomic_store_relaxed(&pkt->done, done);
+}
+
+/* Whether packets may go by DMA now.  The pages that an engine writes are not
+ * logged: while a guest is migrated the CPU copies. */
+static inline bool
+txq_may_use(const struct vhost_async_txq *txq,
+            const struct dpdk_dma_chan *chan)
+{
+    bool dma;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->dma, &dma);
+    return dma && chan && !dpdk_dma_chan_failed(chan)
+           && txq->vring.log_vid < 0 && !txq->vring.mem->no_dma;
 }
 
 static void
-txq_clear_all(struct vhost_async_txq *txq, int vid)
+sender_count(struct vhost_async_sender *self, uint32_t n_dma,
+             uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
 {
-    const struct dpdk_dma_chan *chan;
-    struct rte_mbuf *pkts[VHOST_ASYNC_POLL_BURST];
+    if (n_dma) {
+        vhost_async_count(&self->dma_packets, n_dma);
+        vhost_async_count(&self->dma_bytes, dma_bytes);
+        vhost_async_count(&self->bursts, 1);
+    }
+    if (n_cpu) {
+        vhost_async_count(&self->cpu_packets, n_cpu);
+        vhost_async_count(&self->cpu_bytes, cpu_bytes);
+    }
+}
 
-    dpdk_dma_dev_poll_begin();
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        if (dpdk_dma_chan_usable(chan)) {
-            uint16_t n;
+/* Copies 'cnt' packets to the ring, by DMA through the channel of 'self', NULL
+ * for a thread that has none, or by CPU.  Returns how many, from the first on, were taken; if not all were,
+ * sets '*obstacle'.  Those in whose place is NULL then belong to the txq; all
+ * others still to the caller.
+ *
+ * The holder of the lock. */
+uint16_t
+vhost_async_txq_send(struct vhost_async_txq *txq,
+                     struct vhost_async_sender *self, struct rte_mbuf **pkts,
+                     uint16_t cnt, enum vhost_async_obstacle *obstacle)
+{
+    struct dpdk_dma_chan *chan = self ? self->chan : NULL;
+    uint32_t sent = txq_get(&txq->sent);
+    bool in_flight = sent != txq_get(&txq->published);
+    uint64_t dma_bytes = 0, cpu_bytes = 0;
+    struct vhost_vring *vr = &txq->vring;
+    uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
+    uint32_t threshold;
+    bool use_dma;
+    uint16_t i;
 
-            n = rte_vhost_clear_queue_thread_unsafe(vid, txq->vring, pkts,
-                                                    ARRAY_SIZE(pkts),
-                                                    chan->dev_id,
-                                                    chan->vchan);
-            /* UINT16_MAX is an error (fact of 22.11: -1, unsigned). */
-            if (n && n <= ARRAY_SIZE(pkts)) {
-                txq_complete(txq, pkts, n);
+    *obstacle = VHOST_ASYNC_NONE;
+    if (OVS_UNLIKELY(vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_RUNNING)) {
+        *obstacle = VHOST_ASYNC_DOWN;
+        return 0;
+    }
+    use_dma = txq_may_use(txq, chan);
+    threshold = txq_get(&vhost_async_policy.threshold);
+
+    for (i = 0; i < cnt; i++) {
+        struct rte_mbuf *pkt = pkts[i];
+        uint32_t len = pkt->pkt_len;
+        struct txq_cursor c;
+        uint32_t done = 0;
+
+        if (OVS_UNLIKELY(vhost_vring_take(vr, vr->hdr_len + len, &txq->buf)
+                         != VHOST_VRING_TAKEN)) {
+            *obstacle = VHOST_ASYNC_FULL;
+            break;
+        }
+        txq_count_packet(txq, pkt);
+        txq_write_header(txq, pkt, &c);
+        if (use_dma && len >= threshold) {
+            if (OVS_LIKELY(txq_has_room(txq, chan, pkt))) {
+                done = txq_copy_by_dma(txq, chan, &c, len);
+            } else {
+                COVERAGE_INC(vhost_async_no_room);
+            }
+        }
+        if (OVS_UNLIKELY(done < len)) {
+            txq_copy_by_cpu(txq, &c, len - done);
+        }
+        if (done) {
+            txq_add_in_flight(txq, sent, pkt, false);
+            dpdk_dma_chan_end_packet(chan, txq, sent++);
+            pkts[i] = NULL;
+            in_flight = true;
+            n_dma++;
+            dma_bytes += len;
+        } else {
+            cpu_bytes += len;
+            if (in_flight) {
+                txq_add_in_flight(txq, sent++, NULL, true);
+            } else {
+                n_direct++;
+                n_chains += txq->buf.n_chains;
             }
         }
     }
-    dpdk_dma_dev_poll_end();
+
+    atomic_store_relaxed(&txq->sent, sent);
+    if (n_dma) {
+        dpdk_dma_chan_doorbell(chan);
+        vhost_async_count(&txq->stats.dma_packets, n_dma);
+        vhost_async_count(&txq->stats.dma_bytes, dma_bytes);
+    }
+    if (i != n_dma) {
+        vhost_async_count(&txq->stats.cpu_packets, i - n_dma);
+        vhost_async_count(&txq->stats.cpu_bytes, cpu_bytes);
+    }
+    if (self) {
+        sender_count(self, n_dma, dma_bytes, i - n_dma, cpu_bytes);
+    }
+    if (n_direct) {
+        /* Nothing was in flight ahead of them. */
+        vhost_vring_publish(vr, n_chains);
+        vhost_async_count(&txq->stats.published, n_direct);
+        if (vhost_vring_must_notify(vr)) {
+            vhost_async_txq_notify(txq);
+        }
+    }
+    return i;
 }
 
-/* As vhost_async_txq_drain(), for callbacks of the library that run with all
- * virtqueues of the device locked.  Senders may be waiting for the lock with
- * packets already counted, so what the library knows decides. */
-bool
-vhost_async_txq_drain_locked(struct vhost_async_txq *txq, int vid,
-                             unsigned int timeout_us)
+/* Counts 'n' packets that are dropped because of 'obstacle'.  Any thread. */
+void
+vhost_async_txq_count_drops(struct vhost_async_txq *txq,
+                            enum vhost_async_obstacle obstacle, uint32_t n)
 {
-    uint64_t deadline = deadline_after(timeout_us);
+    vhost_async_count_shared((obstacle == VHOST_ASYNC_FULL
+                              ? &txq->stats.full_drops
+                              : obstacle == VHOST_ASYNC_DOWN
+                              ? &txq->stats.down_drops
+                              : &txq->stats.busy_drops), n);
+}
 
-    if (!vhost_async_txq_is_registered(txq)) {
-        return true;
+/* Publishing. */
+
+/* Logs all of the guest's memory, since it is not known any more what copies
+ * that were in flight when logging began wrote to. */
+static void
+txq_log_all(struct vhost_async_txq *txq)
+{
+    const struct vhost_guest_mem *mem = txq->vring.mem;
+
+    for (uint32_t i = 0; i < mem->n_regions; i++) {
+        const struct vhost_guest_region *r = &mem->regions[i];
+
+        for (uint64_t ofs = 0; ofs < r->size; ofs += UINT32_MAX) {
+            vhost_vring_log(&txq->vring, r->va + ofs, i,
+                            MIN(r->size - ofs, UINT32_MAX));
+        }
     }
-    while (rte_vhost_async_get_inflight_thread_unsafe(vid, txq->vring) > 0
-           || vhost_async_txq_has_left(txq)) {
-        if (!txq_has_hope(txq) || rte_get_tsc_cycles() > deadline) {
-            COVERAGE_INC(vhost_async_drain_timeout);
+    txq->log_all = false;
+}
+
+static void
+txq_give_to_guest(struct vhost_async_txq *txq, uint32_t n_pkts,
+                  uint32_t n_chains)
+{
+    if (OVS_UNLIKELY(!vhost_vring_is_mapped(&txq->vring))) {
+        vhost_async_count_shared(&txq->stats.lost_drops, n_pkts);
+        return;
+    }
+    if (OVS_UNLIKELY(txq->log_all && txq->vring.log_vid >= 0)) {
+        txq_log_all(txq);
+    }
+    vhost_vring_publish(&txq->vring, n_chains);
+    vhost_async_count(&txq->stats.published, n_pkts);
+    if (vhost_vring_must_notify(&txq->vring)) {
+        vhost_async_txq_notify(txq);
+    }
+}
+
+/* Publishes what is done, in the order of the ring, and frees its mbufs.  The
+ * holder of the lock. */
+void
+vhost_async_txq_publish(struct vhost_async_txq *txq)
+{
+    struct rte_mbuf *mbufs[TXQ_FREE_BURST];
+    uint32_t sent = txq_get(&txq->sent);
+    uint32_t seq = txq_get(&txq->published);
+    bool again;
+
+    do {
+        uint32_t first = seq, n_chains = 0, n_mbufs = 0;
+
+        for (; seq != sent && n_mbufs < TXQ_FREE_BURST; seq++) {
+            const struct vhost_async_pkt *pkt
+                = &txq->pkts[seq & txq->pkts_mask];
+            bool done;
+
+            /* Acquire, paired with vhost_async_txq_done(). */
+            atomic_read_explicit(&CONST_CAST(struct vhost_async_pkt *,
+                                             pkt)->done, &done,
+                                 memory_order_acquire);
+            if (!done) {
+                break;
+            }
+            n_chains += pkt->n_chains;
+            if (pkt->mbuf) {
+                mbufs[n_mbufs++] = pkt->mbuf;
+            }
+        }
+        if (seq == first) {
+            break;
+        }
+        txq_give_to_guest(txq, seq - first, n_chains);
+        atomic_store_relaxed(&txq->published, seq);
+        rte_pktmbuf_free_bulk(mbufs, n_mbufs);
+        again = n_mbufs == TXQ_FREE_BURST;
+    } while (again);
+
+    if (OVS_UNLIKELY(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK)
+        && seq == sent) {
+        vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
+    }
+}
+
+/* Publishes until nothing is in flight, or until 'deadline_tsc', and returns
+ * whether nothing is.  Those who own the channels reap them meanwhile.  The
+ * holder of the lock; it sleeps, so others must not wait for it. */
+bool
+vhost_async_txq_drain(struct vhost_async_txq *txq, uint64_t deadline_tsc)
+{
+    vhost_async_txq_publish(txq);
+    for (int i = 0; vhost_async_txq_in_flight(txq); i++) {
+        if (rte_get_tsc_cycles() > deadline_tsc) {
             return false;
         }
-        COVERAGE_INC(vhost_async_drain);
-        txq_clear_all(txq, vid);
-        sched_yield();
+        /* An engine answers within microseconds, or takes its time. */
+        if (i < TXQ_SPINS) {
+            sched_yield();
+        } else {
+            rte_delay_us_sleep(100);
+        }
+        vhost_async_txq_publish(txq);
     }
     return true;
 }
 
-/* A drain of 'txq' was in vain: sees to it that no engine works on a copy for
- * it any more.  Those which go on completing copies, be it for other txqs, may
- * get through with what they have for it, within the timeout; the others, and
- * those which need longer, are quarantined.  Engines that have nothing for it,
- * or failed before, are not looked at.
- *
- * The thread that ends the device, or that handles its message with all
- * virtqueues 'locked', so that nobody can submit more.  It polls, because
- * owners of channels may be waiting for one of these locks. */
-void
-vhost_async_txq_quarantine(struct vhost_async_txq *txq, int vid, bool locked)
-{
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    struct {
-        bool involved;
-        uint64_t submitted;
-        uint64_t reaped;        /* At 'tsc', when it changed last. */
-        uint64_t tsc;
-    } seen[DPDK_DMA_MAX_CHANS];
-    uint64_t deadline = deadline_after(dpdk_dma_dev_timeout_ms() * 1000);
-    uint64_t patience = rte_get_tsc_hz() / 1000000 * HUNG_US;
-    struct dpdk_dma_chan *chan;
-    bool behind;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        seen[i].involved = (vhost_async_txq_waits_for(txq, chan)
-                            || chan_has_left(txq, chan));
-        seen[i].submitted = dpdk_dma_chan_submitted(chan);
-        seen[i].reaped = dpdk_dma_chan_reaped(chan);
-        seen[i].tsc = rte_get_tsc_cycles();
-    }
-    do {
-        if (locked) {
-            txq_clear_all(txq, vid);
-        } else {
-            txq_poll_all(txq, vid);
-        }
-        sched_yield();
-
-        behind = false;
-        for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-            uint64_t reaped = dpdk_dma_chan_reaped(chan);
-            uint64_t now = rte_get_tsc_cycles();
-
-            if (!seen[i].involved
-                || !chan_is_behind(chan, seen[i].submitted)) {
-                continue;
-            }
-            behind = true;
-            if (reaped > seen[i].reaped) {
-                seen[i].reaped = reaped;
-                seen[i].tsc = now;
-            }
-            if (now - seen[i].tsc > patience || now > deadline) {
-                dpdk_dma_dev_quarantine(chan, "a guest's queue cannot be "
-                                              "drained");
-            }
-        }
-    } while (behind);
-}
-
-/* Gives up what is still in flight to 'txq': its mbufs are freed and counted
- * as lost.  To be called once the engine that should have carried them was
- * stopped, nobody can be sending or polling, and the virtqueue will not be
- * used again.  Returns the number of packets. */
-unsigned int
-vhost_async_txq_abandon(struct vhost_async_txq *txq)
-{
-    const struct vhost_async_shadow *shadow
-        = ovsrcu_get_protected(struct vhost_async_shadow *, &txq->shadow);
-    uint32_t n = vhost_async_txq_in_flight(txq);
-    uint32_t seq = vhost_async_txq_completed(txq);
-
-    for (uint32_t i = 0; i < n; i++) {
-        rte_pktmbuf_free(shadow->mbufs[(seq + i) & shadow->mask]);
-    }
-    atomic_store_relaxed(&txq->completed, seq + n);
-    vhost_async_count(&txq->stats.lost_drops, n);
-    return n;
-}
-
-/* Returns the number of bytes that 'txq' takes, with all that it points to. */
+/* Returns the number of bytes that 'txq' takes, with all that it points to,
+ * but for what the engine has.  Any thread, while the ring does not change. */
 size_t
 vhost_async_txq_memory(const struct vhost_async_txq *txq)
 {
-    const struct vhost_async_shadow *shadow
-        = ovsrcu_get(struct vhost_async_shadow *,
-                     &CONST_CAST(struct vhost_async_txq *, txq)->shadow);
-    size_t n = sizeof *txq + txq->n_work * sizeof txq->work[0];
+    size_t n = sizeof *txq;
 
-    if (shadow) {
-        n += sizeof *shadow + (shadow->mask + 1) * sizeof shadow->mbufs[0];
+    if (txq->pkts) {
+        n += (txq->pkts_mask + 1) * sizeof *txq->pkts;
     }
-    return n + vhost_async_engine_txq_memory(txq);
+    if (txq->vring.chains) {
+        n += (txq->vring.chains_mask + 1) * sizeof *txq->vring.chains;
+    }
+    return n;
 }

@@ -17,147 +17,213 @@
 #ifndef VHOST_ASYNC_TXQ_H
 #define VHOST_ASYNC_TXQ_H 1
 
-/* A vhost txq whose copies may be carried by DMA.
+/* A vhost txq whose ring is ours: packets in flight to it, by DMA or copied by
+ * CPU behind others that are, and their publication in ring order.
  *
- * A thin, exact account on top of the asynchronous vhost library: what is in
- * flight to a txq, which mbufs these are, and where each packet went.  It
- * submits, polls and drains; when to do which is for the completion engine
- * (vhost-async-engine.h) and for the port (netdev-dpdk-async.h).
+ * Completion engines (vhost-async-engine.h) send; threads reap their channels
+ * (vhost-async-thread.h) and tell which packets are there; the side of the
+ * guest (vhost-async-guest.h) starts and stops the ring.
  *
- * Thread-safety
- * =============
+ * Thread-safety: the lock
+ * =======================
  *
- *   - There is one sender at a time: the thread that holds the tx lock of the
- *     txq in netdev-dpdk, or that is the drainer, as the engine has it.
- *     'submitted' and 'stats' are his to write, but for counters of drops,
- *     which are shared.
- *   - Any thread may poll, with a channel on which the txq has copies: the
- *     vhost library locks the virtqueue and the channel.  It hands packets
- *     back in ring order, whoever asked.  'completed' is written by pollers.
- *   - 'work' has one element per channel, which belongs to the channel's
- *     owner.
- *   - The rest is written by the thread of the vhost library and by the main
- *     thread, under the mutex of the port.
+ * One thread at a time is at a txq: the one that sent the last burst, the one
+ * that publishes, the drainer of the engine's ring and the thread that handles
+ * a message of the guest are the same role, that of the holder of 'lock'.  It
+ * is one word of three bits:
  *
- * A txq lives as long as its port is registered for asynchronous copies.  No
- * thread may call into the library with a 'vid' that it did not read in the
- * same RCU critical section. */
+ *   LOCKED   somebody holds it.
+ *   PENDING  somebody who found it LOCKED left work for the holder: a packet
+ *            that is done, or packets in the engine's ring.  The holder cannot
+ *            let go of the lock with this set (vhost_async_engine_unlock()).
+ *   CLOSED   the holder, or who is about to be it, handles a message of the
+ *            guest that changes the ring: senders do not wait.
+ *
+ * Whoever leaves work makes it visible first and then sets PENDING by a
+ * compare-and-swap, which succeeds only while there is a holder; that one
+ * lets go by a compare-and-swap, which succeeds only while PENDING is not
+ * set.  So no work is left without somebody who sees to it, and nobody who
+ * leaves work waits.  tests/vhost-async-lock.pml is a model of this, which
+ * spin(1) checks.
+ *
+ * All members are the holder's, but for:
+ *
+ *   - 'done' of a packet in flight, set by whoever reaped its last copy, and
+ *     'mbuf' of it from then on;
+ *   - counters, which others read, and those of drops, which are shared;
+ *   - 'state', which others read to show it;
+ *   - what is constant. */
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "dpdk-dma-map.h"
+#include "dma-defer-queue.h"
 #include "ovs-atomic.h"
-#include "ovs-rcu.h"
 #include "util.h"
-#include "vhost-async-engine.h"
-#include "vhost-async-work.h"
+#include "vhost-async-engine-txq.h"
+#include "vhost-vring.h"
 
-struct netdev_dpdk_async;
+struct dpdk_dma_chan;
 struct rte_mbuf;
 
-/* Longest time for which a thread without a channel waits for copies that are
- * in flight, in microseconds, before its packets are dropped.  An engine
- * answers within some 10 us. */
-#define VHOST_ASYNC_WAIT_US 500
+/* Bits of the lock. */
+#define VHOST_ASYNC_LOCKED  UINT32_C(1)
+#define VHOST_ASYNC_PENDING UINT32_C(2)
+#define VHOST_ASYNC_CLOSED  UINT32_C(4)
 
-/* Counters of a txq.  Written by one thread at a time and without locked
+/* A ring, from the port's point of view:
+ *
+ *      LIBRARY --> STOPPED <--> DISABLED <--> RUNNING
+ *                   ^  |            |            |
+ *                   |  +----<-------+-----<------+
+ *                   |               v            v
+ *                   +------------ STUCK ---------+
+ *
+ * Only vhost_async_txq_set_state() changes it, and aborts if it is not told
+ * an arrow. */
+enum vhost_async_txq_state {
+    VHOST_ASYNC_TXQ_LIBRARY,    /* The vhost library's, to be taken over. */
+    VHOST_ASYNC_TXQ_STOPPED,    /* Ours; the guest has not set it up. */
+    VHOST_ASYNC_TXQ_DISABLED,   /* Set up, and disabled by the guest. */
+    VHOST_ASYNC_TXQ_RUNNING,
+    VHOST_ASYNC_TXQ_STUCK,      /* Stopped with copies that may be at work. */
+};
+
+/* Why packets were not taken. */
+enum vhost_async_obstacle {
+    VHOST_ASYNC_NONE,
+    VHOST_ASYNC_FULL,           /* The guest has no buffers for them. */
+    VHOST_ASYNC_DOWN,           /* The ring is not running. */
+    VHOST_ASYNC_BUSY,           /* A message of the guest is handled. */
+};
+
+/* Counters of a txq.  Written by the holder of the lock without locked
  * instructions, read by others, hence atomics. */
 struct vhost_async_txq_stats {
-    atomic_uint64_t dma_packets;    /* Handed to a channel. */
-    atomic_uint64_t dma_bytes;
+    atomic_uint64_t dma_packets;    /* With copies by DMA. */
+    atomic_uint64_t dma_bytes;      /* Of these packets. */
     atomic_uint64_t cpu_packets;    /* Copied by CPU. */
     atomic_uint64_t cpu_bytes;
-    atomic_uint64_t busy_drops;     /* No channel, and copies in flight. */
-    atomic_uint64_t stuck_drops;    /* Sent while 'stuck'. */
-    atomic_uint64_t lost_drops;     /* In flight on a channel that failed. */
+    atomic_uint64_t published;      /* Given to the guest. */
+
+    /* As the vhost library counts a virtqueue's, by the same names
+     * (vhost_vq_stat_strings[], 22.11). */
+    atomic_uint64_t multicast, broadcast, size_bins[8], notifications;
+
+    /* Shared.  Drops, by their reason. */
+    atomic_uint64_t full_drops;     /* No buffers. */
+    atomic_uint64_t down_drops;     /* The ring was not running. */
+    atomic_uint64_t busy_drops;     /* The guest's message was handled. */
+    atomic_uint64_t lost_drops;     /* In flight when the ring went. */
     atomic_uint64_t ring_full_drops;    /* No room in the engine's ring. */
-    atomic_uint64_t ring_lost_drops;    /* Taken into it, then given up. */
+    atomic_uint64_t ring_drops;     /* Taken into it, and not placed. */
 };
 
-/* Packets asked for in one poll: two bursts, so that a thread which polls once
- * per burst catches up. */
-#define VHOST_ASYNC_POLL_BURST 64
-
-/* The mbufs in flight, for the case that they never come back. */
-struct vhost_async_shadow {
-    uint32_t size;              /* Of the virtqueue. */
-    uint32_t mask;
-    struct rte_mbuf *mbufs[];
+/* A packet in flight. */
+struct vhost_async_pkt {
+    struct rte_mbuf *mbuf;      /* NULL if the CPU copied it. */
+    uint16_t n_chains;          /* Buffers of the guest that it fills. */
+    atomic_bool done;           /* All of it was copied. */
 };
+
+/* What a PMD thread sends with.  The thread's alone, but for the counters. */
+struct vhost_async_sender {
+    struct dpdk_dma_chan *chan;     /* Its channel, or NULL. */
+    struct dma_defer_queue kept;    /* Txqs to come back to; the engine's. */
+
+    atomic_uint64_t dma_packets;
+    atomic_uint64_t dma_bytes;
+    atomic_uint64_t cpu_packets;    /* To rings that are ours. */
+    atomic_uint64_t cpu_bytes;
+    atomic_uint64_t bursts;         /* With copies by DMA. */
+};
+
+/* How packets are copied, for all txqs; written by the main thread. */
+struct vhost_async_policy {
+    atomic_uint32_t threshold;  /* Packets below it are copied by CPU. */
+};
+
+extern struct vhost_async_policy vhost_async_policy;
 
 struct vhost_async_txq {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         /* Constant. */
-        struct netdev_dpdk_async *port;
-        const ovsrcu_index *vid;    /* Of the netdev. */
-        uint16_t qid;               /* Number of the txq. */
-        uint16_t vring;             /* Index of its virtqueue. */
-        size_t n_work;              /* Number of elements of 'work'. */
+        char *port;             /* Name of the port, for the log. */
+        uint16_t qid;           /* Number of the txq. */
+        atomic_uint8_t *tx_retries;     /* Of the netdev. */
 
-        atomic_bool registered;     /* With the vhost library. */
-        atomic_bool stuck;          /* Its head is on a failed channel. */
+        atomic_bool dma;        /* Whether channels may be used. */
+    );
+    PADDED_MEMBERS(CACHE_LINE_SIZE,
+        atomic_uint32_t lock;
     );
 
     struct vhost_async_engine_txq engine;
 
-    PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, sender,
-        /* Packets handed to channels, counted from creation, wraps. */
-        atomic_uint32_t submitted;
-        atomic_bool left;       /* Some of 'work' may have some left. */
-        OVSRCU_TYPE(struct vhost_async_shadow *) shadow;
+    PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, holder,
+        atomic_uint32_t state;          /* enum vhost_async_txq_state. */
+        /* Packets, counted from creation; [published, sent) are in flight. */
+        atomic_uint32_t sent;
+        atomic_uint32_t published;
+        uint32_t pkts_mask;
+        struct vhost_async_pkt *pkts;   /* As many as the ring may have. */
+        bool log_all;           /* What is in flight was not logged. */
+        bool is_closed;         /* By who is in control of the guest. */
+        int callfd;             /* Ours; -1 if the guest polls. */
+    );
+    PADDED_MEMBERS(CACHE_LINE_SIZE,
+        struct vhost_vring vring;
     );
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         struct vhost_async_txq_stats stats;
     );
-
-    PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, poller,
-        /* Packets that came back, likewise. */
-        atomic_uint32_t completed;
-    );
-
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         struct vhost_async_txq_stats zero;  /* 'stats' when cleared last. */
     );
-    struct vhost_async_work work[];
+    struct vhost_vring_buf buf;
 };
 
-/* Members that different threads write are in different cache lines. */
-BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, engine)
-                  % CACHE_LINE_SIZE == 0);
-BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, submitted)
-                  % CACHE_LINE_SIZE == 0);
-BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, completed)
-                  % CACHE_LINE_SIZE == 0);
-BUILD_ASSERT_DECL(offsetof(struct vhost_async_txq, work)
-                  % CACHE_LINE_SIZE == 0);
-
-struct vhost_async_txq *vhost_async_txq_create(uint16_t qid,
-                                               struct netdev_dpdk_async *);
+struct vhost_async_txq *vhost_async_txq_create(const char *port, uint16_t qid,
+                                               atomic_uint8_t *tx_retries,
+                                               enum vhost_async_txq_state);
 void vhost_async_txq_destroy(struct vhost_async_txq *);
 
-bool vhost_async_txq_register(struct vhost_async_txq *, int vid);
-void vhost_async_txq_unregister(struct vhost_async_txq *, int vid);
-void vhost_async_txq_unregister_locked(struct vhost_async_txq *, int vid);
+bool vhost_async_txq_trylock_or_leave(struct vhost_async_txq *);
+bool vhost_async_txq_lock_unless_closed(struct vhost_async_txq *);
+void vhost_async_txq_lock(struct vhost_async_txq *);
+bool vhost_async_txq_try_unlock(struct vhost_async_txq *);
+void vhost_async_txq_close(struct vhost_async_txq *);
+void vhost_async_txq_open(struct vhost_async_txq *);
 
-uint16_t vhost_async_txq_submit(struct vhost_async_txq *, int vid,
-                                const struct dpdk_dma_chan *,
-                                struct rte_mbuf **, uint16_t cnt);
-uint16_t vhost_async_txq_poll(struct vhost_async_txq *, int vid,
-                              const struct dpdk_dma_chan *);
-bool vhost_async_txq_has_left(const struct vhost_async_txq *);
-bool vhost_async_txq_waits_for(const struct vhost_async_txq *,
-                               const struct dpdk_dma_chan *);
-bool vhost_async_txq_drain_until(struct vhost_async_txq *, int vid,
-                                 uint32_t seq, unsigned int timeout_us);
-bool vhost_async_txq_drain(struct vhost_async_txq *, int vid,
-                           unsigned int timeout_us);
-bool vhost_async_txq_drain_locked(struct vhost_async_txq *, int vid,
-                                  unsigned int timeout_us);
-void vhost_async_txq_quarantine(struct vhost_async_txq *, int vid,
-                                bool locked);
-unsigned int vhost_async_txq_abandon(struct vhost_async_txq *);
+void vhost_async_txq_set_state(struct vhost_async_txq *,
+                               enum vhost_async_txq_state);
+const char *vhost_async_txq_start(struct vhost_async_txq *,
+                                  const struct vhost_vring_setup *);
+void vhost_async_txq_stop(struct vhost_async_txq *);
+void vhost_async_txq_set_callfd(struct vhost_async_txq *, int fd);
+void vhost_async_txq_notify(struct vhost_async_txq *);
+
+uint16_t vhost_async_txq_send(struct vhost_async_txq *,
+                              struct vhost_async_sender *,
+                              struct rte_mbuf **, uint16_t cnt,
+                              enum vhost_async_obstacle *);
+void vhost_async_txq_count_drops(struct vhost_async_txq *,
+                                 enum vhost_async_obstacle, uint32_t n);
+void vhost_async_txq_publish(struct vhost_async_txq *);
+bool vhost_async_txq_drain(struct vhost_async_txq *, uint64_t deadline_tsc);
 size_t vhost_async_txq_memory(const struct vhost_async_txq *);
+
+/* Takes the lock if nobody holds it. */
+static inline bool
+vhost_async_txq_trylock(struct vhost_async_txq *txq)
+{
+    uint32_t word = 0;
+
+    return atomic_compare_exchange_strong_explicit(&txq->lock, &word,
+                                                   VHOST_ASYNC_LOCKED,
+                                                   memory_order_acquire,
+                                                   memory_order_relaxed);
+}
 
 /* Adds 'n' to a counter that only the calling thread writes. */
 static inline void
@@ -187,84 +253,41 @@ vhost_async_counter(const atomic_uint64_t *counter)
     return value;
 }
 
+static inline enum vhost_async_txq_state
+vhost_async_txq_state(const struct vhost_async_txq *txq)
+{
+    uint32_t state;
+
+    /* Acquire: who sees a ring out of the library's hands, and sends by
+     * ours, sees what was taken over. */
+    atomic_read_explicit(&CONST_CAST(struct vhost_async_txq *, txq)->state,
+                         &state, memory_order_acquire);
+    return state;
+}
+
+/* Number of packets in flight.  Exact for the holder of the lock, a hint for
+ * others. */
 static inline uint32_t
-vhost_async_txq_submitted(const struct vhost_async_txq *txq)
+vhost_async_txq_in_flight(const struct vhost_async_txq *txq_)
 {
-    uint32_t n;
+    struct vhost_async_txq *txq = CONST_CAST(struct vhost_async_txq *, txq_);
+    uint32_t sent, published;
 
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->submitted,
-                        &n);
-    return n;
+    atomic_read_relaxed(&txq->published, &published);
+    atomic_read_relaxed(&txq->sent, &sent);
+    return sent - published;
 }
 
-/* Acquire, paired with the release in vhost_async_txq_poll(): a sender that
- * sees a packet counted as completed may rely on the virtqueue having no
- * trace of it. */
-static inline uint32_t
-vhost_async_txq_completed(const struct vhost_async_txq *txq)
+/* Notes that all copies of packet 'seq' are done.  Any thread that reaped the
+ * last of them; the txq is to be published afterwards. */
+static inline void
+vhost_async_txq_done(struct vhost_async_txq *txq, uint32_t seq)
 {
-    uint32_t n;
+    struct vhost_async_pkt *pkt = &txq->pkts[seq & txq->pkts_mask];
 
-    atomic_read_explicit(&CONST_CAST(struct vhost_async_txq *, txq)->completed,
-                         &n, memory_order_acquire);
-    return n;
-}
-
-/* Number of packets in flight.  Exact for a thread that keeps others from
- * sending, an upper bound for others. */
-static inline uint32_t
-vhost_async_txq_in_flight(const struct vhost_async_txq *txq)
-{
-    uint32_t completed = vhost_async_txq_completed(txq);
-
-    return vhost_async_txq_submitted(txq) - completed;
-}
-
-/* Relaxed: written by the owner of the channel, and others only want to know
- * for which channels a txq waits. */
-static inline uint32_t
-vhost_async_work_last(const struct vhost_async_work *work)
-{
-    uint32_t last;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_work *, work)->last,
-                        &last);
-    return last;
-}
-
-/* Whether copies for 'txq' may be at work: those of packets in flight, or some
- * that were left of a packet.  For the sender. */
-static inline bool
-vhost_async_txq_is_idle(const struct vhost_async_txq *txq)
-{
-    bool left;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->left,
-                        &left);
-    return !vhost_async_txq_in_flight(txq)
-           && (OVS_LIKELY(!left) || !vhost_async_txq_has_left(txq));
-}
-
-static inline bool
-vhost_async_txq_is_registered(const struct vhost_async_txq *txq)
-{
-    bool registered;
-
-    /* Acquire: 'shadow' was set before. */
-    atomic_read_explicit(
-        &CONST_CAST(struct vhost_async_txq *, txq)->registered, &registered,
-        memory_order_acquire);
-    return registered;
-}
-
-static inline bool
-vhost_async_txq_is_stuck(const struct vhost_async_txq *txq)
-{
-    bool stuck;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->stuck,
-                        &stuck);
-    return stuck;
+    /* Release: what the engine wrote, and the CPU instead of it, is there
+     * before the packet is published by whichever thread. */
+    atomic_store_explicit(&pkt->done, true, memory_order_release);
 }
 
 #endif /* vhost-async-txq.h */

@@ -1,7 +1,7 @@
 # Copies to vhost ports by DMA, included by lib/automake.mk.
 #
-# A library of its own, because only these files may see experimental
-# interfaces of DPDK.
+# A library of its own, since DPDK's dmadev library is experimental before
+# 23.11.
 
 EXTRA_DIST += \
 	lib/dpif-netdev-dma-unixctl.man \
@@ -14,32 +14,42 @@ lib_libopenvswitch_la_LIBADD += lib/libvhostasync.la
 lib_libvhostasync_la_CFLAGS = $(VHOST_ASYNC_CFLAGS) $(AM_CFLAGS)
 lib_libvhostasync_la_SOURCES = \
 	lib/dma-defer-queue.h \
+	lib/dpdk-dma-chan.c \
+	lib/dpdk-dma-chan.h \
 	lib/dpdk-dma-dev.c \
 	lib/dpdk-dma-dev.h \
 	lib/dpdk-dma-map.c \
 	lib/dpdk-dma-map.h \
 	lib/dpif-netdev-dma.c \
 	lib/dpif-netdev-dma.h \
-	lib/netdev-dpdk-async-migrate.c \
-	lib/netdev-dpdk-async-migrate.h \
 	lib/netdev-dpdk-async.c \
 	lib/netdev-dpdk-async.h \
-	lib/vhost-async-copy.c \
-	lib/vhost-async-copy.h \
+	lib/vhost-async-engine-txq.h \
 	lib/vhost-async-engine.h \
-	lib/vhost-async-message.c \
+	lib/vhost-async-guest.c \
+	lib/vhost-async-guest.h \
+	lib/vhost-async-helper.c \
+	lib/vhost-async-helper.h \
 	lib/vhost-async-message.h \
+	lib/vhost-async-port.c \
+	lib/vhost-async-port.h \
+	lib/vhost-async-thread.c \
+	lib/vhost-async-thread.h \
 	lib/vhost-async-txq.c \
 	lib/vhost-async-txq.h \
-	lib/vhost-async-work.c \
-	lib/vhost-async-work.h
+	lib/vhost-guest-mem.c \
+	lib/vhost-guest-mem.h \
+	lib/vhost-net-hdr.h \
+	lib/vhost-vring-layout.h \
+	lib/vhost-vring-packed.c \
+	lib/vhost-vring-split.c \
+	lib/vhost-vring.c \
+	lib/vhost-vring.h
+
 if VHOST_ASYNC_DEFER
 lib_libvhostasync_la_SOURCES += lib/vhost-async-defer.c
 endif
 if VHOST_ASYNC_RING
 lib_libvhostasync_la_SOURCES += lib/vhost-async-ring.c
-endif
-if VHOST_ASYNC_RX
-lib_libvhostasync_la_SOURCES += lib/vhost-async-rx.c
 endif
 endif

@@ -59,14 +59,45 @@ make_map(const struct dev *devs, size_t n)
     make_map((const struct dev[]) { __VA_ARGS__ },          \
              ARRAY_SIZE(((const struct dev[]) { __VA_ARGS__ })))
 
-/* Claims for 'core' and checks that it gets channel 'index', or nothing if
- * that is -1. */
+/* Threads are numbers; most are on the core of that number, all alone. */
+static char threads[2048];
+
+static struct dpdk_dma_chan *
+claim_for(struct dpdk_dma_map *map, unsigned int thread, uint32_t core,
+          int numa_id)
+{
+    ovs_assert(thread < ARRAY_SIZE(threads));
+    return dpdk_dma_map_claim(map, &threads[thread], core, numa_id);
+}
+
+static struct dpdk_dma_chan *
+claim(struct dpdk_dma_map *map, uint32_t core, int numa_id)
+{
+    return claim_for(map, core, core, numa_id);
+}
+
+static void
+release(struct dpdk_dma_map *map, unsigned int thread)
+{
+    dpdk_dma_map_release(map, &threads[thread]);
+}
+
+/* Claims for 'thread' on 'core' and checks that it gets channel 'index', or
+ * nothing if that is -1. */
+static void
+check_claim_for(struct dpdk_dma_map *map, unsigned int thread, uint32_t core,
+                int numa_id, int index)
+{
+    const struct dpdk_dma_chan *chan = claim_for(map, thread, core, numa_id);
+
+    ovs_assert((chan ? (int) chan->index : -1) == index);
+    ovs_assert(!chan || dpdk_dma_chan_in_use(chan));
+}
+
 static void
 check_claim(struct dpdk_dma_map *map, uint32_t core, int numa_id, int index)
 {
-    const struct dpdk_dma_chan *chan = dpdk_dma_map_claim(map, core, numa_id);
-
-    ovs_assert((chan ? (int) chan->index : -1) == index);
+    check_claim_for(map, core, core, numa_id, index);
 }
 
 static void
@@ -84,6 +115,7 @@ static void
 check_free(const struct dpdk_dma_map *map, size_t index)
 {
     check_state(map, index, DPDK_DMA_CHAN_FREE, DPDK_DMA_NO_CORE);
+    ovs_assert(!dpdk_dma_chan_in_use(dpdk_dma_map_get(map, index)));
 }
 
 /* Sets the explicit map to 'pins', which must be new and give exactly
@@ -112,7 +144,7 @@ test_empty_map(void)
     ovs_assert(dpdk_dma_map_count(map) == 0);
     ovs_assert(!dpdk_dma_map_get(map, 0));
     check_claim(map, 1, 0, -1);
-    dpdk_dma_map_release(map, 1);
+    release(map, 1);
     ovs_assert(!dpdk_dma_map_fail_dev(map, 0));
     dpdk_dma_map_destroy(map);
     dpdk_dma_map_destroy(NULL);
@@ -155,7 +187,7 @@ test_no_more_than_max_channels(void)
     ovs_assert(dpdk_dma_map_count(map) == DPDK_DMA_MAX_CHANS);
     ovs_assert(!dpdk_dma_map_get(map, DPDK_DMA_MAX_CHANS));
     for (uint32_t core = 0; core < DPDK_DMA_MAX_CHANS; core++) {
-        ovs_assert(dpdk_dma_map_claim(map, core, 0));
+        ovs_assert(claim(map, core, 0));
     }
     check_claim(map, DPDK_DMA_MAX_CHANS, 0, -1);
     dpdk_dma_map_destroy(map);
@@ -173,12 +205,12 @@ test_claim_and_release(void)
     check_state(map, 1, DPDK_DMA_CHAN_CLAIMED, 8);
 
     /* Only what the core itself holds is released. */
-    dpdk_dma_map_release(map, 9);
+    release(map, 9);
     check_state(map, 0, DPDK_DMA_CHAN_CLAIMED, 7);
-    dpdk_dma_map_release(map, 7);
+    release(map, 7);
     check_free(map, 0);
     check_state(map, 1, DPDK_DMA_CHAN_CLAIMED, 8);
-    dpdk_dma_map_release(map, 7);
+    release(map, 7);
     check_free(map, 0);
     dpdk_dma_map_destroy(map);
 }
@@ -191,7 +223,7 @@ test_core_0_is_a_core(void)
     check_claim(map, 0, 0, 0);
     check_state(map, 0, DPDK_DMA_CHAN_CLAIMED, 0);
     check_claim(map, 1, 0, -1);
-    dpdk_dma_map_release(map, 0);
+    release(map, 0);
     check_claim(map, 1, 0, 0);
     dpdk_dma_map_destroy(map);
 }
@@ -203,7 +235,7 @@ test_claim_again_gives_the_same(void)
 
     check_claim(map, 1, 0, 0);
     check_claim(map, 2, 0, 1);
-    dpdk_dma_map_release(map, 1);
+    release(map, 1);
 
     /* Though a nearer one is free by now: copies can be in flight. */
     check_claim(map, 2, 0, 1);
@@ -225,8 +257,8 @@ test_exhaustion(void)
     check_claim(map, 2, 0, 1);
 
     /* Who found none may try again, and finds what became free. */
-    dpdk_dma_map_release(map, 3);
-    dpdk_dma_map_release(map, 1);
+    release(map, 3);
+    release(map, 1);
     check_claim(map, 4, 0, 0);
     check_claim(map, 3, 0, -1);
     dpdk_dma_map_destroy(map);
@@ -242,6 +274,47 @@ test_vchans_are_channels(void)
         ovs_assert(dpdk_dma_map_get(map, core)->vchan == core);
     }
     check_claim(map, 3, 0, -1);
+    dpdk_dma_map_destroy(map);
+}
+
+/* PMD threads of two datapaths. */
+static void
+test_threads_of_one_core(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "dma1", 1, 0 });
+
+    check_claim_for(map, 100, 3, 0, 0);
+    check_claim_for(map, 101, 3, 0, 1);
+    check_claim_for(map, 102, 3, 0, -1);
+    check_state(map, 0, DPDK_DMA_CHAN_CLAIMED, 3);
+    check_state(map, 1, DPDK_DMA_CHAN_CLAIMED, 3);
+    check_claim_for(map, 101, 3, 0, 1);
+
+    /* One lets go, the other one keeps its own. */
+    release(map, 100);
+    check_free(map, 0);
+    check_state(map, 1, DPDK_DMA_CHAN_CLAIMED, 3);
+    check_claim_for(map, 101, 3, 0, 1);
+    check_claim_for(map, 102, 3, 0, 0);
+    dpdk_dma_map_destroy(map);
+}
+
+static void
+test_in_use_until_release(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 2, 0 });
+    const struct dpdk_dma_chan *chan = claim(map, 1, 0);
+
+    ovs_assert(dpdk_dma_chan_in_use(chan));
+    ovs_assert(!dpdk_dma_chan_in_use(dpdk_dma_map_get(map, 1)));
+    dpdk_dma_map_close(map);
+    check_claim(map, 1, 0, -1);
+    ovs_assert(dpdk_dma_chan_in_use(chan));
+    /* It failed, which its owner may not know. */
+    ovs_assert(dpdk_dma_map_fail_dev(map, 0));
+    ovs_assert(dpdk_dma_chan_in_use(chan));
+    release(map, 1);
+    ovs_assert(!dpdk_dma_chan_in_use(chan));
     dpdk_dma_map_destroy(map);
 }
 
@@ -331,7 +404,7 @@ test_pinned_core_takes_nothing_else(void)
     check_pins(map, "3@dma0", "");
     check_claim(map, 3, 0, -1);
     check_free(map, 1);
-    dpdk_dma_map_release(map, 9);
+    release(map, 9);
     check_claim(map, 3, 0, 0);
     dpdk_dma_map_destroy(map);
 }
@@ -346,6 +419,26 @@ test_pins_by_vchan(void)
     check_claim(map, 1, 0, 1);
     check_claim(map, 3, 0, 2);
     check_claim(map, 4, 0, -1);
+    dpdk_dma_map_destroy(map);
+}
+
+/* A pin is for whichever threads are on the core. */
+static void
+test_pins_and_threads_of_one_core(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "dma1", 2, 0 });
+
+    check_pins(map, "3@dma0", "");
+    check_claim_for(map, 100, 3, 0, 0);
+    check_claim_for(map, 101, 3, 0, -1);
+    release(map, 100);
+    check_claim_for(map, 101, 3, 0, 0);
+    release(map, 101);
+
+    check_pins(map, "3@dma1", "");
+    check_claim_for(map, 100, 3, 0, 1);
+    check_claim_for(map, 101, 3, 0, 2);
+    check_claim_for(map, 102, 3, 0, -1);
     dpdk_dma_map_destroy(map);
 }
 
@@ -371,8 +464,8 @@ test_pins_replace_pins(void)
     check_pins(map, "3@dma1", "");
     check_claim(map, 3, 0, 1);
     check_claim(map, 1, 0, 0);
-    dpdk_dma_map_release(map, 1);
-    dpdk_dma_map_release(map, 3);
+    release(map, 1);
+    release(map, 3);
     check_pins(map, NULL, "");
     check_claim(map, 1, 0, 0);
     check_claim(map, 2, 0, 1);
@@ -415,8 +508,8 @@ test_pins_leave_claims_alone(void)
     dpdk_dma_map_close(map);
     check_claim(map, 1, 0, -1);
     check_claim(map, 2, 0, -1);
-    dpdk_dma_map_release(map, 1);
-    dpdk_dma_map_release(map, 2);
+    release(map, 1);
+    release(map, 2);
     dpdk_dma_map_open(map);
     check_claim(map, 1, 0, 1);
     check_claim(map, 2, 0, 0);
@@ -458,9 +551,9 @@ test_pins_of_bad_form(void)
         check_pins(map, bad[i].pins, bad[i].warning);
         /* It pins nothing. */
         check_claim(map, 1, 0, 0);
-        dpdk_dma_map_release(map, 1);
+        release(map, 1);
         check_claim(map, 2, 0, 0);
-        dpdk_dma_map_release(map, 2);
+        release(map, 2);
     }
     dpdk_dma_map_destroy(map);
 }
@@ -545,7 +638,7 @@ test_closed_map_grants_nothing(void)
     dpdk_dma_map_close(map);
     check_claim(map, 1, 0, -1);
     check_state(map, 0, DPDK_DMA_CHAN_CLAIMED, 1);
-    dpdk_dma_map_release(map, 1);
+    release(map, 1);
     check_free(map, 0);
     check_claim(map, 1, 0, -1);
     dpdk_dma_map_destroy(map);
@@ -595,10 +688,29 @@ test_failed_channel_of_owner(void)
     check_state(map, 0, DPDK_DMA_CHAN_FAILED, 1);
 
     /* Once it let go, it claims another; nobody gets the failed one. */
-    dpdk_dma_map_release(map, 1);
+    release(map, 1);
     check_state(map, 0, DPDK_DMA_CHAN_FAILED, DPDK_DMA_NO_CORE);
     check_claim(map, 1, 0, 1);
     check_claim(map, 2, 0, -1);
+    dpdk_dma_map_destroy(map);
+}
+
+/* Its owner gave it up, as it has to, and then lets go. */
+static void
+test_abandoned_channel(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "dma1", 1, 0 });
+    struct dpdk_dma_chan *chan = claim(map, 1, 0);
+
+    ovs_assert(dpdk_dma_map_fail_dev(map, 0));
+    dpdk_dma_chan_abandon(chan);
+    check_state(map, 0, DPDK_DMA_CHAN_FAILED, 1);
+    check_claim(map, 1, 0, -1);
+    check_claim(map, 2, 0, 1);
+    ovs_assert(!dpdk_dma_chan_in_use(chan));
+    release(map, 1);
+    check_state(map, 0, DPDK_DMA_CHAN_FAILED, DPDK_DMA_NO_CORE);
+    ovs_assert(!dpdk_dma_chan_in_use(chan));
     dpdk_dma_map_destroy(map);
 }
 
@@ -631,11 +743,14 @@ test_usable_channel(void)
  * restated here as simply as they can be. */
 
 #define MODEL_CORES 6
+#define MODEL_THREADS (2 * MODEL_CORES)
+#define MODEL_CORE(THREAD) ((THREAD) / 2)
+#define MODEL_NOBODY UINT32_MAX
 #define MODEL_CHANS 8
 
 struct model {
     struct dpdk_dma_map *map;
-    uint32_t owner[MODEL_CHANS];
+    uint32_t owner[MODEL_CHANS];        /* Thread, or MODEL_NOBODY. */
     bool failed[MODEL_CHANS];
     int pin[MODEL_CORES];       /* Device, -1 if none. */
     bool open;
@@ -655,7 +770,7 @@ static bool
 model_may_claim(const struct model *m, uint32_t core,
                 const struct dpdk_dma_chan *chan)
 {
-    if (m->owner[chan->index] != DPDK_DMA_NO_CORE || m->failed[chan->index]) {
+    if (m->owner[chan->index] != MODEL_NOBODY || m->failed[chan->index]) {
         return false;
     }
     if (m->pin[core] >= 0) {
@@ -670,15 +785,15 @@ model_may_claim(const struct model *m, uint32_t core,
 }
 
 static void
-model_claim(struct model *m, uint32_t core, int numa_id)
+model_claim(struct model *m, uint32_t thread, int numa_id)
 {
-    const struct dpdk_dma_chan *got = dpdk_dma_map_claim(m->map, core,
-                                                         numa_id);
+    uint32_t core = MODEL_CORE(thread);
+    const struct dpdk_dma_chan *got = claim_for(m->map, thread, core, numa_id);
     const struct dpdk_dma_chan *chan;
     int held = -1, best = 3;
 
     for (size_t i = 0; (chan = dpdk_dma_map_get(m->map, i)); i++) {
-        if (m->owner[i] == core) {
+        if (m->owner[i] == thread) {
             held = i;
         }
         if (model_may_claim(m, core, chan)) {
@@ -696,17 +811,17 @@ model_claim(struct model *m, uint32_t core, int numa_id)
     } else {
         ovs_assert(got && model_may_claim(m, core, got));
         ovs_assert(model_distance(got->numa_id, numa_id) == best);
-        m->owner[got->index] = core;
+        m->owner[got->index] = thread;
     }
 }
 
 static void
-model_release(struct model *m, uint32_t core)
+model_release(struct model *m, uint32_t thread)
 {
-    dpdk_dma_map_release(m->map, core);
+    release(m->map, thread);
     for (size_t i = 0; i < MODEL_CHANS; i++) {
-        if (m->owner[i] == core) {
-            m->owner[i] = DPDK_DMA_NO_CORE;
+        if (m->owner[i] == thread) {
+            m->owner[i] = MODEL_NOBODY;
         }
     }
 }
@@ -751,17 +866,21 @@ static void
 model_check(const struct model *m)
 {
     for (size_t i = 0; i < MODEL_CHANS; i++) {
+        bool owned = m->owner[i] != MODEL_NOBODY;
+
         check_state(m->map, i,
                     m->failed[i] ? DPDK_DMA_CHAN_FAILED
-                    : m->owner[i] == DPDK_DMA_NO_CORE ? DPDK_DMA_CHAN_FREE
-                    : DPDK_DMA_CHAN_CLAIMED, m->owner[i]);
+                    : owned ? DPDK_DMA_CHAN_CLAIMED : DPDK_DMA_CHAN_FREE,
+                    owned ? MODEL_CORE(m->owner[i]) : DPDK_DMA_NO_CORE);
+        ovs_assert(dpdk_dma_chan_in_use(dpdk_dma_map_get(m->map, i))
+                   == owned);
     }
 }
 
 static void
 model_step(struct model *m)
 {
-    uint32_t core = random_range(MODEL_CORES);
+    uint32_t thread = random_range(MODEL_THREADS);
     int dice = random_range(1000);
 
     if (dice < 2) {
@@ -776,9 +895,9 @@ model_step(struct model *m)
             dpdk_dma_map_close(m->map);
         }
     } else if (dice < 450) {
-        model_release(m, core);
+        model_release(m, thread);
     } else {
-        model_claim(m, core, random_range(4) - 1);
+        model_claim(m, thread, random_range(4) - 1);
     }
 }
 
@@ -793,7 +912,7 @@ test_random_against_model(void)
 
         ovs_assert(dpdk_dma_map_count(m.map) == MODEL_CHANS);
         for (size_t i = 0; i < MODEL_CHANS; i++) {
-            m.owner[i] = DPDK_DMA_NO_CORE;
+            m.owner[i] = MODEL_NOBODY;
         }
         for (size_t i = 0; i < MODEL_CORES; i++) {
             m.pin[i] = -1;
@@ -863,12 +982,11 @@ crowd_member_main(void *member_)
     while (grants < crowd->n_grants) {
         struct dpdk_dma_chan *chan;
 
-        chan = dpdk_dma_map_claim(crowd->map, member->core,
-                                  random_range(3) - 1);
+        chan = claim(crowd->map, member->core, random_range(3) - 1);
         if (!chan) {
             ovs_assert(!crowd->always);
             /* The map may be closed with this thread's claim in it. */
-            dpdk_dma_map_release(crowd->map, member->core);
+            release(crowd->map, member->core);
             member->n_refused++;
             sched_yield();
             continue;
@@ -881,13 +999,12 @@ crowd_member_main(void *member_)
         }
         if (!random_range(4)) {
             /* Only a closed map does not confirm it. */
-            struct dpdk_dma_chan *again
-                = dpdk_dma_map_claim(crowd->map, member->core, 0);
+            struct dpdk_dma_chan *again = claim(crowd->map, member->core, 0);
 
             ovs_assert(again == chan || (!again && !crowd->always));
         }
         seat_leave(&crowd->seats[chan->index], member->core);
-        dpdk_dma_map_release(crowd->map, member->core);
+        release(crowd->map, member->core);
     }
     atomic_count_dec(&crowd->n_left);
     return NULL;
@@ -979,7 +1096,7 @@ test_threads_with_one_channel(void)
     for (uint32_t i = 0; i < DPDK_DMA_MAX_CHANS; i++) {
         check_claim(crowd.map, 1000 + i, 0, i);
     }
-    dpdk_dma_map_release(crowd.map, 1000);
+    release(crowd.map, 1000);
     ovs_assert(crowd_finish(&crowd, crowd_start(&crowd)));
 }
 
@@ -1041,6 +1158,8 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(claim_again_gives_the_same),
     DMA_TEST_CASE(exhaustion),
     DMA_TEST_CASE(vchans_are_channels),
+    DMA_TEST_CASE(threads_of_one_core),
+    DMA_TEST_CASE(in_use_until_release),
     DMA_TEST_CASE(nearest_node_first),
     DMA_TEST_CASE(other_node_rather_than_none),
     DMA_TEST_CASE(unknown_node_of_channel),
@@ -1049,6 +1168,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(pinned_device_is_not_for_others),
     DMA_TEST_CASE(pinned_core_takes_nothing_else),
     DMA_TEST_CASE(pins_by_vchan),
+    DMA_TEST_CASE(pins_and_threads_of_one_core),
     DMA_TEST_CASE(pins_separators),
     DMA_TEST_CASE(pins_replace_pins),
     DMA_TEST_CASE(pins_unchanged),
@@ -1062,6 +1182,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(reopened_map_confirms),
     DMA_TEST_CASE(failed_device_is_never_claimed),
     DMA_TEST_CASE(failed_channel_of_owner),
+    DMA_TEST_CASE(abandoned_channel),
     DMA_TEST_CASE(pinned_device_failed),
     DMA_TEST_CASE(usable_channel),
     DMA_TEST_CASE(random_against_model),

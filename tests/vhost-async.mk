@@ -11,16 +11,10 @@ EXTRA_DIST += \
 	Documentation/topics/dpdk/vhost-async-real-cold.svg \
 	Documentation/topics/dpdk/vhost-async-real-warm.svg \
 	tests/dma-pcap.py \
-	tests/vhost-async-ring.pml
+	tests/vhost-async-lock.pml
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
 	tests/dma-test.h \
-	tests/fake-vhost-mt.h \
-	tests/fake-vhost.h \
-	tests/test-dma-defer.c \
-	tests/test-dma-map.c \
-	tests/test-vhost-async.c \
-	tests/test-vhost-engine.c \
-	tests/test-vhost-message.c
+	tests/test-dma-defer.c
 endif

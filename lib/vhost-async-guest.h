@@ -1,0 +1,78 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef VHOST_ASYNC_GUEST_H
+#define VHOST_ASYNC_GUEST_H 1
+
+/* The guest of a vhost port: its messages, its memory, and what becomes of its
+ * receive rings when it sends the former or changes the latter.
+ *
+ * The vhost library has the control plane: it reads the messages and keeps
+ * features, memory and the addresses of rings.  Each message is seen here
+ * before and after it is handled.  A ring is ours from its start until it
+ * stops; meanwhile the library's indices of it are not looked at, and those
+ * which it reports are written to it when the ring stops, and before messages
+ * that have it translate rings anew.
+ *
+ * The gate
+ * ========
+ *
+ * Between pre_msg_handle and post_msg_handle of a message that changes what we
+ * read of a ring, no thread of ours is at it: the locks of its txqs are held,
+ * and senders do not wait for them (vhost_async_txq_close()).  Nothing is
+ * waited for under the locks of the library but the holder of such a lock.
+ *
+ * Memory is mapped by ourselves (vhost-guest-mem.h), so that messages which
+ * take memory away do not wait for copies in flight either: the old mapping
+ * stays until each channel has reaped what it had been handed by then.
+ *
+ * What does wait for copies in flight is a ring that stops (GET_VRING_BASE,
+ * RESET_OWNER, a device that goes): its buffers are the guest's again
+ * afterwards.  The library holds no lock of a ring then.  All rings that stop
+ * together have one deadline: time enough for an engine that hangs to be found
+ * out and stopped, and for the CPU to do its copies again.
+ *
+ * Thread-safety
+ * =============
+ *
+ * Who is in 'control' of a guest may change it: the thread of the vhost
+ * library for as long as a message takes, and callbacks for a device; senders
+ * and the helper's thread for the moment that it takes to take over a ring.
+ * All wait for each other, except that senders try only.  It is taken before
+ * locks of txqs and after those of the library; nobody calls the library in a
+ * way that locks while in control. */
+
+#include <stdbool.h>
+
+struct vhost_async_port;
+struct vhost_async_txq;
+
+/* Devices of the vhost library, at most (RTE_MAX_VHOST_DEVICE, 22.11). */
+#define VHOST_ASYNC_MAX_GUESTS 1024
+
+void vhost_async_guest_connect(int vid, struct vhost_async_port *);
+void vhost_async_guest_disconnect(int vid);
+void vhost_async_guest_forget_port(const struct vhost_async_port *);
+void vhost_async_guest_new_device(int vid);
+void vhost_async_guest_destroy_device(int vid);
+
+bool vhost_async_guest_enable(struct vhost_async_port *);
+bool vhost_async_guest_take_over(struct vhost_async_port *,
+                                 struct vhost_async_txq *);
+bool vhost_async_guest_look_after(int vid);
+unsigned int vhost_async_guest_free_memory(void);
+
+#endif /* vhost-async-guest.h */

@@ -1,0 +1,223 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-helper.h.
+ *
+ * Locks: the list of ports, for ports not to go, and in turn control of a
+ * guest, which the thread does not wait for, or not for long, while it has
+ * that.  rte_dma_stop() and grace periods are waited for without a lock. */
+
+#include <config.h>
+
+#include "vhost-async-helper.h"
+
+#include <rte_common.h>
+
+#include "dpdk-dma-chan.h"
+#include "dpdk-dma-dev.h"
+#include "openvswitch/poll-loop.h"
+#include "openvswitch/vlog.h"
+#include "ovs-rcu.h"
+#include "ovs-thread.h"
+#include "seq.h"
+#include "util.h"
+#include "vhost-async-engine.h"
+#include "vhost-async-guest.h"
+#include "vhost-async-port.h"
+#include "vhost-async-txq.h"
+
+VLOG_DEFINE_THIS_MODULE(vhost_async_helper);
+
+/* How soon the thread looks again at what it waits for, in milliseconds. */
+#define HELPER_POLL_MS 10
+
+#define HELPER_BURST 64
+
+typedef unsigned int helper_get_func(struct dpdk_dma_chan *,
+                                     struct dpdk_dma_done *,
+                                     unsigned int max);
+
+/* Has the packets published that 'get' tells to be done, and returns their
+ * number. */
+static unsigned int
+helper_publish(struct dpdk_dma_chan *chan, helper_get_func *get)
+{
+    struct dpdk_dma_done done[HELPER_BURST];
+    unsigned int n, total = 0;
+
+    do {
+        n = get(chan, done, ARRAY_SIZE(done));
+        for (unsigned int i = 0; i < n; i++) {
+            struct vhost_async_txq *txq = done[i].owner;
+
+            vhost_async_txq_done(txq, done[i].seq);
+            vhost_async_engine_publish(NULL, txq);
+        }
+        total += n;
+    } while (n == ARRAY_SIZE(done));
+    return total;
+}
+
+/* Does again what devices that were stopped had in flight; of those which
+ * cannot be stopped, looks whether they finish it after all. */
+static void
+helper_rescue(void)
+{
+    struct dpdk_dma_chan *chan;
+
+    while ((chan = dpdk_dma_dev_next_dead())) {
+        uint64_t n_copies = dpdk_dma_chan_in_flight(chan);
+        unsigned int n_pkts = helper_publish(chan, dpdk_dma_chan_redo);
+
+        VLOG_INFO("DMA device %s was stopped; the CPU did its copies in "
+                  "flight again (%"PRIu64", of %u packets).", chan->dev_name,
+                  n_copies, n_pkts);
+    }
+    for (chan = dpdk_dma_dev_next_stuck(NULL); chan;
+         chan = dpdk_dma_dev_next_stuck(chan)) {
+        helper_publish(chan, dpdk_dma_chan_reap);
+    }
+}
+
+static bool
+txq_is_library(const struct vhost_async_txq *txq)
+{
+    return vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
+}
+
+/* Has ports whose rings are to be ours, or need not be any more, change sides.
+ * Returns whether that is to be tried again. */
+static bool
+helper_change_sides(void)
+{
+    struct vhost_async_port *port;
+    bool enabled = false, wait = false;
+
+    ovs_mutex_lock(&vhost_async_ports_mutex);
+    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
+        bool ours = vhost_async_port_txqs(port) != NULL;
+        bool want = vhost_async_port_wants_dma(port);
+
+        if (want && !ours) {
+            if (vhost_async_guest_enable(port)) {
+                enabled = true;
+            } else {
+                wait = true;
+            }
+        } else if (ours && !want && vhost_async_port_owner(port) < 0) {
+            vhost_async_port_remove_txqs(port);
+        }
+    }
+    ovs_mutex_unlock(&vhost_async_ports_mutex);
+
+    if (enabled) {
+        /* Who did not see the txqs sends by the library until then. */
+        ovsrcu_synchronize();
+    }
+    return wait;
+}
+
+/* Takes the rings over that no sender came for.  A grace period has passed
+ * since their txqs appeared.  Returns whether that is to be tried again. */
+static bool
+helper_take_over(void)
+{
+    struct vhost_async_port *port;
+    struct vhost_async_txq *txq;
+    bool wait = false;
+
+    ovs_mutex_lock(&vhost_async_ports_mutex);
+    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
+        bool handover = false;
+
+        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
+            if (txq_is_library(txq)
+                && !vhost_async_guest_take_over(port, txq)) {
+                handover = true;
+            }
+        }
+        atomic_store_explicit(&port->handover, handover,
+                              memory_order_release);
+        wait |= handover;
+    }
+    ovs_mutex_unlock(&vhost_async_ports_mutex);
+    return wait;
+}
+
+/* Returns whether there is something to look after. */
+static bool
+helper_look_after_guests(void)
+{
+    struct vhost_async_port *port;
+    bool wait = false;
+
+    ovs_mutex_lock(&vhost_async_ports_mutex);
+    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
+        if (vhost_async_port_txqs(port)) {
+            wait |= vhost_async_guest_look_after(vhost_async_port_owner(port));
+        }
+    }
+    ovs_mutex_unlock(&vhost_async_ports_mutex);
+    return wait;
+}
+
+static void *
+helper_main(void *aux OVS_UNUSED)
+{
+    for (;;) {
+        uint64_t seq = seq_read(dpdk_dma_dev_seq());
+        int wait_ms;
+        bool wait = false;
+
+        dpdk_dma_dev_stop_failed();
+        helper_rescue();
+        wait |= helper_change_sides();
+        wait |= helper_take_over();
+        wait |= helper_look_after_guests();
+        wait |= vhost_async_guest_free_memory() > 0;
+        wait |= vhost_async_port_free_txqs() > 0;
+
+        wait_ms = dpdk_dma_dev_wait_ms();
+        if (wait_ms >= 0) {
+            poll_timer_wait(wait_ms);
+        }
+        if (wait) {
+            poll_timer_wait(HELPER_POLL_MS);
+        }
+        seq_wait(dpdk_dma_dev_seq(), seq);
+        poll_block();
+    }
+    return NULL;
+}
+
+/* Starts the thread, unless it was started.  Main thread. */
+void
+vhost_async_helper_start(void)
+{
+    static struct ovsthread_once once = OVSTHREAD_ONCE_INITIALIZER;
+
+    if (ovsthread_once_start(&once)) {
+        ovs_thread_create("vhost_async", helper_main, NULL);
+        ovsthread_once_done(&once);
+    }
+}
+
+/* Has the thread look whether there is something to do.  Any thread. */
+void
+vhost_async_helper_wake(void)
+{
+    seq_change(dpdk_dma_dev_seq());
+}

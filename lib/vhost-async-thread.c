@@ -1,0 +1,160 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-thread.h. */
+
+#include <config.h>
+
+#include <rte_cycles.h>
+
+#include "vhost-async-thread.h"
+
+#include <sched.h>
+
+#include "coverage.h"
+#include "dpdk-dma-dev.h"
+#include "util.h"
+#include "vhost-async-engine.h"
+
+COVERAGE_DEFINE(vhost_async_reap);
+
+/* Packets that one look at a channel tells of: what a few bursts are, so that
+ * a thread which looks once per iteration catches up. */
+#define THREAD_REAP_BURST 128
+
+DEFINE_EXTERN_PER_THREAD_DATA(vhost_async_self, NULL);
+
+/* Prepares 'self' for 'chan', which it claimed, or NULL. */
+void
+vhost_async_thread_init(struct vhost_async_thread *self,
+                        struct dpdk_dma_chan *chan)
+{
+    dma_defer_init(&self->sender.kept);
+    self->sender.chan = chan;
+    self->claimed = chan;
+    self->sample_tsc = 0;
+    self->reap_cycles = 0;
+    self->charge = false;
+}
+
+static void
+thread_sample_latency(struct vhost_async_thread *self)
+{
+    struct vhost_async_thread_stats *stats = &self->stats;
+    uint64_t latency;
+
+    if (!self->sample_tsc
+        || dpdk_dma_chan_completed(self->sender.chan) < self->sample) {
+        return;
+    }
+    latency = rte_get_tsc_cycles() - self->sample_tsc;
+    self->sample_tsc = 0;
+    vhost_async_count(&stats->latency_n, 1);
+    vhost_async_count(&stats->latency_sum, latency);
+    if (OVS_UNLIKELY(latency > vhost_async_counter(&stats->latency_max))) {
+        atomic_store_relaxed(&stats->latency_max, latency);
+    }
+}
+
+/* Lets go of a channel that failed: from now on it belongs to the thread that
+ * stops its device, which sees to what is in flight. */
+static void
+thread_abandon(struct vhost_async_thread *self)
+{
+    dpdk_dma_chan_abandon(self->sender.chan);
+    self->sender.chan = NULL;
+    self->sample_tsc = 0;
+}
+
+static unsigned int
+thread_reap_channel(struct vhost_async_thread *self)
+{
+    struct dpdk_dma_chan *chan = self->sender.chan;
+    struct dpdk_dma_done done[THREAD_REAP_BURST];
+    struct vhost_async_txq *txq = NULL;
+    unsigned int n;
+
+    if (OVS_UNLIKELY(dpdk_dma_chan_failed(chan))) {
+        thread_abandon(self);
+        return 0;
+    } else if (!vhost_async_thread_has_copies(self)) {
+        return 0;
+    }
+
+    n = dpdk_dma_chan_reap(chan, done, ARRAY_SIZE(done));
+    vhost_async_count(&self->stats.polls, 1);
+    if (!n) {
+        vhost_async_count(&self->stats.empty_polls, 1);
+        if (OVS_UNLIKELY(dpdk_dma_chan_is_overdue(
+                             chan, dpdk_dma_dev_timeout_ms()))) {
+            dpdk_dma_dev_quarantine(chan, "it did not complete a copy in "
+                                          "time");
+            thread_abandon(self);
+        }
+        return 0;
+    }
+
+    /* Packets of one burst follow each other. */
+    for (unsigned int i = 0; i < n; i++) {
+        if (done[i].owner != txq) {
+            if (txq) {
+                vhost_async_engine_publish(&self->sender, txq);
+            }
+            txq = done[i].owner;
+        }
+        vhost_async_txq_done(txq, done[i].seq);
+    }
+    vhost_async_engine_publish(&self->sender, txq);
+
+    COVERAGE_INC(vhost_async_reap);
+    vhost_async_count(&self->stats.reaped, n);
+    thread_sample_latency(self);
+    return n;
+}
+
+/* Reaps the channel of 'self' and sees to what it has to come back for.
+ * Returns the number of packets.  To be called once per PMD iteration if
+ * vhost_async_thread_is_busy(). */
+unsigned int
+vhost_async_thread_reap(struct vhost_async_thread *self)
+{
+    unsigned int n = 0;
+
+    if (OVS_LIKELY(self->sender.chan)) {
+        n = thread_reap_channel(self);
+    }
+    if (OVS_UNLIKELY(!dma_defer_is_empty(&self->sender.kept))) {
+        vhost_async_engine_run(&self->sender);
+    }
+    return n;
+}
+
+/* Waits until the thread has nothing in flight, or its channel failed, and
+ * lets go of all txqs.  The engine has its timeout for each copy. */
+void
+vhost_async_thread_drain(struct vhost_async_thread *self)
+{
+    vhost_async_engine_leave(&self->sender);
+    while (vhost_async_thread_has_copies(self)) {
+        if (!thread_reap_channel(self)) {
+            /* A software engine may need this very core. */
+            sched_yield();
+        }
+    }
+    if (self->sender.chan && dpdk_dma_chan_failed(self->sender.chan)) {
+        thread_abandon(self);
+    }
+}

@@ -1,0 +1,110 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef VHOST_ASYNC_THREAD_H
+#define VHOST_ASYNC_THREAD_H 1
+
+/* What a PMD thread does about copies by DMA: it reaps its channel, once per
+ * iteration and whatever the number of txqs, tells each txq which of its
+ * packets are there, and has it publish them.
+ *
+ * dpif-netdev-dma.c claims the channel and calls these functions.
+ *
+ * Thread-safety
+ * =============
+ *
+ * A 'struct vhost_async_thread' belongs to one PMD thread, which alone calls
+ * the functions that take one.  Others read its counters. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dpdk-dma-chan.h"
+#include "openvswitch/list.h"
+#include "ovs-atomic.h"
+#include "ovs-thread.h"
+#include "vhost-async-txq.h"
+
+/* Counters of a PMD thread, all written by it alone. */
+struct vhost_async_thread_stats {
+    atomic_uint64_t polls;          /* Of the channel. */
+    atomic_uint64_t empty_polls;    /* Those which found nothing. */
+    atomic_uint64_t reaped;         /* Packets that came back. */
+    atomic_uint64_t latency_n;      /* Samples of the following. */
+    atomic_uint64_t latency_sum;    /* TSC cycles, submit to reap. */
+    atomic_uint64_t latency_max;
+};
+
+/* What a PMD thread knows of DMA. */
+struct vhost_async_thread {
+    struct vhost_async_sender sender;
+    struct dpdk_dma_chan *claimed;  /* As 'sender.chan', also if it failed. */
+    uint64_t sample;                /* Copies submitted after a burst, and */
+    uint64_t sample_tsc;            /* ...when that was, 0 for none. */
+    uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
+    bool charge;                    /* Submitted since the last charge. */
+
+    /* For those who print it. */
+    uint32_t core_id;
+    int numa_id;
+    char *dp_name;
+    struct ovs_list list_node;      /* In the list of dpif-netdev-dma.c. */
+    struct vhost_async_thread_stats stats;
+    struct vhost_async_thread_stats zero;   /* 'stats' when cleared last. */
+    struct vhost_async_sender sender_zero;  /* Its counters, likewise. */
+};
+
+/* The calling thread's, NULL if it is no PMD thread. */
+DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
+
+void vhost_async_thread_init(struct vhost_async_thread *,
+                             struct dpdk_dma_chan *);
+unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
+void vhost_async_thread_drain(struct vhost_async_thread *);
+
+/* Whether copies of the thread are in flight. */
+static inline bool
+vhost_async_thread_has_copies(const struct vhost_async_thread *self)
+{
+    return self->sender.chan && dpdk_dma_chan_in_flight(self->sender.chan);
+}
+
+/* Whether the thread has to come back for something, and must not sleep: also
+ * to let go of a channel that failed. */
+static inline bool
+vhost_async_thread_is_busy(const struct vhost_async_thread *self)
+{
+    return vhost_async_thread_has_copies(self)
+           || (self->sender.chan
+               && OVS_UNLIKELY(dpdk_dma_chan_failed(self->sender.chan)))
+           || OVS_UNLIKELY(!dma_defer_is_empty(&self->sender.kept));
+}
+
+/* To be called after each burst that the thread sent to a ring of ours. */
+static inline void
+vhost_async_thread_sent(struct vhost_async_thread *self)
+{
+    if (vhost_async_thread_has_copies(self)) {
+        self->charge = true;
+        /* One burst at a time is timed. */
+        if (!self->sample_tsc) {
+            self->sample = dpdk_dma_chan_submitted(self->sender.chan);
+            self->sample_tsc = rte_get_tsc_cycles();
+        }
+    }
+}
+
+#endif /* vhost-async-thread.h */
