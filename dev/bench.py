@@ -214,7 +214,6 @@ def memory_part(loop, engines):
 
 
 def scale_part(loop, engines):
-    engines = [e for e in engines if e != "rx"]
     progress = Progress("5. scale", (2 * len(engines) + 1) * len(SCALE))
     rows = bench_loop.scale(loop, STOCK, SCALE, FULL["scale"], progress)
     for engine in engines:
@@ -237,10 +236,8 @@ def everything(the_lab, loop, engines):
               "buffers": buffers_part(loop, first),
               "free": bench_loop.cost_of_free(loop),
               "crossover": crossover_part(loop, first),
-              "switch": switch_part(the_lab, [e for e in engines
-                                              if e != "rx"], loop.driver),
-              "latency": latency_part(loop, [e for e in engines
-                                             if e != "rx"]),
+              "switch": switch_part(the_lab, engines, loop.driver),
+              "latency": latency_part(loop, engines),
               "memory": memory_part(loop, engines),
               "scale": scale_part(loop, engines)}
     return dict(report, goals=goals + other_goals(report, first))
@@ -302,7 +299,7 @@ def run_command():
         raise Stop("--no-huge: only 'quick' can do without hugepages")
     engines = [args.engine]
     if args.what == "all":
-        engines += [e for e in ("defer", "ring", "rx") if e != args.engine]
+        engines += [e for e in ("defer", "ring") if e != args.engine]
     if os.geteuid():
         raise Stop("this must run as root: use sudo")
     builds = ["stock"] + engines

@@ -167,7 +167,7 @@ def compile_touched(suite, name, args, expect_async, link=False):
 
 def configurations(suite):
     base = tree.CONFIGURE
-    for engine in ("defer", "ring", "rx"):
+    for engine in ("defer", "ring"):
         compile_touched(suite, "clang-" + engine,
                         [a for a in base if not a.startswith("CC=")]
                         + ["CC=clang", "--with-vhost-async=" + engine], True)

@@ -13,7 +13,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUT = os.path.join(ROOT, "out")
 TARBALL = "/usr/src/openvswitch/openvswitch.tar.gz"
-ENGINES = ("defer", "ring", "rx", "no")
+ENGINES = ("defer", "ring", "no")
 JOBS = len(os.sched_getaffinity(0))
 
 

@@ -96,7 +96,7 @@ SCENARIOS = {
         engines.hang_in_set_mem_table, None, "engine",
         model="latency_us=2000", sinks=2, packed=True),
     "hang-get-vring-base": Scenario(
-        engines.hang_in_get_vring_base, None, "engine",
+        engines.hang_in_get_vring_base, 0, "engine",
         model="latency_us=2000", sinks=2),
     "hang-get-vring-base-packed": Scenario(
         engines.hang_in_get_vring_base, None, "engine",
@@ -111,17 +111,17 @@ SCENARIOS = {
     "hang-short": Scenario(
         engines.hang_for_a_time, model="latency_us=100", sinks=2),
     "errors-stop": Scenario(
-        engines.errors, 0, "engine", model="latency_us=100"),
+        engines.errors, 3, model="latency_us=100"),
     "errors-count": Scenario(
-        engines.errors, soak=None, model="latency_us=100,errors=count"),
+        engines.errors, 3, model="latency_us=100,errors=count"),
     "refuse-once": Scenario(
         engines.refuse_once, 10, soak=10, model="latency_us=100", sinks=2),
     "refuse-all": Scenario(
-        engines.refuse_all, None, "engine", model="latency_us=100"),
+        engines.refuse_all, None, model="latency_us=100"),
     "refuse-in-packet": Scenario(
-        engines.refuse_in_packet, None, "engine", model="latency_us=100"),
+        engines.refuse_in_packet, 3, model="latency_us=100"),
     "refuse-set-mem-table": Scenario(
-        engines.refuse_and_swap, 0, "engine", model="latency_us=5000"),
+        engines.refuse_and_swap, 5, model="latency_us=5000"),
     "ring-full": Scenario(
         engines.ring_full, model="latency_us=100", sinks=2),
     "delete-port": Scenario(

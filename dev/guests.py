@@ -39,7 +39,7 @@ from qemu import accelerator                                    # noqa: E402
 from stage import World                                         # noqa: E402
 
 SCENARIOS = {**exchange.SCENARIOS, **life.SCENARIOS, **moves.SCENARIOS}
-QUICK = ("guest-host", "memory-hotplug", "migration-refused", "live-update")
+QUICK = ("guest-host", "memory-hotplug", "migration-cancelled", "live-update")
 
 
 def reason(lab, error):

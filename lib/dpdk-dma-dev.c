@@ -29,6 +29,8 @@
 
 #include "dpdk-dma-dev.h"
 
+#include <errno.h>
+
 #include <rte_cycles.h>
 #include <rte_dmadev.h>
 #include <rte_eal.h>

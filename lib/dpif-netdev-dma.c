@@ -273,13 +273,11 @@ format_thread(struct ds *ds, const struct vhost_async_thread *t)
     ds_put_format(ds, "pmd thread numa_id %d core_id %"PRIu32":\n",
                   t->numa_id, t->core_id);
     if (chan) {
-        const char *why = dpdk_dma_dev_why(chan);
-
         ds_put_format(ds, "  channel: %s, vchan %"PRIu16", NUMA node %d, "
                       "ring of %"PRIu16" descriptors", chan->dev_name,
                       chan->vchan, chan->numa_id, chan->ring_size);
-        if (why) {
-            ds_put_format(ds, " (%s)", why);
+        if (dpdk_dma_dev_state(chan) != DPDK_DMA_DEV_RUNNING) {
+            ds_put_format(ds, " (%s)", dpdk_dma_dev_why(chan));
         }
         ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
                       "\n", dpdk_dma_chan_in_flight(chan),

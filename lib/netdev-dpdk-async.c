@@ -40,11 +40,6 @@
 
 VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 
-/* Packets below it are copied by CPU.  What is in the cache of the core costs
- * it least: there DMA is cheaper from 800 bytes on in bursts of 32, from 1600
- * in bursts of 4; elsewhere, from 300 on. */
-#define DEFAULT_THRESHOLD 1024
-
 /* Bounds of vhost-async-timeout, in milliseconds.  A software engine can wait
  * for its core for some milliseconds, and a guest that resets its device waits
  * for an engine that hangs. */
@@ -113,13 +108,13 @@ static void
 configure_threshold(const struct smap *other_config)
 {
     const char *value = smap_get(other_config, "vhost-async-threshold");
-    unsigned int threshold = DEFAULT_THRESHOLD;
+    unsigned int threshold = VHOST_ASYNC_THRESHOLD;
 
     if (!config_changed(&config.threshold_string, value)) {
         return;
     }
     if (value && strcmp(value, "auto") && !parse_number(value, &threshold)) {
-        threshold = DEFAULT_THRESHOLD;
+        threshold = VHOST_ASYNC_THRESHOLD;
         VLOG_WARN("other_config:vhost-async-threshold: \"%s\" is neither "
                   "\"auto\" nor a number of bytes from 0 to %"PRIu32"; "
                   "\"auto\" is used.", value, UINT32_MAX);

@@ -32,16 +32,18 @@
  *
  * Between pre_msg_handle and post_msg_handle of a message that changes what we
  * read of a ring, no thread of ours is at it: the locks of its txqs are held,
- * and senders do not wait for them (vhost_async_txq_close()).  Nothing is
- * waited for under the locks of the library but the holder of such a lock.
+ * and senders do not wait for them (vhost_async_txq_close()).  Messages that
+ * take memory away or begin to log it wait for copies in flight, as long as an
+ * engine may take for one, and no longer: memory is mapped by ourselves
+ * (vhost-guest-mem.h), and the old mapping stays until no engine writes to it
+ * (vhost-async-old-mem.h).
  *
- * Memory is mapped by ourselves (vhost-guest-mem.h), so that messages which
- * take memory away do not wait for copies in flight either: the old mapping
- * stays until each channel has reaped what it had been handed by then.
+ * A message that fails is not seen again.  It is over when the next one comes,
+ * or after a while, when the helper's thread opens the gate.  If it was to
+ * change the memory, rings get nothing new until one succeeds.
  *
- * What does wait for copies in flight is a ring that stops (GET_VRING_BASE,
- * RESET_OWNER, a device that goes): its buffers are the guest's again
- * afterwards.  The library holds no lock of a ring then.  All rings that stop
+ * A ring that stops (GET_VRING_BASE, RESET_OWNER, a device that goes) waits
+ * longer: its buffers are the guest's again afterwards.  The library holds no lock of a ring then.  All rings that stop
  * together have one deadline: time enough for an engine that hangs to be found
  * out and stopped, and for the CPU to do its copies again.
  *
@@ -49,11 +51,13 @@
  * =============
  *
  * Who is in 'control' of a guest may change it: the thread of the vhost
- * library for as long as a message takes, and callbacks for a device; senders
- * and the helper's thread for the moment that it takes to take over a ring.
- * All wait for each other, except that senders try only.  It is taken before
- * locks of txqs and after those of the library; nobody calls the library in a
- * way that locks while in control. */
+ * library before and after each message, callbacks for a device, senders and
+ * the helper's thread for the moment that it takes to take over a ring.  While
+ * the library handles a message nobody is, but senders and the helper stay
+ * away.  Those do not wait for control; others wait for each other, as there
+ * is nothing in between that waits for more than copies in flight.  It is
+ * taken before locks of txqs and after those of the library; nobody calls the
+ * library in a way that locks while in control. */
 
 #include <stdbool.h>
 
@@ -73,6 +77,5 @@ bool vhost_async_guest_enable(struct vhost_async_port *);
 bool vhost_async_guest_take_over(struct vhost_async_port *,
                                  struct vhost_async_txq *);
 bool vhost_async_guest_look_after(int vid);
-unsigned int vhost_async_guest_free_memory(void);
 
 #endif /* vhost-async-guest.h */

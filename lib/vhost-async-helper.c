@@ -36,6 +36,7 @@
 #include "util.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-guest.h"
+#include "vhost-async-old-mem.h"
 #include "vhost-async-port.h"
 #include "vhost-async-txq.h"
 
@@ -117,7 +118,8 @@ helper_change_sides(void)
             } else {
                 wait = true;
             }
-        } else if (ours && !want && vhost_async_port_owner(port) < 0) {
+        } else if (ours && !want) {
+            /* If there is a guest, when it goes. */
             vhost_async_port_remove_txqs(port);
         }
     }
@@ -141,17 +143,12 @@ helper_take_over(void)
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        bool handover = false;
-
         VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            if (txq_is_library(txq)
-                && !vhost_async_guest_take_over(port, txq)) {
-                handover = true;
+            if (txq_is_library(txq)) {
+                vhost_async_guest_take_over(port, txq);
             }
         }
-        atomic_store_explicit(&port->handover, handover,
-                              memory_order_release);
-        wait |= handover;
+        wait |= !vhost_async_port_end_handover(port);
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
     return wait;
@@ -166,11 +163,26 @@ helper_look_after_guests(void)
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        if (vhost_async_port_txqs(port)) {
-            wait |= vhost_async_guest_look_after(vhost_async_port_owner(port));
-        }
+        wait |= vhost_async_guest_look_after(vhost_async_port_owner(port));
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
+    return wait;
+}
+
+/* Sees to all that there is to do.  Returns whether there is something to look
+ * at again soon. */
+static bool
+helper_run(void)
+{
+    bool wait = false;
+
+    dpdk_dma_dev_stop_failed();
+    helper_rescue();
+    wait |= helper_change_sides();
+    wait |= helper_take_over();
+    wait |= helper_look_after_guests();
+    wait |= vhost_async_old_mem_free() > 0;
+    wait |= vhost_async_port_free_txqs() > 0;
     return wait;
 }
 
@@ -179,18 +191,9 @@ helper_main(void *aux OVS_UNUSED)
 {
     for (;;) {
         uint64_t seq = seq_read(dpdk_dma_dev_seq());
-        int wait_ms;
-        bool wait = false;
+        bool wait = helper_run();
+        int wait_ms = dpdk_dma_dev_wait_ms();
 
-        dpdk_dma_dev_stop_failed();
-        helper_rescue();
-        wait |= helper_change_sides();
-        wait |= helper_take_over();
-        wait |= helper_look_after_guests();
-        wait |= vhost_async_guest_free_memory() > 0;
-        wait |= vhost_async_port_free_txqs() > 0;
-
-        wait_ms = dpdk_dma_dev_wait_ms();
         if (wait_ms >= 0) {
             poll_timer_wait(wait_ms);
         }

@@ -40,6 +40,7 @@ enum vhost_async_request {
     VHOST_ASYNC_GET_VRING_BASE = 11,
     VHOST_ASYNC_SET_VRING_KICK = 12,
     VHOST_ASYNC_SET_VRING_CALL = 13,
+    VHOST_ASYNC_SET_PROTOCOL_FEATURES = 16,
     VHOST_ASYNC_SET_VRING_ENABLE = 18,
     VHOST_ASYNC_ADD_MEM_REG = 37,
     VHOST_ASYNC_REM_MEM_REG = 38,
@@ -100,6 +101,7 @@ vhost_async_message_vring(const void *msg, uint32_t *index)
     case VHOST_ASYNC_RESET_OWNER:
     case VHOST_ASYNC_SET_MEM_TABLE:
     case VHOST_ASYNC_SET_LOG_BASE:
+    case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
     case VHOST_ASYNC_ADD_MEM_REG:
     case VHOST_ASYNC_REM_MEM_REG:
     default:

@@ -114,6 +114,16 @@ vhost_async_port_set_dma(struct vhost_async_port *port, bool want)
     ovs_mutex_unlock(&port->mutex);
 }
 
+/* Notes why engines do not get to the memory of the guest, a constant, or
+ * NULL. */
+void
+vhost_async_port_set_no_dma(struct vhost_async_port *port, const char *why)
+{
+    ovs_mutex_lock(&port->mutex);
+    port->no_dma = why;
+    ovs_mutex_unlock(&port->mutex);
+}
+
 static struct vhost_async_txq *
 port_new_txq(struct vhost_async_port *port, struct vhost_async_txqs *txqs,
              unsigned int qid, enum vhost_async_txq_state state)
@@ -131,17 +141,20 @@ port_new_txq(struct vhost_async_port *port, struct vhost_async_txqs *txqs,
     return txq;
 }
 
-/* Gives 'port' txqs, of which the first 'n' stand for rings that are the
- * library's.  They are to be taken over, see vhost-async-guest.h.  Returns
- * false if it had some. */
+/* Gives 'port', which has none, txqs, of which the first 'n' stand for rings
+ * that are the library's.  They are to be taken over, see vhost-async-guest.h.
+ * Returns false if 'owner' is not the device that it sends to any more. */
 bool
-vhost_async_port_add_txqs(struct vhost_async_port *port, unsigned int n)
+vhost_async_port_add_txqs(struct vhost_async_port *port, int owner,
+                          unsigned int n)
 {
-    struct vhost_async_txqs *txqs = NULL;
+    bool add;
 
     ovs_mutex_lock(&port->mutex);
-    if (!ovsrcu_get_protected(struct vhost_async_txqs *, &port->txqs)) {
-        txqs = xzalloc(sizeof *txqs);
+    add = vhost_async_port_owner(port) == owner;
+    if (add) {
+        struct vhost_async_txqs *txqs = xzalloc(sizeof *txqs);
+
         for (unsigned int i = 0; i < MIN(n, VHOST_ASYNC_MAX_TXQS); i++) {
             port_new_txq(port, txqs, i, VHOST_ASYNC_TXQ_LIBRARY);
         }
@@ -149,7 +162,26 @@ vhost_async_port_add_txqs(struct vhost_async_port *port, unsigned int n)
         ovsrcu_set(&port->txqs, txqs);
     }
     ovs_mutex_unlock(&port->mutex);
-    return txqs != NULL;
+    return add;
+}
+
+/* Has senders to 'port' take no lock any more, unless a ring is still the
+ * library's: returns false then. */
+bool
+vhost_async_port_end_handover(struct vhost_async_port *port)
+{
+    struct vhost_async_txq *txq;
+    bool end = true;
+
+    ovs_mutex_lock(&port->mutex);
+    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
+        end &= vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+    }
+    if (end) {
+        atomic_store_explicit(&port->handover, false, memory_order_release);
+    }
+    ovs_mutex_unlock(&port->mutex);
+    return end;
 }
 
 /* Returns txq 'qid' of 'port', which has txqs, and creates it if needed. */
@@ -165,11 +197,48 @@ vhost_async_port_create_txq(struct vhost_async_port *port, unsigned int qid)
         txq = ovsrcu_get_protected(struct vhost_async_txq *,
                                    &txqs->txq[qid]);
         if (!txq) {
-            txq = port_new_txq(port, txqs, qid, VHOST_ASYNC_TXQ_STOPPED);
+            bool handover;
+
+            /* A thread that did not see the txqs may send by the library. */
+            atomic_read_relaxed(&port->handover, &handover);
+            txq = port_new_txq(port, txqs, qid,
+                               handover ? VHOST_ASYNC_TXQ_LIBRARY
+                                        : VHOST_ASYNC_TXQ_STOPPED);
         }
     }
     ovs_mutex_unlock(&port->mutex);
     return txq;
+}
+
+/* A guest connected. */
+void
+vhost_async_port_add_guest(struct vhost_async_port *port)
+{
+    ovs_mutex_lock(&port->mutex);
+    port->n_guests++;
+    ovs_mutex_unlock(&port->mutex);
+}
+
+static void
+port_unset_owner(struct vhost_async_port *port, int vid)
+    OVS_REQUIRES(port->mutex)
+{
+    if (vhost_async_port_owner(port) == vid) {
+        atomic_store_relaxed(&port->owner, -1);
+    }
+}
+
+/* The guest that was device 'vid' is gone. */
+void
+vhost_async_port_remove_guest(struct vhost_async_port *port, int vid)
+{
+    ovs_mutex_lock(&port->mutex);
+    port_unset_owner(port, vid);
+    port->n_guests--;
+    if (!port->n_guests) {
+        port->no_dma = NULL;
+    }
+    ovs_mutex_unlock(&port->mutex);
 }
 
 /* Makes 'vid' the device whose rings 'port' sends to. */
@@ -186,15 +255,13 @@ void
 vhost_async_port_unset_owner(struct vhost_async_port *port, int vid)
 {
     ovs_mutex_lock(&port->mutex);
-    if (vhost_async_port_owner(port) == vid) {
-        atomic_store_relaxed(&port->owner, -1);
-    }
+    port_unset_owner(port, vid);
     ovs_mutex_unlock(&port->mutex);
 }
 
 /* Has 'port' be the library's again, for the next guest, unless there is one:
  * returns false then.  What is left of its txqs, whose rings are stopped, is
- * for vhost_async_port_free_txqs(). */
+ * for vhost_async_port_free_txqs().  Packets that they have are lost. */
 bool
 vhost_async_port_remove_txqs(struct vhost_async_port *port)
 {
@@ -202,7 +269,7 @@ vhost_async_port_remove_txqs(struct vhost_async_port *port)
     struct vhost_async_txq *txq;
 
     ovs_mutex_lock(&port->mutex);
-    if (vhost_async_port_owner(port) >= 0) {
+    if (port->n_guests) {
         ovs_mutex_unlock(&port->mutex);
         return false;
     }
@@ -212,7 +279,9 @@ vhost_async_port_remove_txqs(struct vhost_async_port *port)
             struct old_txq *old = xmalloc(sizeof *old);
 
             vhost_async_txq_get_totals(txq, false, &port->gone);
+            port->gone.lost_drops += port->gone.in_flight;
             port->gone.in_flight = 0;
+            port->gone.ring_drops += port->gone.waiting;
             port->gone.waiting = 0;
             txq->tx_retries = &no_retries;
             old->txq = txq;

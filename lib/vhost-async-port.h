@@ -22,19 +22,20 @@
  *
  * The rings of a port are the library's until it is to be on DMA.  Then its
  * txqs appear, and the port is sent to through them from that moment on.  They
- * stay until the port is to be off DMA and its guest is gone, since a ring
+ * stay until the port is to be off DMA and no guest is connected, since a ring
  * that is in use cannot be handed back (rte_vhost_set_vring_base() does not
- * tell the library what the guest was notified of, 22.11 to 26.07).
+ * tell the library what the guest was notified of, 22.11 to 26.07): rings may
+ * be in use again in the very message that ended the device.
  *
  * netdev-dpdk-async.c has one of these for each netdev; vhost-async-guest.c
- * takes rings over and starts and stops them.
+ * takes rings over, vhost-async-rings.c starts and stops them.
  *
  * Thread-safety
  * =============
  *
  * 'txqs' is read by senders in an RCU critical section, and changed by the
  * thread that looks after ports (vhost-async-helper.h), under 'mutex'.  It
- * does not go while there is an owner, so that a sender which has the owner's
+ * does not go while a guest is connected, so that a sender which has its
  * device sees it set all the time or not at all, but for its appearance.  Txqs
  * appear in it one by one, under 'mutex', and stay as long as it does.  The
  * list of ports has a mutex of its own, which comes before those of ports.
@@ -76,6 +77,7 @@ struct vhost_async_port {
     const char *no_dma OVS_GUARDED;     /* Why its guest's memory is out of
                                          * reach for engines, or NULL. */
     struct vhost_async_totals gone OVS_GUARDED; /* Of txqs that are gone. */
+    unsigned int n_guests OVS_GUARDED;  /* That are connected. */
 
     atomic_bool want_dma;               /* It is to be on DMA. */
     atomic_bool handover;               /* Some rings are the library's. */
@@ -90,8 +92,13 @@ void vhost_async_port_set_path(struct vhost_async_port *, const char *path);
 bool vhost_async_port_has_path(struct vhost_async_port *, const char *path);
 
 void vhost_async_port_set_dma(struct vhost_async_port *, bool);
-bool vhost_async_port_add_txqs(struct vhost_async_port *, unsigned int n);
+void vhost_async_port_set_no_dma(struct vhost_async_port *, const char *why);
+bool vhost_async_port_add_txqs(struct vhost_async_port *, int owner,
+                               unsigned int n);
 bool vhost_async_port_remove_txqs(struct vhost_async_port *);
+bool vhost_async_port_end_handover(struct vhost_async_port *);
+void vhost_async_port_add_guest(struct vhost_async_port *);
+void vhost_async_port_remove_guest(struct vhost_async_port *, int vid);
 void vhost_async_port_set_owner(struct vhost_async_port *, int vid);
 void vhost_async_port_unset_owner(struct vhost_async_port *, int vid);
 struct vhost_async_txq *vhost_async_port_create_txq(struct vhost_async_port *,

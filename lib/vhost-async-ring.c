@@ -171,22 +171,27 @@ ring_keep(struct vhost_async_sender *self, struct vhost_async_txq *txq)
 }
 
 /* Sees to what is in the ring: when this returns, nothing is, or somebody
- * comes back for it.  The holder of the lock. */
+ * comes back for it.  '*deadline' is 0 in the first of several calls.  The
+ * holder of the lock. */
 static void
-ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq)
+ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq,
+            uint64_t *deadline)
 {
-    uint64_t deadline = 0;
-
-    while (!ring_drain(self, txq) && !txq->engine.is_kept) {
-        if (self) {
+    if (self) {
+        if (!ring_drain(self, txq)) {
             ring_keep(self, txq);
-        } else if (!deadline) {
-            deadline = rte_get_tsc_cycles()
-                       + rte_get_tsc_hz() / 1000000 * RING_WAIT_US;
-        } else if (rte_get_tsc_cycles() > deadline) {
+        }
+        return;
+    }
+    if (!*deadline) {
+        *deadline = rte_get_tsc_cycles()
+                    + rte_get_tsc_hz() / 1000000 * RING_WAIT_US;
+    }
+    do {
+        if (!txq->engine.is_kept && rte_get_tsc_cycles() > *deadline) {
             ring_drop(txq);
         }
-    }
+    } while (!ring_drain(NULL, txq) && !txq->engine.is_kept);
 }
 
 /* Gives up the lock of 'txq'.  What others leave meanwhile is seen to, or
@@ -195,9 +200,17 @@ void
 vhost_async_engine_unlock(struct vhost_async_sender *self,
                           struct vhost_async_txq *txq)
 {
-    while (OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq))) {
+    uint64_t deadline = 0;
+
+    for (int i = 0; OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq)); i++) {
         vhost_async_txq_publish(txq);
-        ring_see_to(self, txq);
+        if (self && i) {
+            /* Those who send without a pause, however little, must not hold
+             * this thread here. */
+            ring_keep(self, txq);
+        } else {
+            ring_see_to(self, txq, &deadline);
+        }
     }
 }
 
@@ -219,6 +232,7 @@ ring_send_through(struct vhost_async_sender *self,
                   struct vhost_async_txq *txq, struct rte_mbuf **pkts,
                   uint16_t cnt)
 {
+    uint64_t deadline = 0;
     uint32_t orig;
 
     COVERAGE_INC(vhost_async_ring_contended);
@@ -232,7 +246,7 @@ ring_send_through(struct vhost_async_sender *self,
     }
     memset(pkts, 0, cnt * sizeof *pkts);
     if (vhost_async_txq_trylock_or_leave(txq)) {
-        ring_see_to(self, txq);
+        ring_see_to(self, txq, &deadline);
         vhost_async_engine_unlock(self, txq);
     }
     return cnt;
@@ -277,6 +291,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
         struct vhost_async_txq *txq
             = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
                                     node));
+        uint64_t deadline = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
             /* Who handles the message drains the ring afterwards. */
@@ -286,7 +301,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(self, txq);
+        ring_see_to(self, txq, &deadline);
         vhost_async_engine_unlock(self, txq);
     }
 }
@@ -302,13 +317,14 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
         struct vhost_async_txq *txq
             = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
                                     node));
+        uint64_t deadline = 0;
 
         while (!vhost_async_txq_lock_unless_closed(txq)) {
             sched_yield();
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(NULL, txq);
+        ring_see_to(NULL, txq, &deadline);
         vhost_async_engine_unlock(NULL, txq);
     }
 }

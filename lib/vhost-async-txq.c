@@ -53,7 +53,9 @@ COVERAGE_DEFINE(vhost_async_notify);
  * within a burst, unless it is not running. */
 #define TXQ_SPINS 1000
 
-struct vhost_async_policy vhost_async_policy;
+struct vhost_async_policy vhost_async_policy = {
+    .threshold = VHOST_ASYNC_THRESHOLD,
+};
 
 /* The lock.  Acquire and release order what one holder did before what the
  * next one does, and what was left for it, see the header. */
@@ -665,7 +667,6 @@ txq_log_all(struct vhost_async_txq *txq)
                             MIN(r->size - ofs, UINT32_MAX));
         }
     }
-    txq->log_all = false;
 }
 
 static void
@@ -725,9 +726,14 @@ vhost_async_txq_publish(struct vhost_async_txq *txq)
         again = n_mbufs == TXQ_FREE_BURST;
     } while (again);
 
-    if (OVS_UNLIKELY(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK)
-        && seq == sent) {
-        vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
+    if (seq == sent) {
+        /* Not before the last of them is published: what it was written to
+         * may have been sent off since it was logged. */
+        txq->log_all = false;
+        if (OVS_UNLIKELY(vhost_async_txq_state(txq)
+                         == VHOST_ASYNC_TXQ_STUCK)) {
+            vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
+        }
     }
 }
 

@@ -31,8 +31,12 @@ lib_libvhostasync_la_SOURCES = \
 	lib/vhost-async-helper.c \
 	lib/vhost-async-helper.h \
 	lib/vhost-async-message.h \
+	lib/vhost-async-old-mem.c \
+	lib/vhost-async-old-mem.h \
 	lib/vhost-async-port.c \
 	lib/vhost-async-port.h \
+	lib/vhost-async-rings.c \
+	lib/vhost-async-rings.h \
 	lib/vhost-async-thread.c \
 	lib/vhost-async-thread.h \
 	lib/vhost-async-txq.c \

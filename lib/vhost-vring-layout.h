@@ -44,6 +44,7 @@
 #define VHOST_VRING_NESTED "gave an indirect table within another"
 #define VHOST_VRING_OVERFULL "offers more buffers than its ring has"
 #define VHOST_VRING_READ_ONLY "gave a buffer that is not for writing to"
+#define VHOST_VRING_TAKEN_BACK "took back a buffer that it offered"
 
 /* Where a packet goes, while that is being found out. */
 struct vhost_vring_fill {

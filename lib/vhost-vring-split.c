@@ -76,8 +76,21 @@ look_for_more(struct vhost_vring *vr)
     if (OVS_UNLIKELY(n + vhost_vring_n_out(vr) > vr->size)) {
         return vhost_vring_break(vr, VHOST_VRING_OVERFULL);
     }
+    /* What was seen may be part of a packet already. */
+    if (OVS_UNLIKELY(n < (uint16_t) (vr->avail_seen - vr->avail_idx))) {
+        return vhost_vring_break(vr, VHOST_VRING_TAKEN_BACK);
+    }
     vr->avail_seen = seen;
     return VHOST_VRING_TAKEN;
+}
+
+/* Reads the first descriptor of the buffer 'n' behind the next, once. */
+static inline uint16_t
+read_head(const struct vhost_vring *vr, uint32_t n)
+{
+    uint16_t i = (vr->avail_idx + n) & (vr->size - 1);
+
+    return vhost_vring_load16(&avail_of(vr)->ring[i], memory_order_relaxed);
 }
 
 static __rte_noinline enum vhost_vring_result
@@ -150,7 +163,6 @@ static __rte_noinline enum vhost_vring_result
 take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 {
     struct vhost_vring_fill fill = { .buf = buf, .left = len };
-    uint16_t mask = vr->size - 1;
     uint32_t n = 0;
 
     do {
@@ -170,9 +182,7 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
                         ? VHOST_VRING_TOO_BIG : VHOST_VRING_EMPTY);
             }
         }
-        head = vhost_vring_load16(
-            &avail_of(vr)->ring[(vr->avail_idx + n) & mask],
-            memory_order_relaxed);
+        head = read_head(vr, n);
         if (OVS_UNLIKELY(head >= vr->size)) {
             return vhost_vring_break(vr, VHOST_VRING_BAD_ID);
         }
@@ -199,21 +209,27 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 static enum vhost_vring_result
 split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 {
-    /* In the middle of what was seen to be there. */
-    if (OVS_LIKELY(vr->avail_seen != vr->avail_idx)) {
-        uint16_t head = vhost_vring_load16(
-            &avail_of(vr)->ring[vr->avail_idx & (vr->size - 1)],
-            memory_order_relaxed);
+    enum vhost_vring_result r;
+    uint16_t head;
 
-        if (OVS_LIKELY(head < vr->size)) {
-            struct vring_desc d = read_desc(vr, head);
+    if (vr->avail_seen == vr->avail_idx) {
+        r = look_for_more(vr);
+        if (OVS_UNLIKELY(r != VHOST_VRING_TAKEN)) {
+            return r;
+        }
+        if (vr->avail_seen == vr->avail_idx) {
+            return VHOST_VRING_EMPTY;
+        }
+    }
+    head = read_head(vr, 0);
+    if (OVS_LIKELY(head < vr->size)) {
+        struct vring_desc d = read_desc(vr, head);
 
-            vhost_vring_prefetch(vr, head);
-            if (OVS_LIKELY(vhost_vring_fill_simple(vr, buf, len, d.addr, d.len,
-                                                   d.flags, head))) {
-                vr->avail_idx++;
-                return VHOST_VRING_TAKEN;
-            }
+        vhost_vring_prefetch(vr, head);
+        if (OVS_LIKELY(vhost_vring_fill_simple(vr, buf, len, d.addr, d.len,
+                                               d.flags, head))) {
+            vr->avail_idx++;
+            return VHOST_VRING_TAKEN;
         }
     }
     /* From the beginning, and with nothing of what was read. */

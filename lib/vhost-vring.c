@@ -219,8 +219,6 @@ void
 vhost_vring_forget(struct vhost_vring *vr)
 {
     vr->n_taken = vr->n_published;
-    vr->avail_idx = vr->avail_seen = vr->used_idx;
-    vr->avail_wrap = vr->used_wrap;
 }
 
 /* Logs that 'len' bytes at 'va', which lie in region number 'region' of the

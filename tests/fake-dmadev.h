@@ -109,6 +109,7 @@ static struct {
     struct fake_dev devs[FAKE_MAX_DEVS];
     enum rte_iova_mode iova_mode;
     uint64_t tsc;
+    uint64_t tsc_step;          /* By which it goes on when it is read. */
     unsigned int slept_us;
     void (*meanwhile)(void);    /* Called once, before statuses are told. */
 } fake = { .iova_mode = RTE_IOVA_VA };
@@ -163,7 +164,7 @@ fake_work(int16_t id, uint16_t vchan, unsigned int n)
 }
 
 /* Has the copy fail that was added last but 'n'. */
-static void
+static OVS_UNUSED void
 fake_fail(int16_t id, uint16_t vchan, unsigned int n)
 {
     struct fake_vchan *vc = &fake.devs[id].vchans[vchan];
@@ -173,7 +174,7 @@ fake_fail(int16_t id, uint16_t vchan, unsigned int n)
     ovs_mutex_unlock(&fake.devs[id].mutex);
 }
 
-static void
+static OVS_UNUSED void
 fake_ms(unsigned int ms)
 {
     fake.tsc += FAKE_HZ / 1000 * ms;
@@ -449,7 +450,7 @@ fake_delay_us(unsigned int us)
 #define rte_dma_submit fake_dma_submit
 #define rte_dma_vchan_setup fake_dma_vchan_setup
 #define rte_eal_iova_mode() fake.iova_mode
-#define rte_get_tsc_cycles() fake.tsc
+#define rte_get_tsc_cycles() (fake.tsc += fake.tsc_step)
 #define rte_get_tsc_hz() FAKE_HZ
 
 #endif /* fake-dmadev.h */

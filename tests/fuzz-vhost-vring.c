@@ -429,11 +429,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         create_memory();
     }
     move(0);
-    /* All of the memory is what the input has, or mostly zeros. */
+    /* All of the memory is what the input has, or zeros. */
     fill = get8(&in);
     for (size_t i = 0; i < N_REGIONS; i++) {
-        for (size_t j = 0; j < regions[i].size; j++) {
-            mem.regions[i].va[j] = fill & 1 ? data[j % size] : 0;
+        memset(mem.regions[i].va, 0, regions[i].size);
+        for (size_t j = 0; fill & 1 && j < regions[i].size; j++) {
+            mem.regions[i].va[j] = data[j % size];
         }
         memcpy(copies[i], mem.regions[i].va, regions[i].size);
     }

@@ -1392,8 +1392,8 @@ test_stop_of_a_failed_device_hangs(void)
     dpdk_dma_dev_start_all();
     dpdk_dma_dev_quarantine(flows[2].chan, "test");
     check_state(2, DPDK_DMA_DEV_FAILED);
-    ovsrcu_synchronize();
     ovs_assert(time_msec() - before < 100);
+    ovsrcu_synchronize();
 
     atomic_store(&fake.devs[0].stop_blocks, false);
     xpthread_join(helper, NULL);

@@ -150,7 +150,7 @@ fake_log_write(int vid, uint64_t gpa, uint64_t len)
 {
     struct guest *g = the_guest;
 
-    ovs_assert(vid == LOG_VID);
+    ovs_assert(vid == LOG_VID && len);
     if (!g->n_logged++) {
         g->used_when_logged = (g->features & PACKED
                                ? g->pdesc[g->used_pos].flags : g->used->idx);
@@ -863,10 +863,10 @@ static void
 run_with_sleeper(uint64_t features)
 {
     struct guest *g = guest_create(features, 4096);
-    long long int end = time_usec() + 2000000;
+    long long int end = time_usec() + 1500000;
 
     vhost_vring_must_notify(&g->vr);
-    for (int round = 0; round < 8; round++) {
+    while (time_usec() < end) {
         unsigned int published = 0;
         pthread_t thread;
 
@@ -928,8 +928,10 @@ test_event_of_packed_ring(void)
     const unsigned int size = 5;
 
     for (unsigned int start = 0; start < 2 * size; start++) {
-        for (unsigned int n = 0; n < size; n++) {
-            for (unsigned int event = 0; event <= size; event++) {
+        for (unsigned int n = 0; n <= 2 * size; n++) {
+            unsigned int max = n < size ? size : n - 1;
+
+            for (unsigned int event = 0; event <= max; event++) {
                 struct vhost_vring vr = { .size = size, .event_idx = true };
                 unsigned int used = start + n;
                 unsigned int at = start + event;
@@ -1203,10 +1205,22 @@ test_lies_about_split_ring(void)
     check_broken(g, VHOST_VRING_OVERFULL);
     guest_destroy(g);
 
+    /* It goes back to what a packet has taken already. */
+    g = guest_create(MRG, 8);
+    for (int i = 0; i < 3; i++) {
+        guest_offer1(g, ELSEWHERE + i * 10, 10);
+    }
+    must_send(g, 10);
+    g->avail->idx--;
+    check_broken(g, VHOST_VRING_TAKEN_BACK);
+    guest_destroy(g);
+
     /* A head that the ring does not have. */
     g = guest_create(MRG, 8);
     guest_offer1(g, ELSEWHERE, 100);
     g->avail->ring[0] = 8;
+    g->setup.desc = library_va(ELSEWHERE + REGION_SIZE - 8 * 16);
+    guest_remap(g);
     check_broken(g, VHOST_VRING_BAD_ID);
     guest_destroy(g);
 
@@ -1256,6 +1270,19 @@ test_lies_about_packed_ring(void)
         guest_destroy(g);
     }
 
+    /* A chain that ends, but with a descriptor that is out. */
+    g = guest_create(PACKED | MRG, 8);
+    guest_offer1(g, ELSEWHERE, 100);
+    must_send(g, 100);
+    for (int j = 0; j < 8; j++) {
+        g->pdesc[j] = (struct vring_packed_desc) {
+            ELSEWHERE, 10, 0, VRING_DESC_F_WRITE
+            | (j ? VRING_DESC_F_NEXT | AVAIL_FLAG : USED_FLAG)
+        };
+    }
+    check_broken(g, VHOST_VRING_LOOP);
+    guest_destroy(g);
+
     /* Flags that make more of a ring available than there is. */
     g = guest_create(PACKED | MRG, 8);
     while (g->n_room) {
@@ -1272,6 +1299,23 @@ test_lies_about_packed_ring(void)
     }
     ovs_assert(g->n_collected == 8);
     guest_destroy(g);
+
+    /* Neither available nor used. */
+    for (int i = 0; i < 2; i++) {
+        g = guest_create(PACKED | MRG, 8);
+        guest_set_base(g, i ? 0x8000 : 0);
+        guest_offer1(g, ELSEWHERE, 100);
+        for (int j = 0; j < 4; j++) {
+            uint16_t flags = ((j & 1 ? AVAIL_FLAG : 0)
+                              | (j & 2 ? USED_FLAG : 0));
+
+            if (flags != avail_flags(g->avail_wrap)) {
+                g->pdesc[0].flags = VRING_DESC_F_WRITE | flags;
+                ovs_assert(send_packet(g, 100, &n) == VHOST_VRING_EMPTY);
+            }
+        }
+        guest_destroy(g);
+    }
 
     /* Indirect ones are alone. */
     g = guest_create(PACKED | MRG, 8);
@@ -1528,7 +1572,7 @@ test_base(void)
     /* Such as no ring has. */
     static const uint16_t bad[][2] = {
         { 8, 0 }, { 0, 8 }, { 0x8008, 0x8008 }, { 0x7fff, 0x7fff },
-        { 0x8001, 0x8002 }, { 0x0003, 0x8002 },
+        { 0x8001, 0x8002 }, { 0x0003, 0x8002 }, { 0x8000, 0x0008 },
     };
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         unsigned int n;
@@ -1551,6 +1595,8 @@ test_forget(void)
         struct guest *g = guest_create(layout | MRG, 8);
         uint16_t base;
 
+        ovs_assert(vhost_vring_must_notify(&g->vr));
+        ovs_assert(!vhost_vring_must_notify(&g->vr));
         for (int i = 0; i < 3; i++) {
             guest_offer1(g, ELSEWHERE + i * 100, 100);
             must_send(g, 100);

@@ -79,6 +79,7 @@
 #include "dpif-netdev-dma.h"
 #include "dpif-netdev-perf.h"
 #include "netdev-dpdk-async.h"
+#include "vhost-async-engine.h"
 #include "vhost-async-txq.h"
 #endif
 
@@ -126,7 +127,7 @@ async_has_channel(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && self->chan;
+    return self && self->sender.chan;
 }
 
 /* The hooks in the main loop of a PMD thread. */
@@ -146,8 +147,7 @@ async_reap(void)
     return n;
 }
 
-/* Whether something came back since this was asked last: not what a reap
- * returned, since with the engine "rx" a poll of the rxq can do it. */
+/* Whether something came back since this was asked last. */
 static inline bool
 async_came_back(void)
 {
@@ -165,13 +165,7 @@ async_is_busy(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && vhost_async_engine_is_busy(self);
-}
-
-static bool
-async_rx(void)
-{
-    return VHOST_ASYNC_RX_POLL && async_has_channel();
+    return self && vhost_async_thread_is_busy(self);
 }
 
 struct async_counters {
@@ -185,11 +179,11 @@ async_get_counters(struct async_counters *c)
 
     memset(c, 0, sizeof *c);
     if (self) {
-        c->dma_packets = vhost_async_counter(&self->stats.dma_packets);
-        c->cpu_packets = vhost_async_counter(&self->stats.cpu_packets);
+        c->dma_packets = vhost_async_counter(&self->sender.dma_packets);
+        c->cpu_packets = vhost_async_counter(&self->sender.cpu_packets);
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
-        c->bursts = vhost_async_counter(&self->stats.bursts);
+        c->bursts = vhost_async_counter(&self->sender.bursts);
     }
 }
 #define BUILD VHOST_ASYNC_ENGINE
@@ -198,15 +192,19 @@ async_get_counters(struct async_counters *c)
 #define async_attach() ((void) 0)
 #define async_has_channel() false
 #define async_after_send() ((void) 0)
-#define async_reap() 0
 #define async_came_back() false
 #define async_is_busy() false
-#define async_rx() false
 struct async_counters {
     uint64_t dma_packets, cpu_packets, polls, empty_polls, bursts;
 };
 #define async_get_counters(C) memset(C, 0, sizeof *(C))
 #define BUILD "none"
+
+static inline unsigned int
+async_reap(void)
+{
+    return 0;
+}
 #endif /* !VHOST_ASYNC */
 
 static void OVS_NO_RETURN OVS_PRINTF_FORMAT(1, 2)
@@ -611,7 +609,6 @@ guest_connect(struct guest *g, unsigned int n_pairs, bool tso)
 
 struct port {
     struct netdev *netdev;
-    struct netdev_rxq *rxq;
     struct guest guest;
 };
 
@@ -678,9 +675,6 @@ port_open(struct port *p, unsigned int number, unsigned int mtu)
     }
     netdev_turn_flags_on(p->netdev, NETDEV_UP, &sf);
     port_reconfigure(p);
-    if (netdev_rxq_open(p->netdev, &p->rxq, 0)) {
-        fail("cannot open an rxq");
-    }
     smap_destroy(&args);
     free(path);
     free(name);
@@ -899,20 +893,6 @@ send_batch(struct port *port, int qid)
     async_after_send();
 }
 
-/* The rest of an iteration.  Packets that the guest sends do not exist, so an
- * rxq that is polled is found empty. */
-static inline unsigned int
-poll_and_reap(struct port *port, bool rx)
-{
-    if (rx) {
-        struct dp_packet_batch rx_batch;
-
-        dp_packet_batch_init(&rx_batch);
-        netdev_rxq_recv(port->rxq, &rx_batch, NULL);
-    }
-    return async_reap();
-}
-
 static inline void
 be_busy(uint64_t since, unsigned int cycles)
 {
@@ -922,14 +902,12 @@ be_busy(uint64_t since, unsigned int cycles)
 }
 
 static void
-drain_uncounted(bool rx)
+drain_uncounted(void)
 {
     uint64_t end = deadline();
 
     while (async_is_busy()) {
-        for (int i = 0; i < n_ports; i++) {
-            poll_and_reap(&ports[i], rx);
-        }
+        async_reap();
         if (rte_get_tsc_cycles() > end) {
             fail("copies do not complete");
         }
@@ -941,7 +919,6 @@ static void
 check_arrival(const struct params *p, bool contents)
 {
     struct rte_mbuf *mbufs[MAX_BURST];
-    bool rx = async_rx();
 
     for (uint32_t k = 0; k < MAX(p->spread, 3); k++) {
         struct guest_rxq *q;
@@ -960,7 +937,7 @@ check_arrival(const struct params *p, bool contents)
         }
         batch_init(mbufs, p->burst);
         send_batch(port, qid);
-        drain_uncounted(rx);
+        drain_uncounted();
         for (uint32_t i = 0; i < p->burst; i++) {
             uint32_t seq = k + i;
 
@@ -991,7 +968,7 @@ await_txqs(void)
 
             batch_init(&mbuf, 1);
             send_batch(port, qid);
-            drain_uncounted(async_rx());
+            drain_uncounted();
             found = guest_receive(q, 64, NULL);
             for (int j = 0; j < n_pairs && !found; j++) {
                 guest_receive(&port->guest.rxqs[j], 64, NULL);
@@ -1031,7 +1008,6 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
 {
     static struct rte_mbuf *mbufs[MAX_ROUND];
     unsigned int work = p->work * p->burst;
-    bool rx = async_rx();
     uint64_t cycles = 0, start, stop = 0, end;
     struct guest_rxq *q;
     struct port *port;
@@ -1050,7 +1026,7 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
 
         start = clock_read();
         send_batch(port, qid);
-        poll_and_reap(port, rx);
+        async_reap();
         stop = clock_read();
         cycles += stop - start - clock_cost;
     }
@@ -1060,7 +1036,7 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
         be_busy(stop, work);
 
         start = clock_read();
-        poll_and_reap(port, rx);
+        async_reap();
         stop = clock_read();
         *(async_came_back() ? &cycles : idle) += stop - start - clock_cost;
         if (stop > end) {
@@ -1170,7 +1146,6 @@ latency(const struct params *p)
 {
     double *samples = xmalloc(p->n * sizeof *samples);
     double hz = rte_get_tsc_hz() / 1e6;
-    bool rx = async_rx();
     struct guest_rxq *q;
     struct port *port;
     int qid;
@@ -1185,17 +1160,17 @@ latency(const struct params *p)
         batch_init(&mbuf, 1);
         start = clock_read();
         send_batch(port, qid);
-        poll_and_reap(port, rx);
+        async_reap();
         while (!guest_n_used(q)) {
             be_busy(__rdtsc(), p->work);
-            poll_and_reap(port, rx);
+            async_reap();
             if (__rdtsc() > end) {
                 fail("a packet does not arrive");
             }
         }
         stop = clock_read();
         samples[i] = (stop - start - clock_cost) / hz;
-        drain_uncounted(rx);
+        drain_uncounted();
         while (guest_receive(q, p->size, NULL)) {
             continue;
         }
@@ -1212,7 +1187,6 @@ load_round(const struct params *p, unsigned int total, double *samples)
 {
     static struct rte_mbuf *mbufs[MAX_ROUND];
     unsigned int sent = 0, seen = 0;
-    bool rx = async_rx();
     uint64_t first, end;
     struct guest_rxq *q;
     struct port *port;
@@ -1236,7 +1210,7 @@ load_round(const struct params *p, unsigned int total, double *samples)
             send_batch(port, qid);
             sent += n;
         }
-        poll_and_reap(port, rx);
+        async_reap();
         n = guest_n_used(q) / buffers;
         for (now = __rdtsc(); seen < n; seen++) {
             samples[seen] = now - (first + seen * p->gap);
@@ -1245,7 +1219,7 @@ load_round(const struct params *p, unsigned int total, double *samples)
             fail("packet %u of %u does not arrive", seen, total);
         }
     }
-    drain_uncounted(rx);
+    drain_uncounted();
     while (guest_receive(q, p->size, NULL)) {
         continue;
     }
@@ -1341,7 +1315,7 @@ in_flight(const struct params *p)
     if (!n) {
         fail("the engine is too fast to see %u txqs in flight", n_txqs);
     }
-    drain_uncounted(async_rx());
+    drain_uncounted();
     for (int i = 0; i < n_txqs; i++) {
         if (!guest_receive(nth_txq(i, &port, &qid), p->size, NULL)) {
             fail("a packet of txq %d did not arrive", i);

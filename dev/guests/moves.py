@@ -24,7 +24,6 @@ import statistics
 import time
 
 from lab import read
-from qemu import QemuError
 from stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
                    check_file, deliver, guest_and_host, ping, talk,
                    two_guests, wait_for_traffic)
@@ -34,59 +33,35 @@ ROUNDS = 5
 
 TESTPMD_MB = 128
 
-# Of a port that changes sides.  If QEMU does not listen yet when the vhost
-# library connects, which is rare, that tries again after a second only.
-LONGEST_PAUSE_MS = 2500
+# Of a port that changes sides: the guest notices nothing, but on a loaded
+# machine no process runs all the time.
+LONGEST_PAUSE_MS = 200
 
 # As published for a live update over virtio-vhost-user; the same source has
 # 1085 ms for a vhost-user client.
 LIVE_UPDATE_GOAL_MS = 480
 
 
-def migrate_port(w, port, what):
-    """Returns the answer to the command."""
-    begin = time.monotonic()
-    answer = w.switch.appctl("netdev-dpdk/vhost-async-migrate", port, what)
-    w.note("%s: %d ms", answer.strip(), (time.monotonic() - begin) * 1000)
-    return answer.strip()
-
-
-def expect_refusal(guest):
-    """QEMU does not migrate the guest of a port that is on DMA."""
-    try:
-        guest.qmp("migrate", uri="exec:cat > /dev/null")
-    except QemuError as e:
-        if "VHOST_F_LOG_ALL" in str(e):
-            return
-        raise
-    raise Failure("QEMU began to migrate the guest of a port on DMA")
-
-
-def check_reason(w, port):
-    """The database says why a port is on CPU."""
-    why = w.switch.get(port, "status:vhost_async")
-    if "CPU: being migrated" not in why:
-        raise Failure("status:vhost_async of %s is %s" % (port, why))
-
-
-def migration_refused(w):
-    """The guest of a port on DMA is not migrated, and one that is prepared
-    can be, until it is resumed, be it after a migration that was cancelled."""
+def migration_cancelled(w):
+    """A migration of the guest of a port on DMA begins and is cancelled, as
+    often as one likes: the port copies by CPU meanwhile, and is on DMA
+    afterwards."""
     a, b = two_guests(w)
     ping(a, b)
-    expect_refusal(b)
-    migrate_port(w, "g2", "prepare")
-    check_reason(w, "g2")
-    ping(a, b)
-    b.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
-    b.qmp("migrate", uri="exec:cat > /dev/null")
-    time.sleep(0.5)
-    b.qmp("migrate_cancel")
-    w.wait(lambda: b.qmp("query-migrate")["status"] == "cancelled", 10,
-           "QEMU does not cancel the migration")
-    ping(a, b)
-    migrate_port(w, "g2", "resume")
-    expect_refusal(b)
+    for _ in range(2):
+        b.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
+        b.qmp("migrate", uri="exec:cat > /dev/null")
+        w.wait(lambda: "being migrated" in w.switch.appctl(
+            "dpif-netdev/dma-show"), 10,
+            "dma-show does not tell that the guest is being migrated")
+        ping(a, b)
+        b.qmp("migrate_cancel")
+        w.wait(lambda: b.qmp("query-migrate")["status"] == "cancelled", 10,
+               "QEMU does not cancel the migration")
+        w.wait(lambda: "being migrated" not in w.switch.appctl(
+            "dpif-netdev/dma-show"), 10, "the txq does not get back to DMA")
+        ping(a, b)
+    deliver(w, a, b, 5)
     deliver(w, b, a, 5)
     w.check_idle()
 
@@ -172,8 +147,8 @@ def check_streams(w, peer, guest, checksum):
 
 
 def migration(w):
-    """A guest moves, by prepare and precopy, in the middle of a transfer to
-    it.  The transfer goes on, all memory that the switch wrote moves along,
+    """A guest moves, by precopy, in the middle of a transfer to it.  The
+    transfer goes on, all memory that the switch wrote moves along,
     and the guest ends on DMA."""
     peer, source = w.add_guest("peer"), w.add_guest("src")
     w.boot(peer, source)
@@ -182,8 +157,6 @@ def migration(w):
     target = w.add_guest("dst", number=source.number, incoming=uri)
 
     start_streams(peer, source)
-    expect_refusal(source)
-    migrate_port(w, "src", "prepare")
     precopy(w, source, uri)
     source.kill()
     w.wait(lambda: target.qmp("query-status")["status"] == "running", 10,
@@ -195,7 +168,6 @@ def migration(w):
     check_streams(w, peer, target, checksum)
     deliver(w, peer, target, 5)
     deliver(w, target, peer, 5)
-    migrate_port(w, "src", "resume")
     w.check_idle()
 
 
@@ -205,26 +177,21 @@ def set_option(w, port, value):
            "the port does not follow options:vhost-async=" + value)
 
 
-def set_migrating(w, port, value):
-    w.switch.appctl("netdev-dpdk/vhost-async-migrate", port, value)
-
-
 def measure_pauses(w, port, measure):
-    """Takes a port off DMA and back, by either way.  'measure' calls what
-    it is given and returns for how many milliseconds traffic paused."""
-    for name, action, values in (
-            ("options:vhost-async", set_option, ("false", "true")),
-            ("vhost-async-migrate", set_migrating, ("prepare", "resume"))):
-        pauses = {value: [] for value in values}
-        for value in values * ROUNDS:
-            pauses[value].append(measure(lambda: action(w, port, value)))
-        if max(max(times) for times in pauses.values()) > LONGEST_PAUSE_MS:
-            raise Failure("%s: traffic paused for %s ms" % (name, pauses))
-        for value, times in pauses.items():
-            w.note("%s %s: traffic paused for %.1f ms (median of %d, at most "
-                   "%.1f)", name, value, statistics.median(times), ROUNDS,
-                   max(times))
-    w.note("without either: %.1f ms", measure(lambda: time.sleep(0.5)))
+    """Takes a port off DMA and back.  'measure' calls what it is given and
+    returns for how many milliseconds traffic paused."""
+    pauses = {value: [] for value in ("false", "true", "unchanged")}
+    for value in tuple(pauses) * ROUNDS:
+        pauses[value].append(measure(
+            (lambda: time.sleep(0.5)) if value == "unchanged"
+            else lambda: set_option(w, port, value)))
+    for value, times in pauses.items():
+        w.note("options:vhost-async %s: traffic paused for %.1f ms (median of "
+               "%d, at most %.1f)", value, statistics.median(times), ROUNDS,
+               max(times))
+    longest = max(LONGEST_PAUSE_MS, 3 * max(pauses["unchanged"]))
+    if max(max(times) for times in pauses.values()) > longest:
+        raise Failure("traffic paused for %s ms" % pauses)
 
 
 def switch_sides_in_transfer(w, guest, host):
@@ -233,12 +200,12 @@ def switch_sides_in_transfer(w, guest, host):
     started = guest.start_fetch(host)
     changes = 0
     while not guest.shell.ready():
-        set_migrating(w, "g1", ("prepare", "resume")[changes % 2])
+        set_option(w, "g1", ("false", "true")[changes % 2])
         changes += 1
         time.sleep(0.1)
     check_file(guest, host, guest.finish_fetch(started), checksum)
     if changes % 2:
-        set_migrating(w, "g1", "resume")
+        set_option(w, "g1", "true")
     w.note("file arrived intact over %d changes", changes)
     if changes < 4:
         raise Failure("the file arrived before the port changed sides often")
@@ -352,7 +319,7 @@ def live_update(w):
 
 
 SCENARIOS = {
-    "migration-refused": (migration_refused, {}),
+    "migration-cancelled": (migration_cancelled, {}),
     "migration": (migration, {"mtu": 9000,
                               "device": ",rx_queue_size=1024"}),
     "switching": (switching, {}),

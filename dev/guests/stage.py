@@ -255,7 +255,7 @@ class World:
                 counters = self.switch.counters(guest.short)
                 errors += ["%s=%d for %s" % (key, value, guest.short)
                            for key, value in counters.items() if value
-                           and re.match("tx_async_.*(lost|stuck)", key)]
+                           and re.match("tx_async_.*(lost|ring_drops)", key)]
         self.switch.stop()
         errors += OUR_WARNING.findall(lablib.read(self.switch.log))
         for guest in self.guests:

@@ -1,0 +1,342 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef FAKE_GUEST_RING_H
+#define FAKE_GUEST_RING_H 1
+
+/* A guest with one receive ring, split or packed, for tests of what sends
+ * packets to it: its driver offers buffers and gets packets.  It tells the
+ * truth; for lies see test-vhost-vring.c.
+ *
+ * A ring has buffers of 'n_pieces' descriptors of 'piece_len' bytes each,
+ * offered and used in turn, so that number i is in slot i % n_bufs.  The
+ * driver may run in a thread of its own.
+ *
+ * To be included behind vhost-vring.h. */
+
+#include <linux/virtio_net.h>
+#include <linux/virtio_ring.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "ovs-atomic.h"
+#include "util.h"
+#include "vhost-guest-mem.h"
+#include "vhost-vring.h"
+
+#define GUEST_F(BIT) (UINT64_C(1) << (BIT))
+#define GUEST_SPLIT GUEST_F(VIRTIO_F_VERSION_1)
+#define GUEST_PACKED (GUEST_F(VIRTIO_F_VERSION_1) \
+                      | GUEST_F(VIRTIO_F_RING_PACKED))
+#define GUEST_MRG GUEST_F(VIRTIO_NET_F_MRG_RXBUF)
+#define GUEST_EVENT_IDX GUEST_F(VIRTIO_RING_F_EVENT_IDX)
+
+/* Guest address of its memory, and what the vhost library adds to it. */
+#define GUEST_GPA (UINT64_C(1) << 32)
+#define GUEST_LIBRARY_VA (UINT64_C(0x70) << 40)
+
+/* Bytes of an area of the ring: 1024 descriptors.  Buffers follow. */
+#define GUEST_AREA 16384
+
+struct guest_ring {
+    uint64_t features;
+    bool packed;
+    uint32_t size;              /* Descriptors. */
+    uint32_t n_pieces, piece_len;
+    uint32_t n_bufs;
+
+    uint8_t *mem;
+    size_t mem_size;
+    struct vhost_guest_mem table;
+    struct vhost_vring_setup setup;
+
+    struct vring_desc *sdesc;
+    struct vring_avail *avail;
+    struct vring_used *used;
+    struct vring_packed_desc *pdesc;
+    struct vring_packed_desc_event *event;
+
+    uint32_t n_offered, n_used; /* Buffers. */
+    uint32_t avail_pos, used_pos;
+    bool avail_wrap, used_wrap;
+};
+
+/* A packet as the guest got it. */
+struct guest_pkt {
+    struct virtio_net_hdr_mrg_rxbuf hdr;
+    uint32_t n_bufs;
+    uint32_t len;               /* Without the header. */
+    uint8_t data[65536];
+};
+
+#define guest_load(PTR) __atomic_load_n(PTR, __ATOMIC_ACQUIRE)
+#define guest_store(PTR, VALUE) __atomic_store_n(PTR, VALUE, __ATOMIC_RELEASE)
+
+static inline uint32_t
+guest_ring_hdr_len(const struct guest_ring *g)
+{
+    return (g->features & (GUEST_PACKED | GUEST_MRG)
+            ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
+            : sizeof(struct virtio_net_hdr));
+}
+
+static uint64_t
+guest_ring_gpa(const struct guest_ring *g, uint32_t buf, uint32_t piece)
+{
+    return (GUEST_GPA + 3 * GUEST_AREA
+            + (buf % g->n_bufs * g->n_pieces + piece)
+              * (uint64_t) g->piece_len);
+}
+
+static uint8_t *
+guest_ring_piece(const struct guest_ring *g, uint32_t buf, uint32_t piece)
+{
+    return g->mem + (guest_ring_gpa(g, buf, piece) - GUEST_GPA);
+}
+
+static uint16_t
+guest_ring_avail_flags(const struct guest_ring *g)
+{
+    return 1 << (g->avail_wrap ? VRING_PACKED_DESC_F_AVAIL
+                               : VRING_PACKED_DESC_F_USED);
+}
+
+static void
+guest_ring_offer_packed(struct guest_ring *g)
+{
+    struct vring_packed_desc *head = &g->pdesc[g->avail_pos];
+    uint16_t head_flags = 0;
+
+    for (uint32_t i = 0; i < g->n_pieces; i++) {
+        struct vring_packed_desc *d = &g->pdesc[g->avail_pos];
+        uint16_t flags = (VRING_DESC_F_WRITE | guest_ring_avail_flags(g)
+                          | (i + 1 < g->n_pieces ? VRING_DESC_F_NEXT : 0));
+
+        d->addr = guest_ring_gpa(g, g->n_offered, i);
+        d->len = g->piece_len;
+        d->id = g->n_offered % g->n_bufs;
+        if (i) {
+            d->flags = flags;
+        } else {
+            head_flags = flags;
+        }
+        if (++g->avail_pos == g->size) {
+            g->avail_pos = 0;
+            g->avail_wrap = !g->avail_wrap;
+        }
+    }
+    guest_store(&head->flags, head_flags);
+}
+
+static void
+guest_ring_offer_split(struct guest_ring *g)
+{
+    uint32_t head = g->n_offered % g->n_bufs * g->n_pieces;
+
+    for (uint32_t i = 0; i < g->n_pieces; i++) {
+        bool last = i + 1 == g->n_pieces;
+
+        g->sdesc[head + i] = (struct vring_desc) {
+            .addr = guest_ring_gpa(g, g->n_offered, i),
+            .len = g->piece_len,
+            .flags = VRING_DESC_F_WRITE | (last ? 0 : VRING_DESC_F_NEXT),
+            .next = last ? 0 : head + i + 1,
+        };
+    }
+    g->avail->ring[g->avail_pos % g->size] = head;
+    g->avail_pos++;
+    guest_store(&g->avail->idx, g->avail_pos);
+}
+
+/* Offers up to 'n' buffers more, as far as there are any. */
+static void
+guest_ring_offer(struct guest_ring *g, uint32_t n)
+{
+    for (; n && g->n_offered - g->n_used < g->n_bufs; n--) {
+        if (g->packed) {
+            guest_ring_offer_packed(g);
+        } else {
+            guest_ring_offer_split(g);
+        }
+        g->n_offered++;
+    }
+}
+
+/* Returns the number of bytes written to the buffer that is to be used next
+ * but 'ahead', 0 if it is not used. */
+static uint32_t
+guest_ring_peek(const struct guest_ring *g, uint32_t ahead)
+{
+    uint32_t buf = g->n_used + ahead;
+
+    if (buf == g->n_offered) {
+        return 0;
+    }
+    if (g->packed) {
+        uint32_t pos = g->used_pos + ahead * g->n_pieces;
+        bool wrap = g->used_wrap ^ (pos >= g->size);
+        uint16_t flags = guest_load(&g->pdesc[pos % g->size].flags);
+
+        if (!(flags & 1 << VRING_PACKED_DESC_F_USED) == wrap
+            || !(flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap) {
+            return 0;
+        }
+        ovs_assert(g->pdesc[pos % g->size].id == buf % g->n_bufs);
+        ovs_assert(g->pdesc[pos % g->size].len);
+        return g->pdesc[pos % g->size].len;
+    } else {
+        uint16_t pos = g->used_pos + ahead;
+        const struct vring_used_elem *e = &g->used->ring[pos % g->size];
+
+        if ((uint16_t) (guest_load(&g->used->idx) - g->used_pos) <= ahead) {
+            return 0;
+        }
+        ovs_assert(e->id == buf % g->n_bufs * g->n_pieces && e->len);
+        return e->len;
+    }
+}
+
+static void
+guest_ring_advance(struct guest_ring *g)
+{
+    g->n_used++;
+    if (!g->packed) {
+        g->used_pos = (uint16_t) (g->used_pos + 1);
+    } else {
+        g->used_pos += g->n_pieces;
+        if (g->used_pos >= g->size) {
+            g->used_pos -= g->size;
+            g->used_wrap = !g->used_wrap;
+        }
+    }
+}
+
+/* Gets the next packet, if there is one.  All of its buffers become visible at
+ * once. */
+static bool
+guest_ring_get(struct guest_ring *g, struct guest_pkt *pkt)
+{
+    uint32_t len = guest_ring_peek(g, 0), size = guest_ring_hdr_len(g);
+    uint32_t total = 0;
+
+    if (!len) {
+        return false;
+    }
+    memset(&pkt->hdr, 0, sizeof pkt->hdr);
+    /* Until the header tells, which may be in several buffers itself. */
+    pkt->n_bufs = g->features & GUEST_MRG ? UINT32_MAX : 1;
+    for (uint32_t i = 0; i < pkt->n_bufs; i++) {
+        len = guest_ring_peek(g, 0);
+        ovs_assert(len);
+        for (uint32_t ofs = 0, n; ofs < len; ofs += n) {
+            const uint8_t *src = guest_ring_piece(g, g->n_used,
+                                                  ofs / g->piece_len);
+            uint32_t in_piece = ofs % g->piece_len;
+
+            n = MIN(g->piece_len - in_piece, len - ofs);
+            if (total < size) {
+                n = MIN(n, size - total);
+                memcpy((uint8_t *) &pkt->hdr + total, src + in_piece, n);
+            } else {
+                ovs_assert(total - size + n <= sizeof pkt->data);
+                memcpy(&pkt->data[total - size], src + in_piece, n);
+            }
+            total += n;
+            if (total == size && g->features & GUEST_MRG) {
+                pkt->n_bufs = pkt->hdr.num_buffers;
+            }
+        }
+        /* But the last one, they are full. */
+        ovs_assert(i + 1 == pkt->n_bufs || len == g->n_pieces * g->piece_len);
+        guest_ring_advance(g);
+    }
+    ovs_assert(total >= size);
+    pkt->len = total - size;
+    return true;
+}
+
+static void
+guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
+                uint32_t n_pieces, uint32_t piece_len)
+{
+    uintptr_t va = GUEST_LIBRARY_VA;
+
+    memset(g, 0, sizeof *g);
+    g->features = features;
+    g->packed = features & GUEST_F(VIRTIO_F_RING_PACKED);
+    g->size = size;
+    g->n_pieces = n_pieces;
+    g->piece_len = piece_len;
+    g->n_bufs = size / n_pieces;
+
+    g->mem_size = ROUND_UP(3 * GUEST_AREA + size * piece_len, 4096);
+    g->mem = mmap(NULL, g->mem_size, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ovs_assert(size * 16 <= GUEST_AREA && g->mem != MAP_FAILED);
+    g->table.n_regions = 1;
+    g->table.regions[0] = (struct vhost_guest_region) {
+        .gpa = GUEST_GPA, .size = g->mem_size, .va = g->mem,
+        .library_va = GUEST_LIBRARY_VA, .map = g->mem,
+        .map_size = g->mem_size,
+    };
+    g->sdesc = (void *) g->mem;
+    g->pdesc = (void *) g->mem;
+    g->avail = (void *) (g->mem + GUEST_AREA);
+    g->event = (void *) g->avail;
+    g->used = (void *) (g->mem + 2 * GUEST_AREA);
+    g->setup = (struct vhost_vring_setup) {
+        .mem = &g->table,
+        .desc = (const void *) va,
+        .avail = (const void *) (va + GUEST_AREA),
+        .used = (const void *) (va + 2 * GUEST_AREA),
+        .size = size,
+        .features = features,
+        .log_vid = -1,
+    };
+    g->avail_wrap = g->used_wrap = true;
+}
+
+/* Where the ring starts, as rte_vhost_get_vring_base() has it. */
+static uint16_t
+guest_ring_base(const struct guest_ring *g)
+{
+    return g->packed ? 1 << 15 : 0;
+}
+
+/* What vhost-guest-mem.c does with the areas. */
+static void *
+guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
+                        uint64_t size, uint64_t *gpa)
+{
+    const struct vhost_guest_region *r = &mem->regions[0];
+    uint64_t ofs = (uintptr_t) va - r->library_va;
+
+    if (ofs >= r->size || size > r->size - ofs) {
+        return NULL;
+    }
+    *gpa = r->gpa + ofs;
+    return r->va + ofs;
+}
+
+static void
+guest_ring_destroy(struct guest_ring *g)
+{
+    munmap(g->mem, g->mem_size);
+}
+
+#endif /* fake-guest-ring.h */

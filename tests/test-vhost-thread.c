@@ -1,0 +1,708 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Tests of how threads get at a txq, step by step: the lock and the states of
+ * the ring (lib/vhost-async-txq.c), the completion engine that was built
+ * (lib/vhost-async-defer.c or -ring.c), and what a PMD thread does about its
+ * channel (lib/vhost-async-thread.c).
+ *
+ * There is one thread, which plays all of them: that somebody is at the txq
+ * means that the case holds its lock.  test-vhost-engine.c has threads. */
+
+#undef NDEBUG
+#include <config.h>
+
+/* As for the sources that are tested. */
+#ifndef ALLOW_EXPERIMENTAL_API
+#define ALLOW_EXPERIMENTAL_API
+#endif
+
+#include <signal.h>
+#include <sys/wait.h>
+
+/* Called before a lock is given up, if not NULL. */
+struct vhost_async_txq;
+static void (*before_unlock)(struct vhost_async_txq *);
+
+#define DP(NAME) tt_##NAME
+#define DP_BEFORE_UNLOCK(TXQ) \
+    (before_unlock ? before_unlock(TXQ) : (void) 0)
+#include "vhost-data-path.h"
+#include "vhost-txq-fixture.h"
+
+#include "dma-test.h"
+#include "ovstest.h"
+
+#define LAYOUT (GUEST_SPLIT | GUEST_MRG)
+#define SMALL 100
+#define LARGE 1500
+
+/* The lock. */
+
+static uint32_t
+lock_word(const struct port *p)
+{
+    return txq_get(&p->txq->lock);
+}
+
+static void
+test_lock(void)
+{
+    struct vhost_async_txq *txq;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 16, 2048);
+    txq = p->txq;
+    ovs_assert(!lock_word(p));
+    ovs_assert(vhost_async_txq_trylock(txq));
+    ovs_assert(!vhost_async_txq_trylock(txq));
+    ovs_assert(lock_word(p) == VHOST_ASYNC_LOCKED);
+    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(!lock_word(p));
+
+    /* What is left must be seen to, each time. */
+    ovs_assert(vhost_async_txq_trylock_or_leave(txq));
+    for (int i = 0; i < 2; i++) {
+        ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
+        ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
+        ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED
+                                    | VHOST_ASYNC_PENDING));
+        ovs_assert(!vhost_async_txq_try_unlock(txq));
+        ovs_assert(lock_word(p) == VHOST_ASYNC_LOCKED);
+    }
+    ovs_assert(vhost_async_txq_try_unlock(txq));
+
+    /* Closed: who sends goes away, who leaves work leaves it. */
+    vhost_async_txq_close(txq);
+    ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED));
+    ovs_assert(!vhost_async_txq_lock_unless_closed(txq));
+    ovs_assert(!vhost_async_txq_trylock(txq));
+    ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
+    vhost_async_txq_open(txq);
+    ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING));
+    ovs_assert(!vhost_async_txq_try_unlock(txq));
+    ovs_assert(vhost_async_txq_try_unlock(txq));
+
+    /* Closed by who waits for a holder, which then lets go: nobody comes in
+     * between, and what is left then is for who waits. */
+    ovs_assert(vhost_async_txq_trylock(txq));
+    atomic_store_relaxed(&txq->lock, VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED);
+    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(lock_word(p) == VHOST_ASYNC_CLOSED);
+    ovs_assert(!vhost_async_txq_trylock(txq));
+    ovs_assert(!vhost_async_txq_lock_unless_closed(txq));
+    ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
+    vhost_async_txq_close(txq);
+    vhost_async_txq_open(txq);
+    ovs_assert(!vhost_async_txq_try_unlock(txq));
+    ovs_assert(vhost_async_txq_try_unlock(txq));
+    vhost_async_txq_lock(txq);
+    vhost_async_engine_unlock(NULL, txq);
+    port_finish(p);
+}
+
+/* Whether the ring may go from state 'from', which it is in, to 'to'. */
+static bool
+may_become(struct vhost_async_txq *txq, enum vhost_async_txq_state to)
+{
+    int status;
+    pid_t pid = fork();
+
+    if (!pid) {
+        freopen("/dev/null", "w", stderr);
+        signal(SIGABRT, SIG_DFL);
+        vhost_async_txq_set_state(txq, to);
+        _exit(vhost_async_txq_state(txq) == to ? 0 : 2);
+    }
+    ovs_assert(pid > 0 && waitpid(pid, &status, 0) == pid);
+    ovs_assert(!status || (WIFSIGNALED(status)
+                           && WTERMSIG(status) == SIGABRT));
+    return !status;
+}
+
+/* The arrows of vhost-async-txq.h. */
+static void
+test_states(void)
+{
+    static const char *const arrows[] = {
+        /* To        L    S    D    R    stucK, from */
+        [VHOST_ASYNC_TXQ_LIBRARY] = "LS---",
+        [VHOST_ASYNC_TXQ_STOPPED] = "-SD--",
+        [VHOST_ASYNC_TXQ_DISABLED] = "-SDRK",
+        [VHOST_ASYNC_TXQ_RUNNING] = "-SDRK",
+        [VHOST_ASYNC_TXQ_STUCK] = "-S--K",
+    };
+    atomic_uint8_t retries = 0;
+    struct vhost_async_txq *txq;
+
+    for (size_t from = 0; from < ARRAY_SIZE(arrows); from++) {
+        for (size_t to = 0; to < ARRAY_SIZE(arrows); to++) {
+            txq = vhost_async_txq_create("port", 0, &retries,
+                                         VHOST_ASYNC_TXQ_LIBRARY);
+            atomic_store_relaxed(&txq->state, from);
+            ovs_assert(may_become(txq, to) == (arrows[from][to] != '-'));
+            vhost_async_txq_destroy(txq);
+        }
+    }
+}
+
+/* Completion engines. */
+
+/* Copies that come back while somebody is at the txq are that one's to
+ * publish. */
+static void
+test_left_to_the_holder(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(port_engine_send(p, &pmds[0], 2, LARGE) == 2);
+    ovs_assert(port_engine_send(p, &pmds[1], 2, LARGE) == 2);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(work_and_reap(0, 2) == 2);
+    port_get(p, 0);
+    ovs_assert(work_and_reap(1, 1) == 1);
+    port_get(p, 0);
+    vhost_async_engine_unlock(NULL, p->txq);
+    port_get(p, 3);
+    ovs_assert(!lock_word(p));
+    ovs_assert(work_and_reap(1, 1) == 1);
+    port_get(p, 1);
+    port_finish(p);
+}
+
+/* While a message is handled nobody waits, and it is over in the end. */
+static void
+test_closed(void)
+{
+    bool ring = !strcmp(VHOST_ASYNC_ENGINE, "ring");
+    struct port *p;
+    unsigned int n;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(port_engine_send(p, &pmds[0], 1, LARGE) == 1);
+    vhost_async_txq_close(p->txq);
+    n = port_engine_send(p, &pmds[0], 3, SMALL);
+    ovs_assert(n == (ring ? 3 : 0));
+    ovs_assert(COUNTER(p, busy_drops) == 3 - n);
+    ovs_assert(work_and_reap(0, 1) == 1);
+    port_get(p, 0);
+    vhost_async_txq_open(p->txq);
+    vhost_async_engine_unlock(NULL, p->txq);
+    port_get(p, 1 + n);
+    ovs_assert(port_engine_send(p, NULL, 1, SMALL) == 1);
+    port_get(p, 1);
+    port_finish(p);
+}
+
+/* What is not taken is counted by its reason, once, if all of it is dropped;
+ * else the sender comes again. */
+static void
+test_drops(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 4, 2048);
+    ovs_assert(port_engine_send(p, &pmds[0], 6, SMALL) == 4);
+    ovs_assert(!COUNTER(p, full_drops));
+    ovs_assert(!port_engine_send(p, &pmds[0], 2, SMALL));
+    ovs_assert(COUNTER(p, full_drops) == 2);
+    vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_DISABLED);
+    ovs_assert(!port_engine_send(p, NULL, 3, SMALL));
+    ovs_assert(COUNTER(p, down_drops) == 3);
+    ovs_assert(!COUNTER(p, busy_drops));
+    ovs_assert(!port_engine_send(p, NULL, 0, SMALL));
+    port_finish(p);
+}
+
+#ifdef VHOST_ASYNC_RING
+/* A sender that finds somebody at the txq goes on; its packets follow those
+ * that are there, by the channel of whoever drains. */
+static void
+test_contended(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
+                                    make_pkt(LARGE, 1) }, 1) == 1);
+    ovs_assert(port_engine_send(p, &pmds[1], 3, LARGE) == 3);
+    ovs_assert(port_engine_send(p, NULL, 2, SMALL) == 2);
+    ovs_assert(vhost_async_engine_txq_waiting(p->txq) == 5);
+    ovs_assert(!vhost_async_engine_txq_is_idle(p->txq));
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[1]));
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    ovs_assert(!vhost_async_engine_txq_waiting(p->txq));
+    ovs_assert(vhost_async_engine_txq_is_idle(p->txq));
+    ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan) == 4);
+    port_get(p, 0);
+    ovs_assert(work_and_reap(0, 4) == 4);
+    port_get(p, 6);
+    port_finish(p);
+}
+
+/* As long as packets wait, whoever sends goes behind them, even who finds
+ * nobody at the txq. */
+static void
+test_nobody_overtakes_what_waits(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(port_engine_send(p, &pmds[3], 2, SMALL) == 2);
+    /* Those who do not look after it are gone. */
+    atomic_store_relaxed(&p->txq->lock, 0);
+    ovs_assert(port_engine_send(p, &pmds[3], 2, SMALL) == 2);
+    port_get(p, 4);
+    port_finish(p);
+}
+
+static void
+test_full_ring(void)
+{
+    struct port *p;
+    unsigned int n = 0;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 1024, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    while (port_engine_send(p, &pmds[0], 30, SMALL)) {
+        n += 30;
+    }
+    ovs_assert(n == RING_SIZE / 30 * 30);
+    ovs_assert(COUNTER(p, ring_full_drops) == 30);
+    /* All of a burst or nothing. */
+    ovs_assert(port_engine_send(p, &pmds[0], RING_SIZE - n, SMALL)
+               == RING_SIZE - n);
+    ovs_assert(vhost_async_engine_txq_waiting(p->txq) == RING_SIZE);
+    vhost_async_engine_unlock(NULL, p->txq);
+    port_get(p, RING_SIZE);
+    port_finish(p);
+}
+
+/* A PMD thread does not go on for ever for others, it comes back.  What waits
+ * has one keeper. */
+static void
+test_kept(void)
+{
+    const unsigned int round = RING_ROUNDS * RING_BURST;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(LAYOUT, 1024, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    for (unsigned int i = 0; i < 3 * round / 32; i++) {
+        ovs_assert(port_engine_send(p, &pmds[1], 32, SMALL) == 32);
+    }
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    port_get(p, round);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    ovs_assert(!vhost_async_engine_txq_is_idle(p->txq));
+
+    /* Another one does its part, and leaves the rest to the keeper. */
+    ovs_assert(port_engine_send(p, &pmds[1], 1, SMALL) == 1);
+    port_get(p, round);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[1]));
+
+    /* Not while a message is handled; then once per iteration. */
+    vhost_async_txq_close(p->txq);
+    vhost_async_thread_reap(&pmds[0]);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    atomic_store_relaxed(&p->txq->lock, 0);
+    vhost_async_thread_reap(&pmds[0]);
+    port_get(p, round);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    vhost_async_thread_reap(&pmds[0]);
+    port_get(p, 1);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    port_finish(p);
+}
+
+static struct port *endless;
+static unsigned int n_unlocks;
+
+/* Another thread sends whenever this one is about to go. */
+static void
+send_again(struct vhost_async_txq *txq OVS_UNUSED)
+{
+    if (n_unlocks++ < 100) {
+        before_unlock = NULL;
+        ovs_assert(port_engine_send(endless, &pmds[1], 2, SMALL) == 2);
+        before_unlock = send_again;
+    }
+}
+
+/* Those who send without a pause do not hold a PMD thread at the txq. */
+static void
+test_gets_away(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = endless = port_create(LAYOUT, 512, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
+                                    make_pkt(SMALL, 1) }, 1) == 1);
+    before_unlock = send_again;
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    before_unlock = NULL;
+    ovs_assert(n_unlocks == 101 && COUNTER(p, published) == 3);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    settle();
+    port_finish(p);
+}
+
+/* A thread that goes leaves nothing behind. */
+static void
+test_keeper_leaves(void)
+{
+    const unsigned int round = RING_ROUNDS * RING_BURST;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(LAYOUT, 1024, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    for (unsigned int i = 0; i < 3 * round / 32; i++) {
+        ovs_assert(port_engine_send(p, &pmds[1], 32, SMALL) == 32);
+    }
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    vhost_async_thread_drain(&pmds[0]);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    ovs_assert(vhost_async_engine_txq_is_idle(p->txq));
+    port_get(p, 3 * round);
+    port_finish(p);
+}
+
+/* Puts as many packets into the ring as were taken out of it, and gives the
+ * guest room, until packets are dropped. */
+static void
+fill_again(struct rte_mbuf **mbufs OVS_UNUSED, unsigned int cnt OVS_UNUSED)
+{
+    struct port *p = endless;
+
+    if (COUNTER(p, ring_drops)) {
+        return;
+    }
+    while (guest_ring_get(&p->guest, &p->last)) {
+        check_pkt(p, &p->sent[p->n_got++ % N_PKTS]);
+    }
+    guest_ring_offer(&p->guest, UINT32_MAX);
+    dp_on_free = NULL;
+    while (vhost_async_engine_txq_waiting(p->txq) + 32 <= RING_SIZE) {
+        ovs_assert(port_engine_send(p, &pmds[1], 32, SMALL) == 32);
+    }
+    dp_on_free = fill_again;
+    fake_delay_us(2);
+}
+
+/* A thread that cannot come back goes on until the ring is empty, but not for
+ * ever. */
+static void
+test_no_pmd_is_bounded(void)
+{
+    struct port *p;
+    uint64_t start;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = endless = port_create(LAYOUT, 64, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    fill_again(NULL, 0);
+    start = rte_get_tsc_cycles();
+    vhost_async_engine_unlock(NULL, p->txq);
+    dp_on_free = NULL;
+    ovs_assert(rte_get_tsc_cycles() - start
+               >= FAKE_HZ / 1000000 * RING_WAIT_US);
+    ovs_assert(rte_get_tsc_cycles() - start
+               < 2 * FAKE_HZ / 1000000 * RING_WAIT_US);
+    ovs_assert(vhost_async_engine_txq_is_idle(p->txq));
+    ovs_assert(p->n_got > 1000);
+    p->n_lost = COUNTER(p, ring_drops);
+    ovs_assert(p->n_lost && p->n_lost <= RING_SIZE);
+    /* They were the last ones. */
+    p->n_taken -= p->n_lost;
+    while (p->n_got < p->n_taken) {
+        ovs_assert(guest_ring_get(&p->guest, &p->last));
+        check_pkt(p, &p->sent[p->n_got++ % N_PKTS]);
+    }
+    p->n_taken += p->n_lost;
+    port_finish(p);
+}
+
+/* What the guest has no buffers for is dropped, after as many attempts as a
+ * sender makes; the rest arrives. */
+static void
+test_drops_out_of_the_ring(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 4, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    port_get(p, 4);
+    ovs_assert(COUNTER(p, ring_drops) == 2);
+    p->n_lost = 2;
+    check_no_leak();
+
+    /* Those left in it when the txq goes. */
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
+    ring_drop(p->txq);
+    ovs_assert(COUNTER(p, ring_drops) == 8);
+    p->n_lost += 6;
+    vhost_async_engine_unlock(NULL, p->txq);
+    ovs_assert(vhost_async_engine_txq_memory(p->txq)
+               > RING_SIZE * sizeof(void *));
+    port_finish(p);
+}
+#else
+/* A sender waits for who is at the txq, so the lock is free or closed. */
+static void
+test_no_ring(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 16, 2048);
+    ovs_assert(!vhost_async_engine_txq_waiting(p->txq));
+    ovs_assert(!vhost_async_engine_txq_memory(p->txq));
+    ovs_assert(vhost_async_engine_txq_is_idle(p->txq));
+    vhost_async_engine_run(&pmds[0].sender);
+    vhost_async_engine_leave(&pmds[0].sender);
+    port_finish(p);
+}
+#endif
+
+/* PMD threads. */
+
+/* One look at the channel, whatever the number of txqs, and each of them has
+ * its packets. */
+static void
+test_one_look_for_all_txqs(void)
+{
+    struct port *ports[5];
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    for (int i = 0; i < 5; i++) {
+        ports[i] = port_create(LAYOUT, 64, 2048);
+    }
+    for (int i = 0; i < 20; i++) {
+        ovs_assert(port_engine_send(ports[i % 5], &pmds[0], 1 + i % 3, LARGE)
+                   == 1 + i % 3);
+    }
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    ovs_assert(work_and_reap(0, 39) == 39);
+    ovs_assert(vhost_async_counter(&pmds[0].stats.polls) == 2);
+    ovs_assert(vhost_async_counter(&pmds[0].stats.empty_polls) == 1);
+    ovs_assert(vhost_async_counter(&pmds[0].stats.reaped) == 39);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    /* An idle channel is not asked. */
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    ovs_assert(vhost_async_counter(&pmds[0].stats.polls) == 2);
+    for (int i = 0; i < 5; i++) {
+        unsigned int n = 0;
+
+        for (int j = i; j < 20; j += 5) {
+            n += 1 + j % 3;
+        }
+        port_get(ports[i], n);
+    }
+    for (int i = 0; i < 5; i++) {
+        port_finish(ports[i]);
+    }
+}
+
+/* Bursts are timed, one at a time. */
+static void
+test_latency(void)
+{
+    struct vhost_async_thread_stats *stats = &pmds[0].stats;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    fake.tsc = 1000;
+    p = port_create(LAYOUT, 64, 2048);
+    port_engine_send(p, &pmds[0], 1, SMALL);
+    ovs_assert(!pmds[0].charge);
+    port_engine_send(p, &pmds[0], 2, LARGE);
+    ovs_assert(pmds[0].charge);
+    fake.tsc += 100;
+    port_engine_send(p, &pmds[0], 2, LARGE);
+    fake.tsc += 50;
+    ovs_assert(work_and_reap(0, 1) == 1);
+    ovs_assert(!vhost_async_counter(&stats->latency_n));
+    ovs_assert(work_and_reap(0, 2) == 2);
+    ovs_assert(vhost_async_counter(&stats->latency_n) == 1);
+    ovs_assert(vhost_async_counter(&stats->latency_sum) == 150);
+    ovs_assert(work_and_reap(0, 1) == 1);
+    ovs_assert(vhost_async_counter(&stats->latency_n) == 1);
+    port_engine_send(p, &pmds[0], 1, LARGE);
+    fake.tsc += 70;
+    ovs_assert(work_and_reap(0, 1) == 1);
+    ovs_assert(vhost_async_counter(&stats->latency_sum) == 220);
+    ovs_assert(vhost_async_counter(&stats->latency_max) == 150);
+    port_finish(p);
+}
+
+/* The timeout is that of the engine, not of a thread that came late, nor of
+ * packets that are sparse. */
+static void
+test_timeout(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    dpdk_dma_dev_set_timeout_ms(100);
+    p = port_create(LAYOUT, 64, 2048);
+    for (int i = 0; i < 10; i++) {
+        port_engine_send(p, &pmds[0], 2, LARGE);
+        ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+        fake_ms(5000);
+        ovs_assert(work_and_reap(0, 1) == 1);
+        fake_ms(5000);
+        ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+        ovs_assert(work_and_reap(0, 1) == 1);
+    }
+    port_get(p, 20);
+
+    port_engine_send(p, &pmds[0], 1, LARGE);
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    fake_ms(49);
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    ovs_assert(!pmds[0].claimed || pmds[0].sender.chan);
+    for (int i = 0; i < 3; i++) {
+        ovs_assert(pmds[0].sender.chan);
+        fake_ms(51);
+        ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+        if (!pmds[0].sender.chan) {
+            ovs_assert(i == 1);
+            break;
+        }
+    }
+    ovs_assert(!pmds[0].sender.chan && pmds[0].claimed);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    ovs_assert(rescue() == 1);
+    port_get(p, 1);
+    port_finish(p);
+}
+
+/* Whoever found that the engine failed, and whether or not the thread has
+ * something in flight: it lets go. */
+static void
+test_failure_that_another_noticed(void)
+{
+    for (int in_flight = 0; in_flight < 2; in_flight++) {
+        unsigned int id = in_flight;
+        struct port *p;
+
+        if (!id) {
+            start_engines(FAKE_SKELETON, 2, 256);
+        }
+        p = port_create(LAYOUT, 64, 2048);
+        port_engine_send(p, &pmds[id], 2 * in_flight, LARGE);
+        dpdk_dma_dev_quarantine(pmds[id].sender.chan, "for a test");
+        ovs_assert(vhost_async_thread_is_busy(&pmds[id]));
+        /* Sending goes on, by CPU. */
+        ovs_assert(port_engine_send(p, &pmds[id], 1, LARGE) == 1);
+        ovs_assert(COUNTER(p, cpu_packets) == 1);
+        port_get(p, !in_flight);
+        rescue();
+        port_get(p, 0);
+        ovs_assert(!vhost_async_thread_reap(&pmds[id]));
+        ovs_assert(!vhost_async_thread_is_busy(&pmds[id]));
+        ovs_assert(!dpdk_dma_chan_in_use(pmds[id].claimed));
+        ovs_assert(rescue() == 2 * in_flight);
+        port_get(p, 3 * in_flight);
+        port_finish(p);
+    }
+}
+
+/* A thread that ends or reloads waits for its engine, and no longer than that
+ * may take. */
+static void
+test_thread_drain(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    vhost_async_thread_drain(&pmds[3]);
+    port_engine_send(p, &pmds[0], 5, LARGE);
+    fake_work(0, 0, 5);
+    vhost_async_thread_drain(&pmds[0]);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    port_get(p, 5);
+
+    /* With nothing in flight. */
+    dpdk_dma_dev_quarantine(pmds[0].sender.chan, "for a test");
+    vhost_async_thread_drain(&pmds[0]);
+    ovs_assert(!pmds[0].sender.chan);
+
+    /* The clock goes on when it is asked. */
+    port_engine_send(p, &pmds[1], 5, LARGE);
+    fake.tsc_step = FAKE_HZ / 1000;
+    vhost_async_thread_drain(&pmds[1]);
+    fake.tsc_step = 0;
+    ovs_assert(!pmds[1].sender.chan);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[1]));
+    ovs_assert(rescue() == 5);
+    port_get(p, 5);
+    port_finish(p);
+}
+
+static const struct dma_test_case cases[] = {
+    DMA_TEST_CASE(lock),
+    DMA_TEST_CASE(states),
+    DMA_TEST_CASE(left_to_the_holder),
+    DMA_TEST_CASE(closed),
+    DMA_TEST_CASE(drops),
+#ifdef VHOST_ASYNC_RING
+    DMA_TEST_CASE(contended),
+    DMA_TEST_CASE(nobody_overtakes_what_waits),
+    DMA_TEST_CASE(full_ring),
+    DMA_TEST_CASE(kept),
+    DMA_TEST_CASE(gets_away),
+    DMA_TEST_CASE(keeper_leaves),
+    DMA_TEST_CASE(no_pmd_is_bounded),
+    DMA_TEST_CASE(drops_out_of_the_ring),
+#else
+    DMA_TEST_CASE(no_ring),
+#endif
+    DMA_TEST_CASE(one_look_for_all_txqs),
+    DMA_TEST_CASE(latency),
+    DMA_TEST_CASE(timeout),
+    DMA_TEST_CASE(failure_that_another_noticed),
+    DMA_TEST_CASE(thread_drain),
+};
+
+static void
+test_vhost_thread_main(int argc, char *argv[])
+{
+    dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
+}
+
+OVSTEST_REGISTER("test-vhost-thread", test_vhost_thread_main);

@@ -1,0 +1,700 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Tests of a txq whose ring is ours, lib/vhost-async-txq.c: which packet is
+ * copied how, what is published when, and what becomes of both when an engine
+ * fails or the ring goes.
+ *
+ * Ring, channel and device are the real ones; the engine of fake-dmadev.h does
+ * what a case says.  For headers, notifications, and counters see
+ * test-vhost-txq-guest.c, for the lock, completion engines and PMD threads
+ * test-vhost-thread.c. */
+
+#undef NDEBUG
+#include <config.h>
+
+/* As for the sources that are tested. */
+#ifndef ALLOW_EXPERIMENTAL_API
+#define ALLOW_EXPERIMENTAL_API
+#endif
+
+#define DP(NAME) tq_##NAME
+#include "vhost-data-path.h"
+#include "vhost-txq-fixture.h"
+
+#include "dma-test.h"
+#include "ovstest.h"
+
+/* Sending. */
+
+static void
+test_small_by_cpu(void)
+{
+    struct vhost_async_sender *sender = &pmds[0].sender;
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+        uint64_t n_cpu = vhost_async_counter(&sender->cpu_packets);
+        uint64_t bytes = vhost_async_counter(&sender->cpu_bytes);
+
+        ovs_assert(port_send_n(p, &pmds[0], 3, SMALL) == 3);
+        ovs_assert(p->obstacle == VHOST_ASYNC_NONE);
+        port_get(p, 3);
+        check_no_leak();
+        ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+        ovs_assert(COUNTER(p, cpu_packets) == 3);
+        ovs_assert(COUNTER(p, cpu_bytes) == 3 * SMALL);
+        ovs_assert(vhost_async_counter(&sender->cpu_packets) == n_cpu + 3);
+        ovs_assert(vhost_async_counter(&sender->cpu_bytes)
+                   == bytes + 3 * SMALL);
+        ovs_assert(!port_send(p, &pmds[0], NULL, 0));
+        port_finish(p);
+    }
+    ovs_assert(!fake.devs[0].n_submits);
+    ovs_assert(!vhost_async_counter(&sender->bursts));
+}
+
+static void
+test_large_by_dma(void)
+{
+    struct vhost_async_sender *sender = &pmds[0].sender;
+    unsigned int n_bursts = 0;
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+
+        ovs_assert(port_send_n(p, &pmds[0], 4, LARGE) == 4);
+        ovs_assert(fake.devs[0].n_submits == ++n_bursts);
+        ovs_assert(vhost_async_txq_in_flight(p->txq) == 4);
+        ovs_assert(COUNTER(p, dma_packets) == 4);
+        ovs_assert(COUNTER(p, dma_bytes) == 4 * LARGE);
+        ovs_assert(!COUNTER(p, published));
+        port_get(p, 0);
+
+        /* Two at a time, and what is not reported is not there. */
+        ovs_assert(fake_work(0, 0, 2) == 2);
+        port_get(p, 0);
+        ovs_assert(vhost_async_thread_reap(&pmds[0]) == 2);
+        port_get(p, 2);
+        ovs_assert(vhost_async_txq_in_flight(p->txq) == 2);
+        ovs_assert(work_and_reap(0, 2) == 2);
+        port_get(p, 2);
+        check_no_leak();
+
+        ovs_assert(vhost_async_counter(&sender->dma_packets) == 4 * n_bursts);
+        ovs_assert(vhost_async_counter(&sender->dma_bytes)
+                   == 4 * LARGE * n_bursts);
+        ovs_assert(vhost_async_counter(&sender->bursts) == n_bursts);
+        port_finish(p);
+    }
+}
+
+static void
+test_threshold(void)
+{
+    static const struct {
+        uint32_t threshold, len;
+        bool dma;
+    } tests[] = {
+        { 1024, 1023, false }, { 1024, 1024, true }, { 0, 1, true },
+        { UINT32_MAX, 9000, false }, { 64, 60, false }, { 64, 64, true },
+    };
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(GUEST_SPLIT | GUEST_MRG, 64, 1024);
+    for (size_t i = 0; i < ARRAY_SIZE(tests); i++) {
+        uint64_t n = COUNTER(p, dma_packets);
+
+        atomic_store_relaxed(&vhost_async_policy.threshold,
+                             tests[i].threshold);
+        ovs_assert(port_send_n(p, &pmds[0], 1, tests[i].len) == 1);
+        ovs_assert(COUNTER(p, dma_packets) == n + tests[i].dma);
+        settle();
+        port_get(p, 1);
+        guest_ring_offer(&p->guest, 64);
+    }
+
+    /* Off for this port. */
+    atomic_store_relaxed(&vhost_async_policy.threshold, 0);
+    atomic_store_relaxed(&p->txq->dma, false);
+    ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+    port_get(p, 1);
+    atomic_store_relaxed(&p->txq->dma, true);
+
+    /* A guest that engines do not get to. */
+    p->guest.table.no_dma = "for a test";
+    ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+    port_get(p, 1);
+    port_finish(p);
+}
+
+/* A small packet behind a large one costs no copy by DMA, and waits. */
+static void
+test_small_behind_large(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+        struct rte_mbuf *pkts[5];
+
+        for (int i = 0; i < 5; i++) {
+            pkts[i] = make_pkt(i == 1 || i == 3 ? LARGE : SMALL, 1);
+        }
+        ovs_assert(port_send(p, &pmds[0], pkts, 5) == 5);
+        ovs_assert(COUNTER(p, dma_packets) == 2);
+        ovs_assert(COUNTER(p, cpu_packets) == 3);
+        /* The first has nothing to wait for. */
+        port_get(p, 1);
+        ovs_assert(port_send_n(p, &pmds[0], 2, SMALL) == 2);
+        port_get(p, 0);
+
+        ovs_assert(work_and_reap(0, 1) == 1);
+        port_get(p, 2);
+        ovs_assert(work_and_reap(0, 1) == 1);
+        port_get(p, 4);
+        port_finish(p);
+    }
+}
+
+/* Whichever channel is the first, and threads without one. */
+static void
+test_order_across_channels(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+
+        ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+        ovs_assert(port_send_n(p, &pmds[1], 2, LARGE) == 2);
+        ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+        ovs_assert(port_send_n(p, &pmds[3], 1, LARGE) == 1);
+        ovs_assert(port_send_n(p, NULL, 1, LARGE) == 1);
+        ovs_assert(COUNTER(p, cpu_packets) == 2);
+        ovs_assert(port_send_n(p, &pmds[1], 1, LARGE) == 1);
+
+        ovs_assert(work_and_reap(1, 3) == 3);
+        port_get(p, 0);
+        ovs_assert(work_and_reap(0, 1) == 1);
+        port_get(p, 3);
+        ovs_assert(work_and_reap(0, 1) == 1);
+        port_get(p, 4);
+        port_finish(p);
+    }
+}
+
+static void
+test_obstacles(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 4, 2048);
+
+        ovs_assert(port_send_n(p, &pmds[0], 6, LARGE) == 4);
+        ovs_assert(p->obstacle == VHOST_ASYNC_FULL);
+        ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
+        ovs_assert(p->obstacle == VHOST_ASYNC_FULL);
+        vhost_async_txq_count_drops(p->txq, p->obstacle, 2);
+        settle();
+        port_get(p, 4);
+        ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
+        guest_ring_offer(&p->guest, 1);
+        ovs_assert(port_send_n(p, &pmds[0], 2, SMALL) == 1);
+        port_get(p, 1);
+
+        guest_ring_offer(&p->guest, 4);
+        vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_DISABLED);
+        ovs_assert(!port_send_n(p, &pmds[0], 3, SMALL));
+        ovs_assert(p->obstacle == VHOST_ASYNC_DOWN);
+        vhost_async_txq_count_drops(p->txq, p->obstacle, 3);
+        vhost_async_txq_count_drops(p->txq, VHOST_ASYNC_BUSY, 4);
+        port_enable(p);
+        ovs_assert(port_send_n(p, &pmds[0], 3, SMALL) == 3);
+        ovs_assert(p->obstacle == VHOST_ASYNC_NONE);
+
+        /* One that is broken takes nothing, and what is in flight arrives. */
+        ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+        p->txq->vring.broken = "for a test";
+        ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
+        ovs_assert(p->obstacle == VHOST_ASYNC_FULL);
+
+        ovs_assert(COUNTER(p, full_drops) == 2);
+        ovs_assert(COUNTER(p, down_drops) == 3);
+        ovs_assert(COUNTER(p, busy_drops) == 4);
+        port_finish(p);
+    }
+}
+
+/* Sources and targets in pieces that do not match, some of them empty. */
+static void
+test_pieces(void)
+{
+    static const uint32_t piece_lens[] = { 16, 60, 200, 1518 };
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 1024);
+    FOR_EACH_LAYOUT (layout) {
+        for (size_t i = 0; i < ARRAY_SIZE(piece_lens); i++) {
+            bool mrg = layout & GUEST_MRG;
+            struct port *p = port_create_pieces(layout, mrg ? 128 : 16,
+                                                mrg ? 1 : 8,
+                                                piece_lens[i] * (mrg ? 1 : 8));
+            uint32_t max = MIN(8 * piece_lens[i] - 12, 9000);
+
+            for (unsigned int n_segs = 1; n_segs <= DP_MAX_SEGS; n_segs++) {
+                struct rte_mbuf *pkts[2];
+
+                for (int j = 0; j < 2; j++) {
+                    pkts[j] = make_pkt(max - j, n_segs);
+                    if (n_segs > 2 && j) {
+                        /* An empty segment, in the middle and at the end. */
+                        struct rte_mbuf *m = pkts[j]->next;
+
+                        m->data_off -= pkts[j]->data_len;
+                        m->data_len += pkts[j]->data_len;
+                        pkts[j]->data_off = 0;
+                        pkts[j]->data_len = 0;
+                    }
+                }
+                atomic_store_relaxed(&vhost_async_policy.threshold,
+                                     n_segs % 3 ? 0 : max);
+                ovs_assert(port_send(p, &pmds[0], pkts, 2) == 2);
+                settle();
+                port_get(p, 2);
+                guest_ring_offer(&p->guest, UINT32_MAX);
+            }
+            ovs_assert(COUNTER(p, dma_packets));
+            port_finish(p);
+        }
+    }
+}
+
+/* A packet of more pieces than the channel has room for, whether now or at
+ * all, is the CPU's, in order. */
+static void
+test_more_pieces_than_room(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_IDXD, 1, 32);
+    p = port_create(GUEST_PACKED | GUEST_MRG, 128, 100);
+    ovs_assert(port_send_n(p, &pmds[0], 1, 1100) == 1);
+    ovs_assert(vhost_async_txq_in_flight(p->txq) == 1);
+    ovs_assert(port_send_n(p, &pmds[0], 1, 4000) == 1);
+    ovs_assert(COUNTER(p, cpu_packets) == 1);
+    ovs_assert(port_send_n(p, &pmds[0], 2, 1100) == 2);
+    ovs_assert(COUNTER(p, cpu_packets) == 2);
+    ovs_assert(COUNTER(p, dma_packets) == 2);
+    port_get(p, 0);
+    settle();
+    port_get(p, 4);
+    guest_ring_offer(&p->guest, 128);
+
+    /* A batch at a time. */
+    fake.devs[0].max_batch = 16;
+    ovs_assert(port_send_n(p, &pmds[0], 2, 1100) == 2);
+    ovs_assert(COUNTER(p, cpu_packets) == 3);
+    ovs_assert(port_send_n(p, &pmds[0], 1, 1100) == 1);
+    ovs_assert(COUNTER(p, cpu_packets) == 3);
+    ovs_assert(COUNTER(p, dma_packets) == 4);
+    port_finish(p);
+}
+
+/* What was added before cannot be taken back. */
+static void
+test_refused_in_mid_packet(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        if (!(layout & GUEST_MRG)) {
+            continue;
+        }
+        for (unsigned int at = 1; at <= 7; at++) {
+            struct port *p = port_create(layout, 16, 512);
+            unsigned int n_dma = at == 1 || at == 4 ? 2 : at == 7 ? 2 : 3;
+            unsigned int n_copies;
+
+            fake.devs[0].refuse_at = at;
+            ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+            n_copies = at == 7 ? 6 : 9 - (3 - (at - 1) % 3);
+            ovs_assert(COUNTER(p, dma_packets) == n_dma);
+            ovs_assert(COUNTER(p, cpu_packets) == 3 - n_dma);
+            ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan)
+                       == n_copies);
+            /* The first went by CPU if its first copy was refused. */
+            port_get(p, at == 1);
+            ovs_assert(port_send_n(p, &pmds[0], 1, SMALL) == 1);
+            port_get(p, 0);
+            ovs_assert(work_and_reap(0, n_copies) == n_dma);
+            port_get(p, 4 - (at == 1));
+            port_finish(p);
+        }
+    }
+}
+
+/* In PA mode copies end with the page, and pages can be missing. */
+static void
+test_pages(void)
+{
+    struct port *p;
+    struct vhost_guest_region *r;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(GUEST_SPLIT | GUEST_MRG, 16, 4000);
+    r = &p->guest.table.regions[0];
+    r->page_shift = 12;
+    r->pages = xmalloc((r->size >> 12) * sizeof *r->pages);
+    for (size_t i = 0; i < r->size >> 12; i++) {
+        r->pages[i] = (uintptr_t) r->va + i * 4096;
+    }
+    /* It begins with a page. */
+    ovs_assert(port_send_n(p, &pmds[0], 1, 3900) == 1);
+    ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan) == 1);
+    ovs_assert(port_send_n(p, &pmds[0], 1, 3900) == 1);
+    ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan) == 3);
+    settle();
+    port_get(p, 2);
+
+    /* Which of them are missing decides how much is by DMA. */
+    r->pages[(3 * GUEST_AREA + 3 * 4000) >> 12] = RTE_BAD_IOVA;
+    ovs_assert(port_send_n(p, &pmds[0], 1, 3900) == 1);
+    ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan) == 1);
+    ovs_assert(port_send_n(p, &pmds[0], 1, 3900) == 1);
+    ovs_assert(COUNTER(p, cpu_packets) == 1);
+    settle();
+    port_get(p, 2);
+
+    /* Of a buffer from elsewhere nobody knows the pages. */
+    struct rte_mbuf *pkt = make_pkt(LARGE, 1);
+    pkt->ol_flags |= RTE_MBUF_F_EXTERNAL;
+    ovs_assert(port_send(p, &pmds[0], &pkt, 1) == 1);
+    ovs_assert(COUNTER(p, cpu_packets) == 2);
+    port_get(p, 1);
+    free(r->pages);
+    r->pages = NULL;
+    port_finish(p);
+}
+
+/* Failures. */
+
+static void
+test_failed_copies_are_redone(void)
+{
+    static const enum fake_driver drivers[] = { FAKE_IDXD, FAKE_IOAT };
+    uint64_t layout;
+
+    start_engines(FAKE_IDXD, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
+            struct port *p = port_create(layout, 32, 2048);
+            uint64_t errors = dpdk_dma_chan_errors(pmds[0].claimed);
+
+            fake.devs[0].driver = drivers[i];
+            ovs_assert(port_send_n(p, &pmds[0], 8, LARGE) == 8);
+            fake_fail(0, 0, 5);
+            fake_fail(0, 0, 1);
+            ovs_assert(port_send_n(p, &pmds[0], 1, SMALL) == 1);
+            settle();
+            port_get(p, 9);
+            ovs_assert(dpdk_dma_chan_errors(pmds[0].claimed) >= errors + 2);
+            ovs_assert(pmds[0].sender.chan);
+            port_finish(p);
+        }
+    }
+}
+
+static void
+test_hung_engine_costs_no_packet(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    p = port_create(GUEST_PACKED | GUEST_MRG, 64, 700);
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(port_send_n(p, &pmds[0], 1, SMALL) == 1);
+    ovs_assert(port_send_n(p, &pmds[1], 2, LARGE) == 2);
+    ovs_assert(port_send_n(p, &pmds[0], 2, LARGE) == 2);
+
+    /* One packet and a part of the next are done. */
+    ovs_assert(work_and_reap(0, 4) == 1);
+    port_get(p, 1);
+    ovs_assert(work_and_reap(1, 6) == 2);
+    hang(0);
+
+    /* Nothing is done again before the device is stopped for certain. */
+    port_get(p, 0);
+    ovs_assert(vhost_async_txq_in_flight(p->txq) == 7);
+    ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
+    ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
+    ovs_assert(COUNTER(p, cpu_packets) == 2);
+    fake.devs[0].stop_fails = 2;
+    while (vhost_async_txq_in_flight(p->txq)) {
+        port_get(p, 0);
+        ovs_assert(fake.slept_us < 1000000);
+        rescue();
+        fake_delay_us(1000);
+    }
+    port_get(p, 8);
+    ovs_assert(atomic_count_get(&fake.devs[0].n_stops) == 3);
+    port_finish(p);
+}
+
+/* The ring goes, and copies to it are still at work. */
+static void
+test_stop_with_copies_in_flight(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 2, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+        struct vhost_async_txq *txq = p->txq;
+        uint16_t base;
+
+        ovs_assert(port_send_n(p, &pmds[0], 2, LARGE) == 2);
+        ovs_assert(port_send_n(p, &pmds[1], 2, LARGE) == 2);
+        ovs_assert(port_send_n(p, &pmds[0], 1, SMALL) == 1);
+        ovs_assert(work_and_reap(0, 1) == 1);
+        port_get(p, 1);
+
+        vhost_async_txq_close(txq);
+        ovs_assert(!vhost_async_txq_drain(txq, rte_get_tsc_cycles()));
+        base = vhost_vring_get_base(&txq->vring);
+        vhost_async_txq_stop(txq);
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK);
+        ovs_assert(vhost_vring_get_base(&txq->vring) == base);
+        vhost_async_txq_open(txq);
+        vhost_async_engine_unlock(NULL, txq);
+        ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
+        ovs_assert(p->obstacle == VHOST_ASYNC_DOWN);
+
+        /* Out of order, as they come. */
+        ovs_assert(work_and_reap(1, 2) == 2);
+        ovs_assert(!COUNTER(p, lost_drops));
+        ovs_assert(work_and_reap(0, 1) == 1);
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        ovs_assert(COUNTER(p, lost_drops) == 4);
+        check_no_leak();
+        port_get(p, 0);
+        p->n_lost += 4;
+
+        /* Who starts it again begins with what was not published. */
+        ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_DISABLED);
+        vhost_vring_set_base(&txq->vring, base, base);
+        port_enable(p);
+        ovs_assert(port_send_n(p, &pmds[0], 15, LARGE) == 15);
+        settle();
+        port_get(p, 15);
+
+        /* With nothing in flight it just stops. */
+        ovs_assert(vhost_async_txq_trylock(txq));
+        ovs_assert(vhost_async_txq_drain(txq, 0));
+        vhost_async_txq_stop(txq);
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        vhost_async_engine_unlock(NULL, txq);
+        port_finish(p);
+    }
+}
+
+/* Memory is mapped anew under copies in flight, and the ring is disabled. */
+static void
+test_goes_on_over_a_message(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+        struct vhost_async_txq *txq = p->txq;
+
+        ovs_assert(port_send_n(p, &pmds[0], 2, LARGE) == 2);
+        vhost_async_txq_close(txq);
+        vhost_vring_unmap(&txq->vring);
+        ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_RUNNING);
+        vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_DISABLED);
+        vhost_async_txq_open(txq);
+        vhost_async_engine_unlock(NULL, txq);
+        ovs_assert(work_and_reap(0, 2) == 2);
+        port_get(p, 2);
+
+        /* One that cannot be mapped says why, and stays what it was. */
+        ovs_assert(vhost_async_txq_trylock(txq));
+        vhost_async_txq_stop(txq);
+        p->guest.setup.size = 0;
+        ovs_assert(vhost_async_txq_start(txq, &p->guest.setup));
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        vhost_async_engine_unlock(NULL, txq);
+        port_finish(p);
+    }
+}
+
+/* Waits for what its threads reap, and no longer than it may. */
+static void
+test_drain(void)
+{
+    struct port *p;
+    struct dpdk_dma_done done[8];
+    uint64_t deadline;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(GUEST_SPLIT | GUEST_MRG, 16, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_txq_drain(p->txq, 0));
+    ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
+                                    make_pkt(LARGE, 1), make_pkt(LARGE, 1)
+                                }, 2) == 2);
+    deadline = rte_get_tsc_cycles() + FAKE_HZ / 100;
+    ovs_assert(!vhost_async_txq_drain(p->txq, deadline));
+    ovs_assert(rte_get_tsc_cycles() > deadline);
+    ovs_assert(rte_get_tsc_cycles() - deadline < FAKE_HZ / 1000);
+
+    fake_work(0, 0, 2);
+    ovs_assert(dpdk_dma_chan_reap(pmds[0].sender.chan, done, 8) == 2);
+    vhost_async_txq_done(p->txq, done[1].seq);
+    ovs_assert(!vhost_async_txq_drain(p->txq, rte_get_tsc_cycles()));
+    port_get(p, 0);
+    vhost_async_txq_done(p->txq, done[0].seq);
+    ovs_assert(vhost_async_txq_drain(p->txq, rte_get_tsc_cycles()));
+    vhost_async_engine_unlock(NULL, p->txq);
+    port_get(p, 2);
+    port_finish(p);
+}
+
+/* More than are freed at once, with the account about to wrap. */
+static void
+test_counters_wrap(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 1024);
+    p = port_create(GUEST_SPLIT | GUEST_MRG, 256, 2048);
+    atomic_store_relaxed(&p->txq->sent, UINT32_MAX - 100);
+    atomic_store_relaxed(&p->txq->published, UINT32_MAX - 100);
+    for (int i = 0; i < 8; i++) {
+        ovs_assert(port_send_n(p, &pmds[0], 31, LARGE) == 31);
+        ovs_assert(port_send_n(p, NULL, 1, SMALL) == 1);
+    }
+    ovs_assert(vhost_async_txq_in_flight(p->txq) == 256);
+    fake_work(0, 0, UINT_MAX);
+    ovs_assert(vhost_async_thread_reap(&pmds[0]) == 128);
+    ovs_assert(vhost_async_thread_reap(&pmds[0]) == 120);
+    port_get(p, 256);
+    port_finish(p);
+}
+
+/* Anything, in any order. */
+static void
+test_random(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_IDXD, 3, 64);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 32, layout & GUEST_MRG ? 600
+                                                                    : 9100);
+
+        for (int i = 0; i < 3000; i++) {
+            unsigned int t = random_range(MAX_PMDS);
+
+            switch (random_range(6)) {
+            case 0:
+            case 1: {
+                struct rte_mbuf *pkts[8];
+                unsigned int n = random_range(8) + 1;
+
+                for (unsigned int j = 0; j < n; j++) {
+                    uint32_t len = random_range(4) ? 2000 : 9000;
+
+                    pkts[j] = make_pkt(20 + random_range(len),
+                                       1 + random_range(DP_MAX_SEGS));
+                }
+                if (!random_range(10)) {
+                    fake.devs[t % 3].refuse_at = random_range(5);
+                }
+                port_send(p, random_range(10) ? &pmds[t] : NULL, pkts, n);
+                break;
+            }
+            case 2:
+                if (t < 3) {
+                    fake_work(t, 0, random_range(5));
+                }
+                break;
+            case 3:
+                if (vhost_async_thread_is_busy(&pmds[t])) {
+                    vhost_async_thread_reap(&pmds[t]);
+                }
+                break;
+            case 4:
+                guest_ring_offer(&p->guest, random_range(20));
+                break;
+            default:
+                if (t < 3 && pmds[t].sender.chan
+                    && dpdk_dma_chan_in_flight(pmds[t].sender.chan)
+                    && !random_range(5)) {
+                    fake_fail(t, 0, 0);
+                }
+                while (guest_ring_get(&p->guest, &p->last)) {
+                    check_pkt(p, &p->sent[p->n_got++ % N_PKTS]);
+                }
+                break;
+            }
+        }
+        ovs_assert(COUNTER(p, dma_packets) && COUNTER(p, cpu_packets));
+        port_finish(p);
+    }
+}
+
+static const struct dma_test_case cases[] = {
+    DMA_TEST_CASE(small_by_cpu),
+    DMA_TEST_CASE(large_by_dma),
+    DMA_TEST_CASE(threshold),
+    DMA_TEST_CASE(small_behind_large),
+    DMA_TEST_CASE(order_across_channels),
+    DMA_TEST_CASE(obstacles),
+    DMA_TEST_CASE(pieces),
+    DMA_TEST_CASE(more_pieces_than_room),
+    DMA_TEST_CASE(refused_in_mid_packet),
+    DMA_TEST_CASE(pages),
+    DMA_TEST_CASE(failed_copies_are_redone),
+    DMA_TEST_CASE(hung_engine_costs_no_packet),
+    DMA_TEST_CASE(stop_with_copies_in_flight),
+    DMA_TEST_CASE(goes_on_over_a_message),
+    DMA_TEST_CASE(drain),
+    DMA_TEST_CASE(counters_wrap),
+    DMA_TEST_CASE(random),
+};
+
+static void
+test_vhost_txq_main(int argc, char *argv[])
+{
+    dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
+}
+
+OVSTEST_REGISTER("test-vhost-txq", test_vhost_txq_main);
