@@ -12,7 +12,7 @@ PYTHON = /usr/bin/python3
         bench-quick bench-engines series clean
 
 help:
-	@echo "Targets (ENGINE=defer unless given; ring, rx and no are the others;"
+	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
 	@echo "the checks are for defer and ring unless one is given):"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | \
 	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'

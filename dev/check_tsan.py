@@ -20,7 +20,7 @@ TSAN = ["-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-tsan",
         "-DRTE_USE_C11_MEM_MODEL", "-DRTE_FORCE_INTRINSICS"]
 
 # For how long each case runs.
-TSAN_MS = 3000
+TSAN_MS = 1500
 BROKEN_MS = 4000
 
 # What is broken can end a test in another way than the one looked for, such as
@@ -30,8 +30,9 @@ BROKEN_TRIES = 3
 CASE = re.compile(r"DMA_TEST_CASE\((\w+)\)")
 
 RING = "lib/vhost-async-ring.c"
+TXQ = "lib/vhost-async-txq.c"
+TXQ_H = "lib/vhost-async-txq.h"
 TEST = "tests/test-vhost-engine.c"
-FAKE = "tests/fake-vhost-mt.h"
 
 
 class Broken:
@@ -50,42 +51,43 @@ class Broken:
 
 RACE = "WARNING: ThreadSanitizer: data race"
 NOBODY = "nobody sees to the others"
+LATE = "came late"
 
-# Engines whose senders take the tx lock, which is the test's own.
-BROKEN_LOCKED = [
-    Broken("locks are given up without a release", FAKE,
-           r"(atomic_store_explicit\(&lock->taken, false, memory_order_)"
-           r"release", r"\1relaxed", "one_txq", RACE),
+BROKEN = [
+    Broken("a packet is marked as done without a release", TXQ_H,
+           r"(&pkt->done, true, memory_order_)release", r"\1relaxed",
+           "one_txq", RACE),
+    Broken("locks are given up without a release", TXQ,
+           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
+           "one_txq", RACE),
+    Broken("locks are taken without an acquire", TXQ,
+           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1release",
+           "several_txqs", RACE),
+    Broken("a holder does not look for work that was left", TXQ,
+           r"if \(OVS_UNLIKELY\(word & VHOST_ASYNC_PENDING\)\) \{"
+           r"(.*?word & ~)VHOST_ASYNC_LOCKED\)",
+           r"if (!txq) {\1(VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING))",
+           "lone_packets", NOBODY, tsan=False),
+    Broken("who reaps leaves no word", TXQ,
+           r"if \(lock_cas\(txq, &word, word \| VHOST_ASYNC_PENDING\)\)",
+           "if (txq)", "lone_packets", NOBODY, tsan=False),
 ]
 
-BROKEN_RING = [
-    Broken("the role is taken without atomicity", RING,
-           r"return !draining\s+&& atomic_compare_exchange_strong_explicit\("
-           r"[^;]*;",
-           "if (!draining) {\n"
-           "        atomic_store_explicit(&e->draining, true,\n"
-           "                              memory_order_seq_cst);\n"
-           "    }\n"
-           "    return !draining;", "one_txq", RACE),
-    Broken("the role is given up without a release", RING,
-           r"(atomic_store_explicit\(&e->draining, false, memory_order_)"
-           r"seq_cst", r"\1relaxed", "one_txq", RACE),
-    Broken("the role is taken without an acquire", RING,
-           r"(&e->draining, &draining,\s+true,\s+memory_order_)seq_cst",
-           r"\1relaxed", "one_txq", RACE),
-    Broken("a sender does not look after its own burst", RING,
-           r"(n = vhost_async_copy_or_count\(self, txq, vid, pkts, cnt\);\s+"
-           r"ring_give\(e\);\s+if \()OVS_UNLIKELY\(ring_waiting\(e\)\)",
-           r"\1false", "lone_packets", NOBODY, tsan=False),
-    Broken("a drainer does not look after it gave up the role", RING,
-           r"if \(!ring_waiting\(e\) \|\| ring_keeper\(e\)\)", "if (true)",
-           "lone_packets", NOBODY, tsan=False),
+BROKEN_RING = BROKEN + [
+    Broken("a sender does not look whether packets wait", RING,
+           r"ring_waiting\(txq\)\s+\|\| !vhost_async_txq_trylock",
+           "!vhost_async_txq_trylock", "one_txq", LATE, tsan=False),
+    Broken("a sender does not look after what it put into the ring", RING,
+           r"(memset\(pkts, 0, cnt \* sizeof \*pkts\);\s+"
+           r"if \()vhost_async_txq_trylock_or_leave",
+           r"\1vhost_async_txq_trylock", "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not come back", RING,
-           r"dma_defer_push\(&self->kept, &e->node\);", "", "lone_packets",
-           NOBODY, tsan=False),
-    Broken("the keeper does not look after it ceased to be it", RING,
-           r"if \(OVS_UNLIKELY\(ring_waiting\(e\) && !ring_keeper\(e\)\)\)",
-           "if (false)", "lone_packets", NOBODY, tsan=False),
+           r"dma_defer_push\(&self->kept, &txq->engine.node\);", "",
+           "lone_packets", NOBODY, tsan=False),
+    Broken("the keeper does not look when it is back", RING,
+           r"(txq->engine.is_kept = false;\s+)"
+           r"ring_see_to\(self, txq, &deadline\);", r"\1(void) deadline;",
+           "lone_packets", NOBODY, tsan=False),
 ]
 
 
@@ -97,26 +99,19 @@ def build(engine, where, tsan, broken=None):
     log = os.path.join(where, "build.log")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
-    for name in (TEST, FAKE, RING):
-        text = read(os.path.join(src, name))
-        if broken and name == broken.source:
-            text, n = re.subn(broken.pattern, broken.text, text,
-                              flags=re.DOTALL)
-            if n != 1:
-                raise Stop("dev/check_tsan.py: \"%s\": its pattern is %d "
-                           "times in %s; adapt it to the source."
-                           % (broken.name, n, name))
-        if name == RING:
-            # Others get a chance right before the role is given up.
-            text = text.replace(" ring_give(e);",
-                                " fake_disturb(4); ring_give(e);")
-        write(os.path.join(where, os.path.basename(name)), text)
+    if broken:
+        text, n = re.subn(broken.pattern, broken.text,
+                          read(os.path.join(src, broken.source)),
+                          flags=re.DOTALL)
+        if n != 1:
+            raise Stop("dev/check_tsan.py: \"%s\": its pattern is %d times in "
+                       "%s; adapt it to the source."
+                       % (broken.name, n, broken.source))
+        write(os.path.join(where, os.path.basename(broken.source)), text)
 
-    sources = [os.path.join(where, os.path.basename(TEST)),
-               os.path.join(src, "lib/dpdk-dma-map.c"),
-               os.path.join(src, "tests/ovstest.c")]
-    tree.link_ovstest(build_dir, where, sources, flags, log,
-                      include=[where, os.path.join(src, "tests")])
+    sources = [os.path.join(src, name)
+               for name in (TEST, "lib/dpdk-dma-map.c", "tests/ovstest.c")]
+    tree.link_ovstest(build_dir, where, sources, flags, log, include=[where])
 
 
 def run_case(where, case, ms):
@@ -135,7 +130,7 @@ def run_case(where, case, ms):
 def tsan_suite(suite, engine):
     where = out("check/tsan-" + engine)
     build(engine, where, True)
-    cases = CASE.findall(read(os.path.join(where, os.path.basename(TEST))))
+    cases = CASE.findall(read(os.path.join(out("src"), TEST)))
     cases = [case for case in cases if case != "NAME"]
     if not cases:
         raise Stop("%s has no cases" % TEST)
@@ -148,7 +143,7 @@ def tsan_suite(suite, engine):
         progress.step(case)
     progress.done()
 
-    variants = BROKEN_RING if engine == "ring" else BROKEN_LOCKED
+    variants = BROKEN_RING if engine == "ring" else BROKEN
     progress = Progress("engine %s, broken on purpose" % engine,
                         len(variants))
     for i, broken in enumerate(variants):

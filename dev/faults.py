@@ -112,8 +112,6 @@ SCENARIOS = {
         engines.hang_for_a_time, model="latency_us=100", sinks=2),
     "errors-stop": Scenario(
         engines.errors, 3, model="latency_us=100"),
-    "errors-count": Scenario(
-        engines.errors, 3, model="latency_us=100,errors=count"),
     "refuse-once": Scenario(
         engines.refuse_once, 10, soak=10, model="latency_us=100", sinks=2),
     "refuse-all": Scenario(

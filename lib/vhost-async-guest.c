@@ -69,7 +69,7 @@ struct guest {
     /* Of who is in control. */
     struct vhost_async_rings rings;
     bool mem_slots;             /* The library handles ADD_MEM_REG. */
-    long long int since;        /* When the message came. */
+    long long int since;        /* When the library got the message. */
 };
 
 static struct guest guests[VHOST_ASYNC_MAX_GUESTS];
@@ -259,11 +259,14 @@ guest_before_message(struct guest *g, const void *msg)
     uint32_t index;
 
     if (request_closes_gate(request)) {
-        vhost_async_rings_close_gate(&g->rings, request_translates(request));
+        vhost_async_rings_close_gate(&g->rings);
         if (request_is_memory(request)
             || (request == VHOST_ASYNC_SET_FEATURES
                 && vhost_async_message_value(msg) & ~features & F_LOG_ALL)) {
             vhost_async_rings_drain(&g->rings);
+        }
+        if (request_translates(request)) {
+            vhost_async_rings_tell_library(&g->rings);
         }
         /* Should the message fail, the helper is to see that it is over. */
         helper_wake();
@@ -339,7 +342,7 @@ guest_after_message(struct guest *g, const void *msg)
 
     if (request_closes_gate(request) && !g->rings.gate) {
         /* It took so long that it was taken for one that failed. */
-        vhost_async_rings_close_gate(&g->rings, false);
+        vhost_async_rings_close_gate(&g->rings);
     }
     switch (request) {
     case VHOST_ASYNC_SET_MEM_TABLE:
@@ -387,7 +390,6 @@ guest_pre_message(int vid, void *msg)
         /* The one before failed. */
         guest_end_message(g);
     }
-    g->since = time_msec();
     if (request_is_memory(request) || request == VHOST_ASYNC_RESET_OWNER) {
         /* If it fails, the library may be without: rte_vhost_get_mem_table()
          * does not look. */
@@ -396,6 +398,7 @@ guest_pre_message(int vid, void *msg)
     if (guest_is_ours(g)) {
         guest_before_message(g, msg);
     }
+    g->since = time_msec();
     control_give(g, CONTROL_MESSAGE);
     return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }

@@ -311,11 +311,9 @@ vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
     }
 }
 
-/* Closes the gate, until vhost_async_rings_update().  If the library is about
- * to translate rings, it is told their indices, since it takes the used ring's
- * otherwise, and says so.  The rings are ours. */
+/* Closes the gate, until vhost_async_rings_update().  The rings are ours. */
 void
-vhost_async_rings_close_gate(struct vhost_async_rings *rings, bool translates)
+vhost_async_rings_close_gate(struct vhost_async_rings *rings)
 {
     struct vhost_async_txq *txq;
 
@@ -324,9 +322,20 @@ vhost_async_rings_close_gate(struct vhost_async_rings *rings, bool translates)
         if (ring_is_set_up(txq)) {
             vhost_async_txq_close(txq);
             txq->is_closed = true;
-            if (translates) {
-                ring_tell_library(rings, txq);
-            }
+        }
+    }
+}
+
+/* Tells the library the indices of rings, which it is about to translate: it
+ * takes the used ring's otherwise, and says so.  The gate is closed. */
+void
+vhost_async_rings_tell_library(struct vhost_async_rings *rings)
+{
+    struct vhost_async_txq *txq;
+
+    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
+        if (txq->is_closed) {
+            ring_tell_library(rings, txq);
         }
     }
 }

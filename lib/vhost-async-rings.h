@@ -66,9 +66,9 @@ void vhost_async_rings_update_one(struct vhost_async_rings *,
                                   struct vhost_async_txq *);
 void vhost_async_rings_stop(struct vhost_async_rings *, int only);
 
-void vhost_async_rings_close_gate(struct vhost_async_rings *,
-                                  bool translates);
+void vhost_async_rings_close_gate(struct vhost_async_rings *);
 void vhost_async_rings_drain(struct vhost_async_rings *);
+void vhost_async_rings_tell_library(struct vhost_async_rings *);
 bool vhost_async_rings_have_copies(const struct vhost_async_rings *);
 void vhost_async_rings_move_call(struct vhost_async_rings *, uint32_t index);
 void vhost_async_rings_move_base(struct vhost_async_rings *, uint32_t index);

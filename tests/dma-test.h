@@ -25,6 +25,7 @@
  * choose at random is printed, so that a failure can be repeated. */
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,6 +60,15 @@ dma_test_find(const struct dma_test_case *cases, size_t n, const char *name)
     ovs_fatal(0, "there is no case \"%s\"", name);
 }
 
+static inline void
+dma_test_timed_out(int signal_number OVS_UNUSED)
+{
+    static const char text[] = "the case takes too long\n";
+
+    ignore(write(STDERR_FILENO, text, sizeof text - 1));
+    _exit(EXIT_FAILURE);
+}
+
 /* Runs 'c' in a process of its own, so that all start alike, whatever the code
  * that they test keeps, and one that fails leaves the others alone.  Returns
  * true if it passed. */
@@ -71,6 +81,9 @@ dma_test_run_case(const struct dma_test_case *c, uint32_t seed)
     fflush(stdout);
     pid = fork();
     if (!pid) {
+        /* lib/fatal-signal.c takes the signal otherwise, and waits for a main
+         * loop. */
+        signal(SIGALRM, dma_test_timed_out);
         alarm(DMA_TEST_TIMEOUT);
         random_set_seed(seed);
         c->run();

@@ -17,7 +17,8 @@
 #ifndef FAKE_DMADEV_H
 #define FAKE_DMADEV_H 1
 
-/* Stands in for the dmadev library, its engines and the clock.  A test
+/* Stands in for the dmadev library, its engines and, unless FAKE_REAL_TIME is
+ * defined, the clock.  A test
  * includes this file, then the sources that it tests, whose calls of DPDK end
  * up here: a copy is carried out, fails, and is reported when the test says
  * so.  IOVAs are addresses.
@@ -31,6 +32,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <rte_config.h>
@@ -174,11 +176,13 @@ fake_fail(int16_t id, uint16_t vchan, unsigned int n)
     ovs_mutex_unlock(&fake.devs[id].mutex);
 }
 
+#ifndef FAKE_REAL_TIME
 static OVS_UNUSED void
 fake_ms(unsigned int ms)
 {
     fake.tsc += FAKE_HZ / 1000 * ms;
 }
+#endif
 
 /* The data path. */
 
@@ -429,15 +433,47 @@ fake_dma_stop(int16_t id)
     return 0;
 }
 
+#ifdef FAKE_REAL_TIME
+/* Cycles of the TSC per second, which EAL would know. */
+static uint64_t
+fake_hz(void)
+{
+    static struct ovsthread_once once = OVSTHREAD_ONCE_INITIALIZER;
+    static uint64_t hz;
+
+    if (ovsthread_once_start(&once)) {
+        uint64_t start = rte_rdtsc();
+        struct timespec from, to;
+
+        clock_gettime(CLOCK_MONOTONIC, &from);
+        usleep(20000);
+        hz = rte_rdtsc() - start;
+        clock_gettime(CLOCK_MONOTONIC, &to);
+        hz = hz * 1e9 / ((to.tv_sec - from.tv_sec) * 1e9
+                         + (to.tv_nsec - from.tv_nsec));
+        ovsthread_once_done(&once);
+    }
+    return hz;
+}
+#else
 static void
 fake_delay_us(unsigned int us)
 {
     fake.slept_us += us;
     fake.tsc += us * (FAKE_HZ / 1000000);
 }
+#endif
 
 /* Names that the sources use. */
+#ifdef FAKE_REAL_TIME
+#define rte_delay_us_sleep usleep
+#define rte_get_tsc_cycles() rte_rdtsc()
+#define rte_get_tsc_hz() fake_hz()
+#else
 #define rte_delay_us_sleep fake_delay_us
+#define rte_get_tsc_cycles() (fake.tsc += fake.tsc_step)
+#define rte_get_tsc_hz() FAKE_HZ
+#endif
 #define rte_dma_burst_capacity fake_dma_burst_capacity
 #define rte_dma_completed fake_dma_completed
 #define rte_dma_completed_status fake_dma_completed_status
@@ -450,7 +486,5 @@ fake_delay_us(unsigned int us)
 #define rte_dma_submit fake_dma_submit
 #define rte_dma_vchan_setup fake_dma_vchan_setup
 #define rte_eal_iova_mode() fake.iova_mode
-#define rte_get_tsc_cycles() (fake.tsc += fake.tsc_step)
-#define rte_get_tsc_hz() FAKE_HZ
 
 #endif /* fake-dmadev.h */

@@ -70,27 +70,37 @@ struct lib_region {
     uint64_t gpa, size, user, ofs;
 };
 
+/* As in vhost-async-message.h. */
+OVS_PACKED(
 struct lib_msg {
-    uint32_t request, flags, size;
-    union OVS_PACKED {
+    uint32_t request;
+    uint32_t flags;
+    uint32_t size;
+    union {
         uint64_t u64;
         struct {
-            uint32_t index, num;
+            uint32_t index;
+            uint32_t num;
         } state;
-        struct OVS_PACKED {
-            uint32_t index, flags;
-            uint64_t desc, used, avail, log;
+        struct {
+            uint32_t index;
+            uint32_t flags;
+            uint64_t desc;
+            uint64_t used;
+            uint64_t avail;
+            uint64_t log;
         } addr;
-        struct OVS_PACKED {
-            uint32_t n, padding;
+        struct {
+            uint32_t n;
+            uint32_t padding;
             struct lib_region regions[LIB_MAX_REGIONS];
         } memory;
-        struct OVS_PACKED {
+        struct {
             uint64_t padding;
             struct lib_region region;
         } memreg;
     } payload;
-} OVS_PACKED;
+});
 
 /* How the next message fails. */
 enum lib_failure {
@@ -134,6 +144,8 @@ static struct {
     void (*during)(void);       /* While the next message is handled. */
     unsigned int n_mismatches;  /* Warnings that indices do not agree. */
     unsigned int n_new, n_destroyed;    /* Devices. */
+    unsigned int n_enqueued;    /* Packets. */
+    void (*after_destroy)(void);        /* Once. */
     uint64_t next_va;
     struct lib_region logged[1024];     /* 'gpa' and 'size'. */
     size_t n_logged;
@@ -373,6 +385,10 @@ lib_stop_device(int vid)
         /* Callbacks may read what the message has not changed yet. */
         dev->handling = false;
         lib_destroy_device(vid);
+        if (lib.after_destroy) {
+            lib.after_destroy();
+            lib.after_destroy = NULL;
+        }
         dev->handling = handling;
     }
 }
@@ -436,6 +452,7 @@ lib_handle(int vid, struct lib_msg *msg, const int *fds)
 {
     struct lib_dev *dev = lib_dev(vid);
     struct lib_vq *vq = NULL;
+    bool access_ok;
     uint32_t index;
 
     if (vhost_async_message_vring(msg, &index)) {
@@ -468,11 +485,12 @@ lib_handle(int vid, struct lib_msg *msg, const int *fds)
         if (!dev->has_mem) {
             return RTE_VHOST_MSG_RESULT_ERR;
         }
+        access_ok = vq->vring.desc && vq->vring.avail && vq->vring.used;
         vq->desc = msg->payload.addr.desc;
         vq->avail = msg->payload.addr.avail;
         vq->used = msg->payload.addr.used;
         lib_invalidate(vq);
-        if (vq->enabled && dev->features & LIB_F_PROTOCOL) {
+        if (access_ok || (vq->enabled && dev->features & LIB_F_PROTOCOL)) {
             lib_translate(dev, vq);
         }
         break;
@@ -774,6 +792,7 @@ lib_enqueue_burst(int vid, uint16_t index, struct rte_mbuf **pkts,
                        : lib_enqueue_split(dev, vq, pkts[n]))) {
         n++;
     }
+    lib.n_enqueued += n;
     if (n && vq->vring.callfd >= 0) {
         eventfd_write(vq->vring.callfd, 1);
     }

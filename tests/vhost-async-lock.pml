@@ -14,33 +14,43 @@
  * limitations under the License.
  */
 
-/* A model of the ring of a vhost txq, lib/vhost-async-ring.c: does a packet
- * that was put into it always have somebody who will take it out?
+/* A model of how threads get at a vhost txq: its lock, lib/vhost-async-txq.c,
+ * and the completion engines, lib/vhost-async-ring.c and, with the macro
+ * DEFER, -defer.c.  Does a packet that was copied, or that was put into the
+ * ring, always have somebody who will see to it?
  *
- * The names are those of the source.  PMD threads send, visit what they keep,
- * and at their end abdicate, as in a reload; a thread that is no PMD thread
- * sends by the same rules but cannot come back.  A packet in the ring becomes
- * visible to the drainer when no sender is in the middle of putting one in, as
- * with rte_ring in mode RTS.  The virtqueue may be full whenever a PMD thread
- * looks, as long as it is not its last look; a thread that cannot come back
- * drops what it cannot place, which for the model is as good as delivering.
+ * The names are those of the sources.  PMD threads send, by DMA or by CPU as
+ * they like, reap their channels, and come back to what they keep; at their
+ * end they let go of it.  A thread that is no PMD thread sends by the same
+ * rules, has no channel and cannot come back.  One thread handles messages of
+ * the guest.  A packet in the ring becomes visible to the drainer when no
+ * sender is in the middle of putting one in, as with rte_ring in mode RTS.
+ * How many bursts a drainer sees to is left open.
  *
  * Accesses are interleaved as they stand here, which is sequential
- * consistency.  That is what the source asks for at these places.
+ * consistency.  What the sources ask for at these places is as good: all that
+ * decides is a read-modify-write of one word, acquire and release, and what is
+ * left for others comes before it.
  *
- * Checked: there is one drainer at a time, the queue of a keeper has the txq
- * and only his has, no packet is overtaken by a later one of its sender, and
- * when all have ended the ring is empty.  The last is what a lost wake-up
- * would break.  "make check-spin" runs this, and once more with each of the
- * macros below, which leave a step out: then it must fail.
+ * Checked: one thread at a time is at the txq, the queue of a keeper has the
+ * txq and only his has, no packet is overtaken by a later one of its sender,
+ * and when all have ended everything that was done is published and the ring
+ * is empty.  The last is what lost work would break.  "make check-spin" runs
+ * this, and once more with each of the macros below, which leave a step out:
+ * then it must fail.
  *
- *   NO_RECHECK      who gives up the role does not look at the ring again
- *   NO_ATTEMPT      a sender does not try to be the drainer after it put
- *                   packets into the ring
- *   NO_RECHECK_BARE    as NO_RECHECK, for a sender that saw no ring only
- *   NO_RECHECK_GONE    as NO_RECHECK, for a visitor that saw no device only
- *   LATE_REMOVE     the keeper leaves his queue after he ceased to be it
- *   RING_DECIDES    "empty" is what the ring shows, not 'waiting'
+ *   IGNORES_PENDING     who gives up the lock does not look for work
+ *   NO_WORD_REAPED      who reaped leaves no word for the holder
+ *   NO_WORD_SENT        who put packets into the ring leaves none
+ *   LATE_DONE           word is left before the packet is marked as done
+ *   LATE_PUT            word is left before the packet is in the ring
+ *   OPEN_FORGETS        who handles a message takes the lock without what was
+ *                       left while he waited for it
+ *   NO_WAITING          a sender does not look whether packets wait
+ *   RING_DECIDES        he looks at what the ring shows, not at 'waiting'
+ *   NO_KEEPER           nobody comes back
+ *   NO_LOOK             the keeper does not look at the ring when he is back
+ *   LATE_UNKEEP         he ceases to be it after he gave up the lock
  */
 
 #ifndef N_PMDS
@@ -52,16 +62,29 @@
 #ifndef N_SENDS
 #define N_SENDS 2
 #endif
+#ifndef N_MESSAGES
+#define N_MESSAGES 1
+#endif
 
 #define N_THREADS (N_PMDS + N_OTHERS)
+#define MAX_PKTS 8
 #define NONE 255
 
 #define is_pmd(T) ((T) < N_PMDS)
 
+/* The lock. */
+bool locked, pending, closed;
+byte n_holders;
+
+/* Packets in flight: [published, sent).  They are done in the order of their
+ * channels, of which each PMD thread has one. */
+byte sent, published;
+bool done[MAX_PKTS];
+byte engine[MAX_PKTS];
+
 /* The engine's part of the txq. */
-bool draining;
 byte waiting;
-byte keeper = NONE;
+bool is_kept;
 
 /* The node of the txq: whose queue 'kept' it is in. */
 byte queued = NONE;
@@ -72,33 +95,81 @@ byte ring[N_THREADS];
 byte putting;                   /* Senders in the middle of an enqueue. */
 byte unseen[N_THREADS];         /* Put, but not visible yet. */
 
-/* Whether the txq has a ring already, and how often a visitor may be late with
- * what it knows of the device. */
-bool has_ring;
-byte reconnects = 1;
-
 byte n_ended;
 
-inline take(ok)
-{
-    atomic {
-        ok = !draining;
-        draining = true;
+/* Each is one compare-and-swap. */
+#define TRYLOCK(OK)                                     \
+    atomic {                                            \
+        if                                              \
+        :: !locked && !pending && !closed ->            \
+            locked = true; n_holders++; OK = true;      \
+        :: else -> OK = false;                          \
+        fi                                              \
     }
+
+#define TRYLOCK_OR_LEAVE(OK)                            \
+    atomic {                                            \
+        if                                              \
+        :: locked || closed -> pending = true; OK = false; \
+        :: else -> locked = true; n_holders++; OK = true; \
+        fi                                              \
+    }
+
+#define LOCK_UNLESS_CLOSED(OK)                          \
+    atomic {                                            \
+        if                                              \
+        :: closed -> OK = false;                        \
+        :: !closed && !locked ->                        \
+            locked = true; n_holders++; OK = true;      \
+        fi                                              \
+    }
+
+#ifdef IGNORES_PENDING
+#define TRY_UNLOCK(OK)                                  \
+    atomic { assert(locked); n_holders--; locked = false; \
+             pending = false; OK = true; }
+#else
+#define TRY_UNLOCK(OK)                                  \
+    atomic {                                            \
+        assert(locked);                                 \
+        if                                              \
+        :: pending -> pending = false; OK = false;      \
+        :: else -> n_holders--; locked = false; OK = true; \
+        fi                                              \
+    }
+#endif
+
+/* vhost_async_txq_publish(), by the holder: each look at a packet is one at
+ * what others may do meanwhile. */
+inline publish()
+{
+    assert(n_holders == 1);
+    do
+    :: published < sent && done[published] -> published++;
+    :: published == sent || !done[published] -> break
+    od
 }
 
-inline wait_and_take()
+/* vhost_async_txq_send() of 'n' packets, by the holder.  What the CPU copied
+ * with nothing in flight ahead of it is published at once. */
+inline send_pkts()
 {
-    atomic {
-        !draining;
-        draining = true;
-    }
-}
-
-inline give()
-{
-    assert(draining);
-    draining = false;
+    assert(n_holders == 1);
+    do
+    :: n > 0 ->
+        if
+        :: is_pmd(me) ->
+            d_step { engine[sent] = me; done[sent] = false; sent++; }
+        :: true ->
+            if
+            :: sent != published ->
+                d_step { engine[sent] = NONE; done[sent] = true; sent++; }
+            :: else -> skip
+            fi
+        fi;
+        n--
+    :: n == 0 -> break
+    od
 }
 
 inline is_empty(result)
@@ -107,159 +178,109 @@ inline is_empty(result)
         result = true;
         i = 0;
         do
-        :: i < N_THREADS ->
-            result = result && ring[i] == 0;
-            i++;
+        :: i < N_THREADS -> result = result && ring[i] == 0; i++;
         :: else -> break
         od;
+        i = 0
     }
 }
 
-/* Takes what is visible.  For a thread that comes back the virtqueue may have
- * no room. */
-inline drain(may_be_full)
+/* ring_drain(): a PMD thread may stop with packets in the ring. */
+inline drain()
 {
-    n = 0;
-    d_step {
-        i = 0;
-        do
-        :: i < N_THREADS ->
-            n = n + ring[i];
-            i++;
-        :: else -> break
-        od;
-    }
-    if
-    :: n == 0
-    :: n > 0 ->
+    do
+    :: true ->
+        d_step {
+            i = 0;
+            n = 0;
+            do
+            :: i < N_THREADS -> n = n + ring[i]; ring[i] = 0; i++;
+            :: else -> break
+            od;
+            i = 0;
+            taken = n
+        }
         if
-        :: may_be_full -> skip
-        :: true ->
-            /* The packets that were seen above, no later ones. */
-            d_step {
-                i = 0;
-                do
-                :: i < N_THREADS && n > 0 && ring[i] > 0 ->
-                    ring[i]--;
-                    n--;
-                    taken++;
-                :: i < N_THREADS && (n == 0 || ring[i] == 0) -> i++;
-                :: i == N_THREADS -> break
-                od;
-            }
-            waiting = waiting - taken;
-            taken = 0;
+        :: n == 0 -> bare = true; break
+        :: else -> skip
+        fi;
+        send_pkts();
+        waiting = waiting - taken;
+        taken = 0;
+        publish();
+        if
+        :: as_pmd -> is_empty(bare); break
+        :: true -> skip
         fi
-    fi
+    od
 }
 
 inline keep()
 {
     if
-    :: keeper == NONE ->
-        keeper = me;
-        /* dma_defer_push() does nothing for a node that is queued. */
-        d_step {
-            if
-            :: queued == NONE -> queued = me;
-            :: else -> skip
-            fi;
-        }
+    :: !is_kept ->
+        is_kept = true;
+        assert(queued == NONE);
+#ifndef NO_KEEPER
+        queued = me;
+#endif
     :: else -> skip
     fi
 }
 
-inline unkeep()
-{
-#ifdef LATE_REMOVE
-    keeper = NONE;
-#else
-    assert(queued == me);
-    queued = NONE;
-    keeper = NONE;
-#endif
-}
-
-/* ring_run(), for PMD threads. */
-inline run_pmd()
-{
-    round = 0;
-    do
-    :: true ->
-        take(ok);
-        if
-        :: !ok -> break
-        :: else -> skip
-        fi;
-        drain(true);
-        if
-        :: round > 0 || waiting > 0 -> keep();
-        :: else -> skip
-        fi;
-        give();
-        round++;
-#ifdef NO_RECHECK
-        break;
-#else
-        if
-        :: waiting == 0 -> break
-        :: else -> skip
-        fi;
-        if
-        :: keeper != NONE -> break
-        :: else -> skip
-        fi
-#endif
-    od;
-    round = 0
-}
-
-/* ring_run_to_the_end(). */
-inline run_to_the_end()
-{
-    do
-    :: true ->
-        take(ok);
-        if
-        :: !ok -> break
-        :: else -> skip
-        fi;
-        drain(false);
-        give();
-#ifdef NO_RECHECK
-        break;
-#else
-        is_empty(bare);
-        if
-        :: bare -> break
-        :: else -> skip
-        fi;
-        if
-        :: keeper != NONE -> break
-        :: else -> skip
-        fi
-#endif
-    od;
-    bare = false
-}
-
+/* ring_see_to(). */
 inline see_to()
 {
-    if
-    :: is_pmd(me) -> run_pmd();
-    :: else -> run_to_the_end();
-    fi
+#ifndef DEFER
+    do
+    :: true ->
+        drain();
+        if
+        :: bare -> break
+        :: !bare && as_pmd -> keep(); break
+        :: !bare && !as_pmd && is_kept -> break
+        :: else -> skip
+        fi
+    od;
+    bare = false
+#else
+    skip
+#endif
 }
 
-/* The two ends of an enqueue: it begins, and it is visible when all that
- * began have ended. */
-inline put()
+/* vhost_async_engine_unlock(). */
+inline unlock()
 {
-    waiting++;
-    atomic {
-        putting++;
-        unseen[me]++;
-    }
+    again = false;
+    do
+    :: true ->
+        TRY_UNLOCK(ok);
+        if
+        :: ok -> break
+        :: else -> skip
+        fi;
+        publish();
+#ifndef DEFER
+        if
+        :: as_pmd && again -> keep();
+        :: else -> see_to();
+        fi;
+#endif
+        again = true
+    od;
+    again = false;
+    ok = false
+}
+
+/* An enqueue has two ends: it begins, and it is visible when all that began
+ * have ended. */
+inline put_begin()
+{
+    atomic { putting++; unseen[me]++; }
+}
+
+inline put_end()
+{
     d_step {
         putting--;
         if
@@ -272,148 +293,133 @@ inline put()
                 i++;
             :: else -> break
             od;
+            i = 0
         :: else -> skip
-        fi;
+        fi
     }
 }
 
-inline is_first(result)
+/* ring_send_through(). */
+inline send_through()
 {
-#ifdef RING_DECIDES
-    is_empty(result);
-#else
-    result = waiting == 0;
+    waiting++;
+    put_begin();
+#ifndef LATE_PUT
+    put_end();
 #endif
-}
-
-/* ring_send_without(). */
-inline send_without()
-{
-    wait_and_take();
-    give();
-#if !defined(NO_RECHECK) && !defined(NO_RECHECK_BARE)
+#ifdef NO_WORD_SENT
+    TRYLOCK(ok);
+#else
+    TRYLOCK_OR_LEAVE(ok);
+#endif
     if
-    :: waiting > 0 -> see_to();
+    :: ok -> see_to(); unlock();
     :: else -> skip
     fi
+#ifdef LATE_PUT
+    ;
+    put_end()
 #endif
 }
 
-/* vhost_async_engine_send(), of a txq with a ring. */
-inline send_with()
-{
-    take(ok);
-    if
-    :: ok ->
-        is_first(first);
-        if
-        :: !first ->
-            drain(is_pmd(me));
-            is_first(first);
-        :: else -> skip
-        fi;
-        if
-        :: first ->
-            /* Its own burst, not through the ring. */
-            assert(ring[me] == 0 && unseen[me] == 0);
-            give();
-#ifndef NO_RECHECK
-            if
-            :: waiting > 0 -> see_to();
-            :: else -> skip
-            fi
-#endif
-        :: else ->
-            give();
-            put();
-#ifndef NO_ATTEMPT
-            see_to();
-#endif
-        fi
-    :: else ->
-        put();
-#ifndef NO_ATTEMPT
-        see_to();
-#endif
-    fi;
-    first = false
-}
-
+/* vhost_async_engine_send(). */
 inline send()
 {
+#ifdef DEFER
+    LOCK_UNLESS_CLOSED(ok);
     if
-    :: has_ring -> send_with();
-    :: else -> send_without();
-    fi;
-    /* Fewer states. */
-    i = 0; n = 0; ok = false
-}
-
-/* ring_visit().  The visitor may have looked for the device when there was
- * none, and now there is one. */
-inline visit()
-{
+    :: ok -> n = 1; send_pkts(); unlock();
+    :: else -> skip             /* Counted as dropped. */
+    fi
+#else
+#if defined(NO_WAITING)
+    first = true;
+#elif defined(RING_DECIDES)
+    is_empty(first);
+#else
+    first = waiting == 0;
+#endif
+    ok = false;
     if
-    :: atomic {
-        reconnects > 0;
-        reconnects--;
-        gone = true;
-    }
-    :: gone = false
+    :: first -> TRYLOCK(ok);
+    :: else -> skip
     fi;
-    take(ok);
     if
     :: ok ->
-        assert(keeper == me);
-        if
-        :: !gone -> drain(true);
-        :: else -> skip
-        fi;
-        was = false;
-        if
-        :: gone || waiting == 0 -> unkeep();
-            was = true;
-        :: else -> skip
-        fi;
-        give();
-#ifndef NO_RECHECK
-        if
-#ifdef NO_RECHECK_GONE
-        :: gone -> skip
-        :: !gone && waiting > 0 && keeper == NONE -> run_pmd();
-#else
-        :: waiting > 0 && keeper == NONE -> run_pmd();
-#endif
-        :: else -> skip
-        fi;
-#endif
-        gone = false;
-#ifdef LATE_REMOVE
-        if
-        :: was && queued == me -> queued = NONE;
-        :: else -> skip
-        fi;
-#endif
-        was = false
-    :: else -> gone = false
+        /* Its own burst, not through the ring. */
+        assert(ring[me] == 0 && unseen[me] == 0);
+        n = 1;
+        send_pkts();
+        unlock();
+    :: else -> send_through();
     fi;
-    i = 0; n = 0; ok = false
+    first = false
+#endif
 }
 
-/* ring_abdicate(), what a PMD thread does before it reloads or ends. */
-inline abdicate()
+/* Looks for the next packet of this thread's channel. */
+inline find_mine()
 {
+    d_step {
+        mine = NONE;
+        i = published;
+        do
+        :: i < sent && mine == NONE ->
+            if
+            :: engine[i] == me && !done[i] -> mine = i;
+            :: else -> skip
+            fi;
+            i++
+        :: else -> break
+        od;
+        i = 0
+    }
+}
+
+/* vhost_async_thread_reap() of one packet: a part of what may be done. */
+inline reap()
+{
+    find_mine();
     if
-    :: queued == me ->
-        wait_and_take();
-        unkeep();
-        give();
-        run_to_the_end();
-#ifdef LATE_REMOVE
+    :: mine != NONE ->
+#ifndef LATE_DONE
+        done[mine] = true;
+#endif
+#ifdef NO_WORD_REAPED
+        TRYLOCK(ok);
+#else
+        TRYLOCK_OR_LEAVE(ok);
+#endif
+#ifdef LATE_DONE
+        done[mine] = true;
+#endif
         if
-        :: queued == me -> queued = NONE;
+        :: ok -> publish(); unlock();
         :: else -> skip
         fi
+    :: else -> skip
+    fi;
+    mine = NONE
+}
+
+/* vhost_async_engine_run(), and at the end of the thread
+ * vhost_async_engine_leave(), which does not come again. */
+inline come_back()
+{
+    LOCK_UNLESS_CLOSED(ok);
+    if
+    :: ok ->
+        assert(queued == me && is_kept);
+        queued = NONE;
+#ifndef LATE_UNKEEP
+        is_kept = false;
+#endif
+#ifndef NO_LOOK
+        see_to();
+#endif
+        unlock();
+#ifdef LATE_UNKEEP
+        is_kept = false;
 #endif
     :: else -> skip
     fi
@@ -421,41 +427,85 @@ inline abdicate()
 
 proctype thread(byte me)
 {
-    byte n, i, round, taken;
+    byte n, i, taken, mine = NONE;
     byte sends = N_SENDS;
-    bool ok, bare, first, was, gone;
+    bool ok, again, bare, first;
+    bool as_pmd = is_pmd(me);
 
     do
     :: sends > 0 ->
         send();
         sends--;
-    :: queued == me -> visit();
-    :: sends == 0 -> break
+    :: is_pmd(me) ->
+        find_mine();
+        if
+        :: mine != NONE -> reap();
+        :: mine == NONE && sends == 0 && queued != me -> break
+        :: else -> skip
+        fi;
+        mine = NONE
+    :: queued == me -> come_back();
+    :: queued == me && sends == 0 -> as_pmd = false; come_back();
+        as_pmd = is_pmd(me)
+    :: !is_pmd(me) && sends == 0 -> break
     od;
-    if
-    :: is_pmd(me) -> abdicate();
-    :: else -> skip
-    fi;
-
     /* The last to end leaves nothing behind. */
     atomic {
         n_ended++;
         if
-        :: n_ended == N_THREADS ->
-            assert(!draining);
-            assert(waiting == 0);
-            assert(keeper == NONE && queued == NONE);
+        :: n_ended == N_THREADS + 1 ->
+            assert(!locked && !pending && !closed && n_holders == 0);
+            assert(published == sent);
+            assert(waiting == 0 && putting == 0);
             is_empty(bare);
-            assert(bare && putting == 0);
+            assert(bare);
+            assert(!is_kept && queued == NONE);
         :: else -> skip
         fi
     }
 }
 
-/* The thread of the vhost library, when the guest has set the txq up. */
-active proctype vhost()
+/* The thread that handles messages of the guest. */
+proctype control()
 {
-    has_ring = true
+    byte n, i, taken, messages = N_MESSAGES;
+    bool ok, again, bare, as_pmd;
+    byte me = N_THREADS;
+
+    do
+    :: messages > 0 ->
+        /* vhost_async_txq_close(). */
+        if
+        :: atomic {
+            !locked -> locked = true; closed = true; n_holders++
+        }
+        :: atomic { locked -> closed = true };
+            atomic {
+                !locked -> locked = true; n_holders++;
+#ifdef OPEN_FORGETS
+                pending = false
+#endif
+            }
+        fi;
+        publish();
+        closed = false;
+        unlock();
+        messages--
+    :: messages == 0 -> break
+    od;
+    atomic {
+        n_ended++;
+        if
+        :: n_ended == N_THREADS + 1 ->
+            assert(!locked && !pending && !closed && n_holders == 0);
+            assert(published == sent);
+            assert(waiting == 0 && putting == 0);
+            is_empty(bare);
+            assert(bare);
+            assert(!is_kept && queued == NONE);
+        :: else -> skip
+        fi
+    }
 }
 
 init {
@@ -464,6 +514,7 @@ init {
         do
         :: t < N_THREADS -> run thread(t); t++;
         :: else -> break
-        od
+        od;
+        run control()
     }
 }

@@ -11,10 +11,27 @@ EXTRA_DIST += \
 	Documentation/topics/dpdk/vhost-async-real-cold.svg \
 	Documentation/topics/dpdk/vhost-async-real-warm.svg \
 	tests/dma-pcap.py \
+	tests/fuzz-vhost-vring.c \
 	tests/vhost-async-lock.pml
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
 	tests/dma-test.h \
-	tests/test-dma-defer.c
+	tests/fake-dmadev.h \
+	tests/fake-guest-ring.h \
+	tests/fake-vhost-lib.h \
+	tests/test-dma-chan.c \
+	tests/test-dma-defer.c \
+	tests/test-dma-map.c \
+	tests/test-vhost-engine.c \
+	tests/test-vhost-guest-mem.c \
+	tests/test-vhost-guest.c \
+	tests/test-vhost-thread.c \
+	tests/test-vhost-txq-guest.c \
+	tests/test-vhost-txq.c \
+	tests/test-vhost-vring.c \
+	tests/vhost-data-path.h \
+	tests/vhost-engine-benchmark.h \
+	tests/vhost-guest-fixture.h \
+	tests/vhost-txq-fixture.h
 endif

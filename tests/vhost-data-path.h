@@ -141,6 +141,35 @@
         { VLL_OFF, VLL_OFF, VLL_OFF }, VLL_OFF, true            \
     }
 
+#ifdef __SANITIZE_THREAD__
+/* Producers of a ring in mode RTS publish by an atomic write of 64 bits what
+ * its consumer reads as 32 (__rte_ring_rts_update_tail(), 22.11), which for
+ * ThreadSanitizer are two variables.  It is told that they are ordered. */
+void __tsan_acquire(void *);
+void __tsan_release(void *);
+
+static inline OVS_UNUSED unsigned int
+dp_ring_enqueue_bulk(struct rte_ring *r, void *const *objs, unsigned int n,
+                     unsigned int *left)
+{
+    __tsan_release(r);
+    return rte_ring_enqueue_bulk(r, objs, n, left);
+}
+
+static inline OVS_UNUSED unsigned int
+dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
+                         unsigned int *left)
+{
+    unsigned int n_objs = rte_ring_sc_dequeue_burst(r, objs, n, left);
+
+    __tsan_acquire(r);
+    return n_objs;
+}
+
+#define rte_ring_enqueue_bulk dp_ring_enqueue_bulk
+#define rte_ring_sc_dequeue_burst dp_ring_sc_dequeue_burst
+#endif
+
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
 #include "vhost-async-txq.h"
@@ -177,6 +206,11 @@ static void dp_free_bulk(struct rte_mbuf **, unsigned int);
     (DP_BEFORE_UNLOCK(TXQ), DP(vhost_async_txq_try_unlock)(TXQ))
 #endif
 #include VHOST_ASYNC_ENGINE_SOURCE
+#ifdef DP_PUBLISH
+/* Something else happens with what a thread reaped. */
+#undef vhost_async_engine_publish
+#define vhost_async_engine_publish(SELF, TXQ) DP_PUBLISH(SELF, TXQ)
+#endif
 #include "vhost-async-thread.c"
 
 #include "fake-guest-ring.h"

@@ -110,12 +110,14 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 #define vhost_async_ports DP(vhost_async_ports)
 #define vhost_async_ports_mutex DP(vhost_async_ports_mutex)
 #define vhost_async_rings_are_ours DP(vhost_async_rings_are_ours)
-#define vhost_async_rings_begin_log DP(vhost_async_rings_begin_log)
 #define vhost_async_rings_close_gate DP(vhost_async_rings_close_gate)
+#define vhost_async_rings_drain DP(vhost_async_rings_drain)
 #define vhost_async_rings_features DP(vhost_async_rings_features)
+#define vhost_async_rings_have_copies DP(vhost_async_rings_have_copies)
 #define vhost_async_rings_move_base DP(vhost_async_rings_move_base)
 #define vhost_async_rings_move_call DP(vhost_async_rings_move_call)
 #define vhost_async_rings_stop DP(vhost_async_rings_stop)
+#define vhost_async_rings_tell_library DP(vhost_async_rings_tell_library)
 #define vhost_async_rings_update DP(vhost_async_rings_update)
 #define vhost_async_rings_update_one DP(vhost_async_rings_update_one)
 #define vhost_async_txq_get_totals DP(vhost_async_txq_get_totals)
@@ -157,9 +159,11 @@ void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
                                    const void *va, uint64_t size,
                                    uint64_t *gpa);
 
+#include <rte_vfio.h>
+
+#define rte_vfio_is_enabled(NAME) 0
 #define mmap counted_mmap
 #define munmap counted_munmap
-#define rte_vfio_is_enabled(NAME) 0
 #define this_module vhost_guest_mem_module
 #include "vhost-guest-mem.c"
 #undef this_module
@@ -194,6 +198,20 @@ guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
 #include "netdev-dpdk-async.c"
 #undef this_module
 #undef sched_yield
+
+/* A case for split and packed rings. */
+#define FOR_LAYOUTS(NAME)                                       \
+    static void                                                 \
+    test_##NAME##_split(void)                                   \
+    {                                                           \
+        NAME(0);                                                \
+    }                                                           \
+                                                                \
+    static void                                                 \
+    test_##NAME##_packed(void)                                  \
+    {                                                           \
+        NAME(LIB_F_PACKED);                                     \
+    }
 
 #define SMALL 100               /* By CPU. */
 #define LARGE 1500              /* By DMA. */
@@ -342,19 +360,19 @@ check_no_leak(void)
 /* Guests.  A ring has buffers of one descriptor each, offered in turn. */
 
 #define GUEST_MAX_RINGS 2
-#define RING_SIZE 64
-#define RING_BUF 2048
-#define RING_AVAIL 4096         /* Offsets; descriptors come first. */
-#define RING_USED 8192
-#define RING_BUFS 12288
-#define RING_BYTES (RING_BUFS + RING_SIZE * RING_BUF)
-#define GUEST_BYTES (GUEST_MAX_RINGS * RING_BYTES)
+#define GUEST_RING_SIZE 64
+#define GUEST_RING_BUF 2048
+#define GUEST_RING_AVAIL 4096         /* Offsets; descriptors come first. */
+#define GUEST_RING_USED 8192
+#define GUEST_RING_BUFS 12288
+#define GUEST_RING_BYTES (GUEST_RING_BUFS + GUEST_RING_SIZE * GUEST_RING_BUF)
+#define GUEST_BYTES (GUEST_MAX_RINGS * GUEST_RING_BYTES)
 #define GUEST_GPA (UINT64_C(1) << 32)
 #define GUEST_USER (UINT64_C(0x55) << 40)
 #define GUEST_FEATURES (UINT64_C(1) << VIRTIO_F_VERSION_1 | LIB_F_PROTOCOL)
 
 struct ring {
-    struct guest *guest;
+    struct vm *vm;
     unsigned int qid;
     uint8_t *mem;
     int callfd, kickfd;
@@ -363,52 +381,50 @@ struct ring {
     uint32_t start;             /* Index that it started with. */
     uint32_t seqs[N_PKTS];      /* [got, taken) are to come. */
     uint32_t n_taken, n_got;
-    uint32_t n_last;            /* Bytes of the last packet. */
 };
 
-struct guest {
+struct vm {
     int vid;
     uint64_t features;
     bool packed;
     unsigned int n_rings;
     int memfd;
     uint8_t *mem;
-    uint64_t user;              /* Address that it tells. */
+    unsigned int extra;         /* Of its last table. */
     struct ring rings[GUEST_MAX_RINGS];
 };
 
 static uint8_t *
-guest_new_mem(struct guest *g)
+vm_new_mem(struct vm *g)
 {
     g->memfd = syscall(SYS_memfd_create, "guest", 0);
-    ovs_assert(g->memfd >= 0 && !ftruncate(g->memfd, GUEST_BYTES));
+    ovs_assert(g->memfd >= 0 && !ftruncate(g->memfd, GUEST_BYTES + 65536));
     g->mem = mmap(NULL, GUEST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
                   g->memfd, 0);
     ovs_assert(g->mem != MAP_FAILED);
     for (unsigned int i = 0; i < GUEST_MAX_RINGS; i++) {
-        g->rings[i].mem = g->mem + i * RING_BYTES;
+        g->rings[i].mem = g->mem + i * GUEST_RING_BYTES;
     }
     return g->mem;
 }
 
-static struct guest *
-guest_create(uint64_t features, unsigned int n_rings)
+static struct vm *
+vm_create(uint64_t features, unsigned int n_rings)
 {
-    struct guest *g = xzalloc(sizeof *g);
+    struct vm *g = xzalloc(sizeof *g);
 
     g->vid = -1;
     g->features = GUEST_FEATURES | features;
     g->packed = features & LIB_F_PACKED;
     g->n_rings = n_rings;
-    g->user = GUEST_USER;
     for (unsigned int i = 0; i < GUEST_MAX_RINGS; i++) {
-        g->rings[i].guest = g;
+        g->rings[i].vm = g;
         g->rings[i].qid = i;
-        g->rings[i].size = RING_SIZE;
+        g->rings[i].size = GUEST_RING_SIZE;
         g->rings[i].callfd = eventfd(0, EFD_NONBLOCK);
         g->rings[i].kickfd = eventfd(0, EFD_NONBLOCK);
     }
-    guest_new_mem(g);
+    vm_new_mem(g);
     return g;
 }
 
@@ -427,7 +443,7 @@ ring_wrap(const struct ring *r, uint32_t pos)
 static uint64_t
 ring_gpa(const struct ring *r)
 {
-    return GUEST_GPA + (r->mem - r->guest->mem);
+    return GUEST_GPA + (r->mem - r->vm->mem);
 }
 
 static void
@@ -435,21 +451,21 @@ ring_offer_one(struct ring *r)
 {
     uint32_t pos = r->start + r->n_offered++;
     uint32_t id = pos % r->size;
-    uint64_t gpa = ring_gpa(r) + RING_BUFS + id * RING_BUF;
+    uint64_t gpa = ring_gpa(r) + GUEST_RING_BUFS + id * GUEST_RING_BUF;
 
-    if (r->guest->packed) {
+    if (r->vm->packed) {
         *ring_packed_desc(r, pos) = (struct vring_packed_desc) {
-            .addr = gpa, .len = RING_BUF, .id = id,
+            .addr = gpa, .len = GUEST_RING_BUF, .id = id,
             .flags = VRING_DESC_F_WRITE | (ring_wrap(r, pos)
                                            ? 1 << VRING_PACKED_DESC_F_AVAIL
                                            : 1 << VRING_PACKED_DESC_F_USED)
         };
     } else {
         struct vring_avail *avail = ALIGNED_CAST(struct vring_avail *,
-                                                 r->mem + RING_AVAIL);
+                                                 r->mem + GUEST_RING_AVAIL);
 
         ALIGNED_CAST(struct vring_desc *, r->mem)[id] = (struct vring_desc) {
-            .addr = gpa, .len = RING_BUF, .flags = VRING_DESC_F_WRITE
+            .addr = gpa, .len = GUEST_RING_BUF, .flags = VRING_DESC_F_WRITE
         };
         avail->ring[id] = id;
         avail->idx = pos + 1;
@@ -474,7 +490,7 @@ ring_is_used(const struct ring *r, uint32_t *len)
 
     if (r->n_used == r->n_offered) {
         return false;
-    } else if (r->guest->packed) {
+    } else if (r->vm->packed) {
         const struct vring_packed_desc *d = ring_packed_desc(r, pos);
         uint16_t both = (1 << VRING_PACKED_DESC_F_AVAIL
                          | 1 << VRING_PACKED_DESC_F_USED);
@@ -483,12 +499,29 @@ ring_is_used(const struct ring *r, uint32_t *len)
         return (d->flags & both) == (ring_wrap(r, pos) ? both : 0);
     } else {
         const struct vring_used *used = ALIGNED_CAST(struct vring_used *,
-                                                     r->mem + RING_USED);
+                                                     r->mem + GUEST_RING_USED);
 
         *len = used->ring[id].len;
         ovs_assert(used->idx == (uint16_t) pos || used->ring[id].id == id);
         return used->idx != (uint16_t) pos;
     }
+}
+
+static void
+ring_get_one(struct ring *r)
+{
+    const uint8_t *data = (r->mem + GUEST_RING_BUFS
+                           + (r->start + r->n_used) % r->size * GUEST_RING_BUF + 12);
+    uint32_t len, seq;
+
+    ovs_assert(ring_is_used(r, &len));
+    ovs_assert(r->n_got != r->n_taken);
+    memcpy(&seq, data + 4, sizeof seq);
+    ovs_assert(seq == r->seqs[r->n_got++ % N_PKTS]);
+    for (uint32_t i = 8; i < len - 12; i++) {
+        ovs_assert(data[i] == (uint8_t) (seq + i));
+    }
+    r->n_used++;
 }
 
 /* The guest gets 'n' packets, and no more. */
@@ -498,21 +531,20 @@ ring_get(struct ring *r, unsigned int n)
     uint32_t len;
 
     for (; n; n--) {
-        const uint8_t *data = (r->mem + RING_BUFS
-                               + (r->start + r->n_used) % r->size * RING_BUF
-                               + 12);
-        uint32_t seq;
-
-        ovs_assert(ring_is_used(r, &len));
-        ovs_assert(r->n_got != r->n_taken);
-        memcpy(&seq, data + 4, sizeof seq);
-        ovs_assert(seq == r->seqs[r->n_got++ % N_PKTS]);
-        for (uint32_t i = 8; i < len - 12; i++) {
-            ovs_assert(data[i] == (uint8_t) (seq + i));
-        }
-        r->n_used++;
+        ring_get_one(r);
     }
     ovs_assert(!ring_is_used(r, &len));
+}
+
+/* The guest gets what there is. */
+static OVS_UNUSED void
+ring_get_all(struct ring *r)
+{
+    uint32_t len;
+
+    while (ring_is_used(r, &len)) {
+        ring_get_one(r);
+    }
 }
 
 /* 'n' packets that are to come next will not, for that is what the test is
@@ -539,14 +571,14 @@ ring_base(const struct ring *r)
 {
     uint32_t pos = r->start + r->n_used;
 
-    return (r->guest->packed ? pos % r->size | ring_wrap(r, pos) << 15
+    return (r->vm->packed ? pos % r->size | ring_wrap(r, pos) << 15
                              : (uint16_t) pos);
 }
 
 /* Messages. */
 
 static bool
-guest_u64(struct guest *g, uint32_t request, uint64_t value)
+vm_u64(struct vm *g, uint32_t request, uint64_t value)
 {
     struct lib_msg msg = { .request = request };
 
@@ -561,7 +593,7 @@ ring_state(struct ring *r, uint32_t request, uint32_t num)
 
     msg.payload.state.index = 2 * r->qid;
     msg.payload.state.num = num;
-    return lib_message(r->guest->vid, &msg, NULL);
+    return lib_message(r->vm->vid, &msg, NULL);
 }
 
 static bool
@@ -570,7 +602,7 @@ ring_fd(struct ring *r, uint32_t request, int fd)
     struct lib_msg msg = { .request = request };
 
     msg.payload.u64 = 2 * r->qid | (fd < 0 ? 1 << 8 : 0);
-    return lib_message(r->guest->vid, &msg, fd < 0 ? NULL : &fd);
+    return lib_message(r->vm->vid, &msg, fd < 0 ? NULL : &fd);
 }
 
 /* SET_VRING_ADDR, with what is added to the three addresses. */
@@ -578,42 +610,44 @@ static bool
 ring_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used)
 {
     struct lib_msg msg = { .request = VHOST_ASYNC_SET_VRING_ADDR };
-    uint64_t user = r->guest->user + (r->mem - r->guest->mem);
+    uint64_t user = GUEST_USER + (r->mem - r->vm->mem);
 
     msg.payload.addr.index = 2 * r->qid;
     msg.payload.addr.desc = user + desc;
-    msg.payload.addr.avail = user + RING_AVAIL + avail;
-    msg.payload.addr.used = user + RING_USED + used;
-    return lib_message(r->guest->vid, &msg, NULL);
+    msg.payload.addr.avail = user + GUEST_RING_AVAIL + avail;
+    msg.payload.addr.used = user + GUEST_RING_USED + used;
+    return lib_message(r->vm->vid, &msg, NULL);
 }
 
-/* SET_MEM_TABLE; memory that is said to begin 'shift' bytes later for the
- * guest's own process is another table of the same memory. */
+/* SET_MEM_TABLE, of the same memory and up to 15 pages behind it: another
+ * number of these makes another table. */
 static bool
-guest_mem_table(struct guest *g, uint64_t shift)
+vm_mem_table(struct vm *g, unsigned int extra)
 {
     struct lib_msg msg = { .request = VHOST_ASYNC_SET_MEM_TABLE };
 
-    g->user = GUEST_USER + shift;
+    ovs_assert(extra < 16);
+    g->extra = extra;
     msg.payload.memory.n = 1;
     msg.payload.memory.regions[0] = (struct lib_region) {
-        .gpa = GUEST_GPA, .size = GUEST_BYTES, .user = g->user
+        .gpa = GUEST_GPA, .size = GUEST_BYTES + extra * 4096,
+        .user = GUEST_USER
     };
     return lib_message(g->vid, &msg, &g->memfd);
 }
 
 static void
-ring_start(struct ring *r)
+vm_start_ring(struct ring *r)
 {
     bool ok;
 
-    if (r->guest->packed) {
+    if (r->vm->packed) {
         r->start = 0;
     }
     r->n_offered = r->n_used = 0;
-    memset(r->mem, 0, RING_BUFS);
-    ALIGNED_CAST(struct vring_avail *, r->mem + RING_AVAIL)->idx = r->start;
-    ALIGNED_CAST(struct vring_used *, r->mem + RING_USED)->idx = r->start;
+    memset(r->mem, 0, GUEST_RING_BUFS);
+    ALIGNED_CAST(struct vring_avail *, r->mem + GUEST_RING_AVAIL)->idx = r->start;
+    ALIGNED_CAST(struct vring_used *, r->mem + GUEST_RING_USED)->idx = r->start;
     ok = ring_state(r, VHOST_ASYNC_SET_VRING_NUM, r->size)
          && ring_state(r, VHOST_ASYNC_SET_VRING_BASE, ring_base(r))
          && ring_addr(r, 0, 0, 0)
@@ -626,13 +660,13 @@ ring_start(struct ring *r)
 
 /* The guest connects and starts its rings. */
 static void
-guest_boot(struct guest *g, const char *path)
+vm_boot(struct vm *g, const char *path)
 {
     g->vid = lib_connect(path);
-    ovs_assert(guest_u64(g, VHOST_ASYNC_SET_FEATURES, g->features));
-    ovs_assert(guest_mem_table(g, 0));
+    ovs_assert(vm_u64(g, VHOST_ASYNC_SET_FEATURES, g->features));
+    ovs_assert(vm_mem_table(g, 0));
     for (unsigned int i = 0; i < g->n_rings; i++) {
-        ring_start(&g->rings[i]);
+        vm_start_ring(&g->rings[i]);
     }
     for (unsigned int i = 0; i < g->n_rings; i++) {
         ring_notified(&g->rings[i]);
@@ -641,27 +675,27 @@ guest_boot(struct guest *g, const char *path)
 
 /* GET_VRING_BASE.  Returns the index. */
 static uint16_t
-ring_stop(struct ring *r)
+vm_stop_ring(struct ring *r)
 {
     struct lib_msg msg = { .request = VHOST_ASYNC_GET_VRING_BASE };
 
     msg.payload.state.index = 2 * r->qid;
-    ovs_assert(lib_message(r->guest->vid, &msg, NULL));
+    ovs_assert(lib_message(r->vm->vid, &msg, NULL));
     return msg.payload.state.num;
 }
 
 static void
-guest_leave(struct guest *g)
+vm_leave(struct vm *g)
 {
     lib_disconnect(g->vid, false);
     g->vid = -1;
 }
 
 static void
-guest_destroy(struct guest *g)
+vm_destroy(struct vm *g)
 {
     if (g->vid >= 0) {
-        guest_leave(g);
+        vm_leave(g);
     }
     munmap(g->mem, GUEST_BYTES);
     close(g->memfd);
@@ -704,15 +738,13 @@ static struct port *
 port_add(void)
 {
     static const char *const names[MAX_PORTS] = { "port0", "port1" };
-    struct port *p = NULL;
+    struct port *p = ports;
 
-    for (int i = MAX_PORTS - 1; i >= 0; i--) {
-        if (!ports[i].path) {
-            p = &ports[i];
-            memset(p, 0, sizeof *p);
-            p->path = names[i];
-        }
+    while (p->path) {
+        p++;
     }
+    memset(p, 0, sizeof *p);
+    p->path = names[p - ports];
     p->netdev.name = CONST_CAST(char *, p->path);
     p->vid = -1;
     atomic_init(&p->tx_retries, 8);
@@ -810,6 +842,32 @@ port_send(struct port *p, struct ring *r, int pmd, unsigned int n,
     return n - left;
 }
 
+static struct vhost_async_totals
+port_totals(struct port *p)
+{
+    struct vhost_async_totals t;
+
+    vhost_async_port_get_totals(&p->async.port, &t);
+    return t;
+}
+
+/* Sends to a ring whose gate is closed, for which nobody waits.  Returns how
+ * many packets the completion engine took none the less, for later. */
+static OVS_UNUSED unsigned int
+port_send_to_closed(struct port *p, struct ring *r, int pmd, unsigned int n,
+                    uint32_t len)
+{
+    uint64_t busy = port_totals(p).busy_drops;
+    unsigned int taken = port_send(p, r, pmd, n, len);
+
+#ifdef VHOST_ASYNC_RING
+    ovs_assert(taken == n && port_totals(p).busy_drops == busy);
+#else
+    ovs_assert(!taken && port_totals(p).busy_drops == busy + n);
+#endif
+    return taken;
+}
+
 static struct vhost_async_txq *
 port_txq(const struct port *p, const struct ring *r)
 {
@@ -826,15 +884,6 @@ static uint32_t
 port_in_flight(const struct port *p, const struct ring *r)
 {
     return vhost_async_txq_in_flight(port_txq(p, r));
-}
-
-static struct vhost_async_totals
-port_totals(struct port *p)
-{
-    struct vhost_async_totals t;
-
-    vhost_async_port_get_totals(&p->async.port, &t);
-    return t;
 }
 
 /* other_config:vhost-async-support. */
@@ -861,7 +910,7 @@ port_set_dma(struct port *p, bool on)
 
 /* The end: nothing is left of ports and guests. */
 static OVS_UNUSED void
-finish(struct port *p, struct guest *g)
+finish(struct port *p, struct vm *g)
 {
     others.engines = others.pmds = others.helper = true;
     settle();
@@ -871,7 +920,7 @@ finish(struct port *p, struct guest *g)
         ring_get(r, r->n_taken - r->n_got);
     }
     if (g) {
-        guest_destroy(g);
+        vm_destroy(g);
     }
     port_remove(p);
     settle();
@@ -882,7 +931,7 @@ finish(struct port *p, struct guest *g)
 
 /* A port that is on DMA, with a guest. */
 static struct port *
-set_up(struct guest **g, uint64_t features, unsigned int n_rings)
+set_up(struct vm **g, uint64_t features, unsigned int n_rings)
 {
     struct port *p;
 
@@ -890,8 +939,8 @@ set_up(struct guest **g, uint64_t features, unsigned int n_rings)
     set_support(true);
     p = port_add();
     settle();
-    *g = guest_create(features, n_rings);
-    guest_boot(*g, p->path);
+    *g = vm_create(features, n_rings);
+    vm_boot(*g, p->path);
     ovs_assert(port_state(p, &(*g)->rings[0]) == VHOST_ASYNC_TXQ_RUNNING);
     return p;
 }

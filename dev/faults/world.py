@@ -95,7 +95,6 @@ class World:
                  packed=False, server=(), config=None):
         self.lab, self.args = lab, args
         self.rng = random.Random(args.seed)
-        self.model_counts = "errors=count" in model
         self.pmds, self.pairs, self.packed = pmds, pairs, packed
         self.traffic = self.watch = None
         self.guests = []
