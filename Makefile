@@ -6,10 +6,10 @@ CHECK_ENGINES = $(if $(filter file,$(origin ENGINE)),defer ring,$(ENGINE))
 CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
-.PHONY: help deps src build demo check check-style check-unit \
-        check-sanitize check-tsan check-system check-packets check-faults \
-        check-spin check-model check-ovs check-guests coverage soak bench \
-        bench-quick bench-engines series clean
+.PHONY: help deps src build demo check check-style check-unit check-sanitize \
+        check-tsan check-fuzz check-system check-packets check-faults \
+        check-spin check-model check-ovs check-guests coverage soak fuzz \
+        bench bench-quick bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
@@ -43,6 +43,7 @@ check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configura
 check-unit: deps ## unit tests
 check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
 check-tsan: deps ## completion engines in several threads, under ThreadSanitizer
+check-fuzz: deps ## what guests may write to rings, by libFuzzer, for a minute
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-faults: deps ## guests that die, memory that moves, engines that stop (as root)
@@ -51,8 +52,8 @@ check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
 
-check-style check-unit check-sanitize check-tsan check-system check-packets \
-check-faults check-spin check-model check-ovs check-guests:
+check-style check-unit check-sanitize check-tsan check-fuzz check-system \
+check-packets check-faults check-spin check-model check-ovs check-guests:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)
@@ -64,6 +65,10 @@ soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as ro
 	@$(PYTHON) dev/model.py
 	@$(PYTHON) dev/soak.py --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
 	    --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
+
+fuzz: deps ## that of check-fuzz for MINUTES=n, from what it found before (out/fuzz)
+	@$(PYTHON) dev/tree.py build '$(ENGINE)'
+	@$(PYTHON) dev/check_fuzz.py --engine '$(ENGINE)' --minutes '$(MINUTES)'
 
 bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, under 15 minutes)
 	@$(PYTHON) dev/bench.py --engine '$(ENGINE)'

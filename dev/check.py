@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 
+import check_fuzz
 import check_scenarios
 import check_spin
 import check_style
@@ -252,6 +253,7 @@ SUITES = {
     "unit": unit_suite,
     "sanitize": sanitize_suite,
     "tsan": check_tsan.tsan_suite,
+    "fuzz": check_fuzz.fuzz_suite,
     "quick": quick_suite,
     "system": system_suite,
     "packets": packets_suite,
@@ -267,7 +269,7 @@ NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
               "guests-quick", "guests")
 ON_DEMAND = ("system", "faults", "guests")
 # What is the same for all engines is done with the first.
-ONCE = ("style", "spin", "model", "ovs")
+ONCE = ("style", "fuzz", "spin", "model", "ovs")
 
 
 def chosen_suites(wanted):

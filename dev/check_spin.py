@@ -1,6 +1,7 @@
-# Checks the model of the engine "ring", tests/vhost-async-ring.pml, with
-# spin(1): as it is, in several sizes, it must be right, and with any one step
-# left out it must be wrong, or else it would prove nothing.
+# Checks the model of a txq's lock and of the completion engines,
+# tests/vhost-async-lock.pml, with spin(1): as it is, in several sizes, it must
+# be right, and with any one step left out it must be wrong, or else it would
+# prove nothing.
 
 import os
 import re
@@ -8,14 +9,25 @@ import shutil
 
 from common import ROOT, Progress, out, read, run, tail
 
-MODEL = os.path.join(ROOT, "tests/vhost-async-ring.pml")
+MODEL = os.path.join(ROOT, "tests/vhost-async-lock.pml")
 
-# PMD threads, other threads, bursts that each sends.  More of them take
-# minutes and gigabytes, and were right, too: 3, 0, 1.
-SIZES = ((2, 0, 2), (1, 1, 2), (2, 1, 1))
+# PMD threads, other threads, bursts that each sends, messages of the guest.
+# More of them take minutes and gigabytes, and were right, too: 2, 1, 1, 1 and
+# 2, 0, 2, 1 of the engine "ring".
+SIZES = {
+    "ring": ((2, 0, 1, 1), (2, 0, 2, 0), (1, 1, 2, 1), (2, 1, 1, 0)),
+    "defer": ((2, 1, 1, 1), (2, 0, 2, 1)),
+}
+MACROS = {"ring": (), "defer": ("DEFER",)}
 
-STEPS = ("NO_RECHECK", "NO_RECHECK_BARE", "NO_RECHECK_GONE", "NO_ATTEMPT",
-         "LATE_REMOVE", "RING_DECIDES")
+# Where each step is missed.
+WRONG_SIZE = (1, 1, 2, 1)
+STEPS = {
+    "ring": ("IGNORES_PENDING", "NO_WORD_REAPED", "NO_WORD_SENT", "LATE_DONE",
+             "LATE_PUT", "OPEN_FORGETS", "NO_WAITING", "RING_DECIDES",
+             "NO_KEEPER", "NO_LOOK", "LATE_UNKEEP"),
+    "defer": ("IGNORES_PENDING", "NO_WORD_REAPED", "LATE_DONE"),
+}
 
 
 def count_errors(size, macros, log):
@@ -24,7 +36,7 @@ def count_errors(size, macros, log):
     where = out("check/spin")
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
-    names = ("N_PMDS", "N_OTHERS", "N_SENDS")
+    names = ("N_PMDS", "N_OTHERS", "N_SENDS", "N_MESSAGES")
     defines = ["-D%s=%d" % pair for pair in zip(names, size)]
     defines += ["-D" + macro for macro in macros]
     for command in (["spin"] + defines + ["-a", MODEL],
@@ -43,11 +55,14 @@ def count_errors(size, macros, log):
 
 
 def spin_suite(suite, _engine):
-    cases = [("%d PMD thread(s), %d other(s), %d bursts each" % size, size,
-              (), False) for size in SIZES]
-    cases += [("%s is found out" % step, SIZES[0], (step,), True)
-              for step in STEPS]
-    progress = Progress("model of the ring", len(cases))
+    cases = []
+    for engine, macros in MACROS.items():
+        cases += [("%s: %d PMD thread(s), %d other(s), %d burst(s) each, %d "
+                   "message(s)" % ((engine,) + size), size, macros, False)
+                  for size in SIZES[engine]]
+        cases += [("%s: %s is found out" % (engine, step), WRONG_SIZE,
+                   macros + (step,), True) for step in STEPS[engine]]
+    progress = Progress("model of the lock", len(cases))
     for name, size, macros, wrong in cases:
         log = out("check/spin-%s.log" % re.sub(r"\W+", "-", name))
         if os.path.exists(log):

@@ -11,8 +11,8 @@ build="openvswitch-source libdpdk-dev build-essential patch autoconf automake
        python3 git"
 run="dpdk-dev python3-scapy iproute2 iputils-ping ethtool procps openssl kmod"
 bench="gnuplot-nox"
-check="clang flake8 spin python3-sphinx groff-base netcat-openbsd tcpdump
-       qemu-system-x86"
+check="clang libclang-rt-dev flake8 spin python3-sphinx groff-base
+       netcat-openbsd tcpdump qemu-system-x86"
 
 die() {
     echo "deps: $*" >&2

@@ -159,9 +159,6 @@ SCENARIOS = {
     "hostile": Scenario(
         attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
         sinks=3, server=("dst0", "dst1"), seconds=1200),
-    "hostile-messages": Scenario(
-        attacks.hostile_messages, 0, model="latency_us=1000", sinks=2,
-        server=("dst0",)),
     "hostile-sigbus": Scenario(
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
 }

@@ -553,36 +553,58 @@ netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
     return t.lost_drops + t.ring_drops;
 }
 
+/* Why 'txq' stands still, or NULL if it does not.  The holder of its lock. */
+static const char *
+txq_why_stuck(const struct vhost_async_txq *txq)
+{
+    int index = vhost_async_txq_waits_for(txq);
+    const struct dpdk_dma_chan *chan
+        = index >= 0 ? dpdk_dma_map_get(dpdk_dma_dev_map(), index) : NULL;
+
+    if (chan && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_UNSTOPPABLE) {
+        return "none: stands still behind a copy of a DMA device that failed "
+               "and cannot be stopped, until the device reports it; restart "
+               "ovs-vswitchd";
+    } else if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
+        return "none: waits for copies that were in flight when it stopped";
+    }
+    return NULL;
+}
+
 /* What becomes of packets to 'txq' of a port that is copied to by CPU because
  * of 'why', or else by DMA. */
 static const char *
 txq_describe(struct vhost_async_txq *txq, const char *why)
 {
     const char *how = why ? "CPU" : "DMA";
+    const char *stuck;
 
+    if (!vhost_async_txq_lock_unless_closed(txq)) {
+        return "a message of the guest is handled";
+    }
+    stuck = txq_why_stuck(txq);
     switch (vhost_async_txq_state(txq)) {
     case VHOST_ASYNC_TXQ_LIBRARY:
-        return "CPU: about to be taken over from the vhost library";
+        how = "CPU: about to be taken over from the vhost library";
+        break;
     case VHOST_ASYNC_TXQ_STOPPED:
-        return "none: no guest has set it up";
+        how = "none: no guest has set it up";
+        break;
     case VHOST_ASYNC_TXQ_DISABLED:
-        return "none: disabled by the guest";
+        how = "none: disabled by the guest";
+        break;
     case VHOST_ASYNC_TXQ_STUCK:
-        return "none: a DMA device that could not be stopped has copies for "
-               "it; restart ovs-vswitchd";
+        break;
     case VHOST_ASYNC_TXQ_RUNNING:
+        if (txq->vring.broken) {
+            how = txq->vring.broken;
+        } else if (txq->vring.log_vid >= 0 && !why) {
+            how = "CPU: its guest is being migrated";
+        }
         break;
     }
-    if (!vhost_async_txq_lock_unless_closed(txq)) {
-        return how;
-    }
-    if (txq->vring.broken) {
-        how = txq->vring.broken;
-    } else if (txq->vring.log_vid >= 0 && !why) {
-        how = "CPU: its guest is being migrated";
-    }
     vhost_async_engine_unlock(NULL, txq);
-    return how;
+    return stuck ? stuck : how;
 }
 
 static void

@@ -33,19 +33,19 @@
  * Between pre_msg_handle and post_msg_handle of a message that changes what we
  * read of a ring, no thread of ours is at it: the locks of its txqs are held,
  * and senders do not wait for them (vhost_async_txq_close()).  Messages that
- * take memory away or begin to log it wait for copies in flight, as long as an
- * engine may take for one, and no longer: memory is mapped by ourselves
- * (vhost-guest-mem.h), and the old mapping stays until no engine writes to it
- * (vhost-async-old-mem.h).
+ * take memory away or begin to log it wait for copies in flight, but not long:
+ * memory is mapped by ourselves (vhost-guest-mem.h), and the old mapping stays
+ * until no engine writes to it (vhost-async-old-mem.h).
  *
  * A message that fails is not seen again.  It is over when the next one comes,
  * or after a while, when the helper's thread opens the gate.  If it was to
  * change the memory, rings get nothing new until one succeeds.
  *
  * A ring that stops (GET_VRING_BASE, RESET_OWNER, a device that goes) waits
- * longer: its buffers are the guest's again afterwards.  The library holds no lock of a ring then.  All rings that stop
- * together have one deadline: time enough for an engine that hangs to be found
- * out and stopped, and for the CPU to do its copies again.
+ * longer: its buffers are the guest's again afterwards.  The library holds no
+ * lock of a ring then.  All rings that stop together have one deadline: time
+ * enough for an engine that hangs to be found out and stopped, and for the CPU
+ * to do its copies again.
  *
  * Thread-safety
  * =============

@@ -73,8 +73,8 @@ vhost_async_port_destroy(struct vhost_async_port *port)
     ovs_mutex_unlock(&vhost_async_ports_mutex);
 
     vhost_async_port_remove_txqs(port);
+    vhost_async_port_set_path(port, NULL);
     free(port->name);
-    free(port->path);
     ovs_mutex_destroy(&port->mutex);
 }
 

@@ -22,11 +22,13 @@
  * the holder of the lock (vhost-async-txq.h), which thereby is the ring's
  * drainer, and goes on.  No sender waits for another.
  *
- * A holder would never get away while others keep the ring filled.  After
- * RING_ROUNDS it lets go of the lock with packets in the ring: a PMD thread
- * then keeps the txq in its queue 'kept' and comes back in its next iteration,
- * unless another thread keeps it already; any other thread goes on until the
- * ring is empty or kept, for at most RING_WAIT_US, and drops what is left.
+ * A holder would never get away while others keep the ring filled, or put
+ * something into it whenever it is about to go.  After RING_ROUNDS, or when it
+ * is kept from going for the second time, it lets go of the lock with packets
+ * in the ring: a PMD thread then keeps the txq in its queue 'kept' and comes
+ * back in its next iteration, unless another thread keeps it already; any
+ * other thread goes on until the ring is empty or kept, for at most
+ * RING_WAIT_US, and drops what is left.
  * Whoever takes the lock next drains the ring first, so that packets stay in
  * order.
  *

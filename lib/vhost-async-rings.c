@@ -41,6 +41,10 @@ VLOG_DEFINE_THIS_MODULE(vhost_async_rings);
 #define F_PROTOCOL_FEATURES (UINT64_C(1) << 30)
 #define F_IOMMU_PLATFORM (UINT64_C(1) << 33)
 
+/* How long a message waits for copies in flight that does without if needed,
+ * in milliseconds.  The library holds the locks of the rings meanwhile. */
+#define DRAIN_MS 100
+
 /* What it takes to stop an engine that was found out, and to do its copies
  * again, in milliseconds (dpdk_dma_dev_stop_failed()). */
 #define RESCUE_MS 300
@@ -340,14 +344,14 @@ vhost_async_rings_tell_library(struct vhost_async_rings *rings)
     }
 }
 
-/* Waits, as long as an engine may take for a copy, until nothing is in flight
+/* Waits, as long as an engine that works may take, until nothing is in flight
  * to rings that are closed.  The pages that an engine writes are not logged:
  * if logging begins now, all of the memory is when what is in flight still is
  * there.  The gate is closed. */
 void
 vhost_async_rings_drain(struct vhost_async_rings *rings)
 {
-    uint64_t deadline = deadline_after_ms(dpdk_dma_dev_timeout_ms());
+    uint64_t deadline = deadline_after_ms(DRAIN_MS);
     struct vhost_async_txq *txq;
 
     VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {

@@ -79,8 +79,12 @@ thread_abandon(struct vhost_async_thread *self)
     self->sample_tsc = 0;
 }
 
+/* Reaps the channel of 'self'.  What others left at the txqs is seen to by
+ * 'sender', that of the thread, or NULL if it is to get nothing more to come
+ * back for. */
 static unsigned int
-thread_reap_channel(struct vhost_async_thread *self)
+thread_reap_channel(struct vhost_async_thread *self,
+                    struct vhost_async_sender *sender)
 {
     struct dpdk_dma_chan *chan = self->sender.chan;
     struct dpdk_dma_done done[THREAD_REAP_BURST];
@@ -111,13 +115,13 @@ thread_reap_channel(struct vhost_async_thread *self)
     for (unsigned int i = 0; i < n; i++) {
         if (done[i].owner != txq) {
             if (txq) {
-                vhost_async_engine_publish(&self->sender, txq);
+                vhost_async_engine_publish(sender, txq);
             }
             txq = done[i].owner;
         }
         vhost_async_txq_done(txq, done[i].seq);
     }
-    vhost_async_engine_publish(&self->sender, txq);
+    vhost_async_engine_publish(sender, txq);
 
     COVERAGE_INC(vhost_async_reap);
     vhost_async_count(&self->stats.reaped, n);
@@ -134,7 +138,7 @@ vhost_async_thread_reap(struct vhost_async_thread *self)
     unsigned int n = 0;
 
     if (OVS_LIKELY(self->sender.chan)) {
-        n = thread_reap_channel(self);
+        n = thread_reap_channel(self, &self->sender);
     }
     if (OVS_UNLIKELY(!dma_defer_is_empty(&self->sender.kept))) {
         vhost_async_engine_run(&self->sender);
@@ -149,7 +153,7 @@ vhost_async_thread_drain(struct vhost_async_thread *self)
 {
     vhost_async_engine_leave(&self->sender);
     while (vhost_async_thread_has_copies(self)) {
-        if (!thread_reap_channel(self)) {
+        if (!thread_reap_channel(self, NULL)) {
             /* A software engine may need this very core. */
             sched_yield();
         }

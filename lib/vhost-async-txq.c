@@ -505,15 +505,16 @@ txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
 
 static inline void
 txq_add_in_flight(struct vhost_async_txq *txq, uint32_t seq,
-                  struct rte_mbuf *mbuf, bool done)
+                  struct rte_mbuf *mbuf, const struct dpdk_dma_chan *chan)
 {
     struct vhost_async_pkt *pkt = &txq->pkts[seq & txq->pkts_mask];
 
     pkt->mbuf = mbuf;
     pkt->n_chains = txq->buf.n_chains;
+    pkt->chan = chan ? chan->index : 0;
     /* Relaxed: who may set it reaps the channel of this thread, which is this
      * thread, and who looks at it holds the lock. */
-    atomic_store_relaxed(&pkt->done, done);
+    atomic_store_relaxed(&pkt->done, !chan);
 }
 
 /* Whether packets may go by DMA now.  The pages that an engine writes are not
@@ -545,9 +546,9 @@ sender_count(struct vhost_async_sender *self, uint32_t n_dma,
 }
 
 /* Copies 'cnt' packets to the ring, by DMA through the channel of 'self', NULL
- * for a thread that has none, or by CPU.  Returns how many, from the first on, were taken; if not all were,
- * sets '*obstacle'.  Those in whose place is NULL then belong to the txq; all
- * others still to the caller.
+ * for a thread that has none, or by CPU.  Returns how many, from the first on,
+ * were taken; if not all were, sets '*obstacle'.  Those in whose place is NULL
+ * then belong to the txq; all others still to the caller.
  *
  * The holder of the lock. */
 uint16_t
@@ -597,7 +598,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
             txq_copy_by_cpu(txq, &c, len - done);
         }
         if (done) {
-            txq_add_in_flight(txq, sent, pkt, false);
+            txq_add_in_flight(txq, sent, pkt, chan);
             dpdk_dma_chan_end_packet(chan, txq, sent++);
             pkts[i] = NULL;
             in_flight = true;
@@ -606,7 +607,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         } else {
             cpu_bytes += len;
             if (in_flight) {
-                txq_add_in_flight(txq, sent++, NULL, true);
+                txq_add_in_flight(txq, sent++, NULL, NULL);
             } else {
                 n_direct++;
                 n_chains += txq->buf.n_chains;
@@ -757,6 +758,15 @@ vhost_async_txq_drain(struct vhost_async_txq *txq, uint64_t deadline_tsc)
         vhost_async_txq_publish(txq);
     }
     return true;
+}
+
+/* Returns the index of the channel that the oldest packet in flight waits for,
+ * -1 if nothing is in flight.  The holder of the lock. */
+int
+vhost_async_txq_waits_for(const struct vhost_async_txq *txq)
+{
+    return (vhost_async_txq_in_flight(txq)
+            ? txq->pkts[txq_get(&txq->published) & txq->pkts_mask].chan : -1);
 }
 
 /* Returns the number of bytes that 'txq' takes, with all that it points to,

@@ -123,6 +123,7 @@ struct vhost_async_txq_stats {
 struct vhost_async_pkt {
     struct rte_mbuf *mbuf;      /* NULL if the CPU copied it. */
     uint16_t n_chains;          /* Buffers of the guest that it fills. */
+    uint8_t chan;               /* Index of the channel of its copies. */
     atomic_bool done;           /* All of it was copied. */
 };
 
@@ -216,6 +217,7 @@ void vhost_async_txq_count_drops(struct vhost_async_txq *,
                                  enum vhost_async_obstacle, uint32_t n);
 void vhost_async_txq_publish(struct vhost_async_txq *);
 bool vhost_async_txq_drain(struct vhost_async_txq *, uint64_t deadline_tsc);
+int vhost_async_txq_waits_for(const struct vhost_async_txq *);
 size_t vhost_async_txq_memory(const struct vhost_async_txq *);
 
 /* Takes the lock if nobody holds it. */

@@ -406,6 +406,7 @@ FOR_LAYOUTS(second_connection)
  * before we know. */
 static void
 test_number_used_again(void)
+    OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     struct vm *old, *new;
     struct port *p = set_up(&old, 0, 1), *q = port_add();
@@ -423,6 +424,7 @@ test_number_used_again(void)
     send_in_flight(q, &new->rings[0]);
     ring_get(&old->rings[0], 3);
     vm_destroy(old);
+    ovs_assert(!p->async.port.n_guests);
     port_remove(p);
     ovs_assert(port_in_flight(q, &new->rings[0]) == 3);
     settle();

@@ -21,11 +21,6 @@
 #undef NDEBUG
 #include <config.h>
 
-/* As for the sources that are tested. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #define DP(NAME) tg_##NAME
 #include "vhost-data-path.h"
 #include "vhost-txq-fixture.h"

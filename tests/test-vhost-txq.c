@@ -26,11 +26,6 @@
 #undef NDEBUG
 #include <config.h>
 
-/* As for the sources that are tested. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #define DP(NAME) tq_##NAME
 #include "vhost-data-path.h"
 #include "vhost-txq-fixture.h"
@@ -62,7 +57,7 @@ test_small_by_cpu(void)
         ovs_assert(vhost_async_counter(&sender->cpu_packets) == n_cpu + 3);
         ovs_assert(vhost_async_counter(&sender->cpu_bytes)
                    == bytes + 3 * SMALL);
-        ovs_assert(!port_send(p, &pmds[0], NULL, 0));
+        ovs_assert(!port_send_n(p, &pmds[0], 0, SMALL));
         port_finish(p);
     }
     ovs_assert(!fake.devs[0].n_submits);
@@ -270,13 +265,16 @@ test_pieces(void)
                 for (int j = 0; j < 2; j++) {
                     pkts[j] = make_pkt(max - j, n_segs);
                     if (n_segs > 2 && j) {
-                        /* An empty segment, in the middle and at the end. */
-                        struct rte_mbuf *m = pkts[j]->next;
+                        /* All but the last, or but one, are empty. */
+                        struct rte_mbuf *m = pkts[j];
 
-                        m->data_off -= pkts[j]->data_len;
-                        m->data_len += pkts[j]->data_len;
-                        pkts[j]->data_off = 0;
-                        pkts[j]->data_len = 0;
+                        for (; m->next && m->next->next; m = m->next) {
+                            m->data_len = 0;
+                        }
+                        m->data_off = 0;
+                        m->data_len = n_segs & 1 ? max - j : 0;
+                        m->next->data_off = 0;
+                        m->next->data_len = n_segs & 1 ? 0 : max - j;
                     }
                 }
                 atomic_store_relaxed(&vhost_async_policy.threshold,
@@ -336,12 +334,11 @@ test_refused_in_mid_packet(void)
         }
         for (unsigned int at = 1; at <= 7; at++) {
             struct port *p = port_create(layout, 16, 512);
-            unsigned int n_dma = at == 1 || at == 4 ? 2 : at == 7 ? 2 : 3;
-            unsigned int n_copies;
+            unsigned int n_dma = at % 3 == 1 ? 2 : 3;
+            unsigned int n_copies = 9 - (3 - (at - 1) % 3);
 
             fake.devs[0].refuse_at = at;
             ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
-            n_copies = at == 7 ? 6 : 9 - (3 - (at - 1) % 3);
             ovs_assert(COUNTER(p, dma_packets) == n_dma);
             ovs_assert(COUNTER(p, cpu_packets) == 3 - n_dma);
             ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan)
@@ -496,6 +493,7 @@ test_stop_with_copies_in_flight(void)
         /* Out of order, as they come. */
         ovs_assert(work_and_reap(1, 2) == 2);
         ovs_assert(!COUNTER(p, lost_drops));
+        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK);
         ovs_assert(work_and_reap(0, 1) == 1);
         ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
         ovs_assert(COUNTER(p, lost_drops) == 4);

@@ -19,12 +19,16 @@ tests_ovstest_SOURCES += \
 	tests/dma-test.h \
 	tests/fake-dmadev.h \
 	tests/fake-guest-ring.h \
+	tests/fake-guest-vm.h \
+	tests/fake-vhost-lib-calls.h \
 	tests/fake-vhost-lib.h \
 	tests/test-dma-chan.c \
 	tests/test-dma-defer.c \
 	tests/test-dma-map.c \
 	tests/test-vhost-engine.c \
 	tests/test-vhost-guest-mem.c \
+	tests/test-vhost-guest-port.c \
+	tests/test-vhost-guest-rings.c \
 	tests/test-vhost-guest.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
@@ -33,5 +37,7 @@ tests_ovstest_SOURCES += \
 	tests/vhost-data-path.h \
 	tests/vhost-engine-benchmark.h \
 	tests/vhost-guest-fixture.h \
+	tests/vhost-guest-sources.h \
+	tests/vhost-ring-cases.h \
 	tests/vhost-txq-fixture.h
 endif

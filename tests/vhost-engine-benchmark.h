@@ -28,7 +28,6 @@
 
 static struct ovs_barrier barrier;
 static uint64_t bench_n_pkts;
-static atomic_bool bench_offering;
 
 /* The buffers of a guest whose avail ring never changes.  One at a time, for
  * its index must not go back. */
@@ -37,13 +36,13 @@ bench_offer(struct port *p)
 {
     bool busy = false;
 
-    if (atomic_compare_exchange_strong_explicit(&bench_offering, &busy, true,
+    if (atomic_compare_exchange_strong_explicit(&p->offering, &busy, true,
                                                 memory_order_acquire,
                                                 memory_order_relaxed)) {
         uint16_t idx = guest_load(&p->guest.used->idx) + p->guest.size;
 
         guest_store(&p->guest.avail->idx, idx);
-        atomic_store_explicit(&bench_offering, false, memory_order_release);
+        atomic_store_explicit(&p->offering, false, memory_order_release);
     }
 }
 

@@ -1269,7 +1269,7 @@ idle(const struct params *p)
 
         start = clock_read();
         for (int j = 0; j < 1000; j++) {
-            poll_and_reap(&ports[0], false);
+            async_reap();
             atomic_signal_fence(memory_order_seq_cst);
         }
         stop = clock_read();
@@ -1305,7 +1305,7 @@ in_flight(const struct params *p)
         uint64_t start, stop;
 
         start = clock_read();
-        poll_and_reap(&ports[0], false);
+        async_reap();
         stop = clock_read();
         if (async_came_back()) {
             break;

@@ -202,6 +202,7 @@ class FrontEnd:
                 region.close()
 
     def raw(self, data, fds=()):
+        """Returns whether it was sent."""
         try:
             if fds:
                 socket.send_fds(self.sock, [data], list(fds))
@@ -209,11 +210,12 @@ class FrontEnd:
                 self.sock.sendall(data)
         except OSError as e:
             raise Disconnected("sending: %s" % e)
+        return True
 
-    def send(self, request, payload=b"", fds=(), flags=0, size=None):
-        self.raw(HEADER.pack(request, VERSION | flags,
-                             len(payload) if size is None else size)
-                 + payload, fds)
+    def send(self, request, payload=b"", fds=(), flags=0):
+        """Returns whether it was sent."""
+        return self.raw(HEADER.pack(request, VERSION | flags, len(payload))
+                        + payload, fds)
 
     def _receive(self, n):
         data = b""

@@ -20,9 +20,11 @@ hostile.py SOCKET --sequence N --seed S does again what sequence N of a run
 did, to a port of type dpdkvhostuser; without --sequence, it does one after
 another.
 
-AVOIDED has what ends or stops any Open vSwitch with this release of DPDK,
-whether a port is on DMA or not, and nobody but the library could prevent.
-The sequences leave that out unless --include names it.
+Receive rings are read by code of our own, so that all that a guest can do to
+them is done.  Messages and transmit rings are the vhost library's: AVOIDED
+has what ends or stops any Open vSwitch with this release of DPDK, whether a
+port is on DMA or not.  The sequences leave that out unless --include names
+it.
 """
 
 import argparse
@@ -34,16 +36,17 @@ import sys
 import time
 
 import frontend
+from believed import F_EVENT_IDX, F_MQ, F_PACKED, PAYLOADS, Library
 from frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE, F_MRG_RXBUF,
-                      RX, TX, VIRTUAL, Disconnected, FrontEnd, FrontEndError)
+                      F_VERSION_1, RX, TX, VIRTUAL, Disconnected, FrontEnd,
+                      FrontEndError)
+from virtqueue import DESC, P_AVAIL, P_USED
 
 # What is left out, and why.
 AVOIDED = {
-    # The library notes what it used of a ring in an array with one element per
-    # descriptor, once per burst.  A burst of 32 packets, each of which takes
-    # up to all descriptors, writes behind its end, if the guest says that
-    # more are available than the ring has.
-    "overrun": "more descriptors offered than the ring has",
+    # Those that end it, or have it access what is not the guest's: see
+    # believed.py.
+    "messages": "messages that the library believes",
     # The thread of the library that reads the messages of all guests waits
     # for the rest of this one.
     "stall": "half a message, and then nothing",
@@ -61,13 +64,10 @@ ABOUT_RINGS = WITH_FD + (
     frontend.SET_VRING_NUM, frontend.SET_VRING_ADDR, frontend.SET_VRING_BASE,
     frontend.GET_VRING_BASE, frontend.SET_VRING_ENABLE)
 
-# The fewest descriptors that a burst cannot overrun if each packet takes one.
-BURST = 32
-
-F_PACKED = 1 << 34
-F_EVENT_IDX = 1 << 29
 F_INDIRECT = 1 << 28
-F_MQ = 1 << 22
+F_LOG_ALL = 1 << 26
+
+LOG_SIZE = 1 << 16              # Enough for all of the memory.
 
 ODD = (0, 1, 2, 0xff, 0x100, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff,
        0x80000000, 0xffffffff, 1 << 32, 1 << 47, 1 << 63, (1 << 64) - 1)
@@ -80,76 +80,219 @@ def odd(rng, bits=64):
 
 def address(rng, guest):
     where = rng.random()
-    if where < 0.3:
+    if where < 0.2:
         return odd(rng)
-    if where < 0.6:                     # At an end of the memory.
-        return (BUFFERS_AT + rng.choice((0, guest.memory.size))
+    if where < 0.5:                     # At an end of the memory.
+        return (BUFFERS_AT + rng.choice([0, guest.memory.size]
+                                        + guest.seams())
                 + rng.randint(-64, 64)) & ((1 << 64) - 1)
-    if where < 0.8:                     # The rings themselves.
+    if where < 0.6:                     # The rings themselves.
         return rng.randrange(0, guest.rings.size)
     return BUFFERS_AT + rng.randrange(0, guest.memory.size)
 
 
+def length(rng):
+    return rng.choice((0, 1, 11, 12, 2048, 2048, 9100, 1 << 20, odd(rng, 32)))
+
+
 # Rings.
+
+def any_queue(rng, guest):
+    return guest.queues[rng.choice((RX, RX, RX, TX))]
+
+
+def bad_descriptor(rng, guest, queue, i):
+    flags = rng.choice((0, D_NEXT, D_WRITE, D_WRITE, D_NEXT | D_WRITE,
+                        D_NEXT | D_WRITE, D_INDIRECT, D_INDIRECT | D_NEXT,
+                        rng.getrandbits(16)))
+    if guest.packed:
+        flags |= rng.choice((P_AVAIL, P_USED))
+    queue.put(i, address(rng, guest), length(rng), flags,
+              rng.choice((rng.randrange(queue.size), rng.randrange(queue.size),
+                          queue.size, odd(rng, 16))))
+
 
 def bad_descriptors(rng, guest):
     """Loops, chains without end, addresses and lengths that are wrong."""
-    queue = guest.queues[rng.choice((RX, TX))]
+    queue = any_queue(rng, guest)
     for _ in range(rng.choice((1, 16, queue.size))):
-        flags = rng.choice((0, D_NEXT, D_WRITE, D_NEXT | D_WRITE, D_INDIRECT,
-                            D_INDIRECT | D_NEXT, rng.getrandbits(16)))
-        queue.describe(rng.randrange(queue.size), address(rng, guest),
-                       rng.choice((0, 1, 11, 12, 2048, 1 << 20,
-                                   odd(rng, 32))),
-                       flags, rng.choice((rng.randrange(queue.size),
-                                          queue.size, odd(rng, 16))))
+        bad_descriptor(rng, guest, queue, rng.randrange(queue.size))
+
+
+def changes(rng, guest):
+    """Descriptors change while packets come, and more are offered."""
+    queue = any_queue(rng, guest)
+    end = time.monotonic() + rng.choice((0.001, 0.003, 0.01))
+    while time.monotonic() < end:
+        i = rng.randrange(queue.size)
+        buffer = BUFFERS_AT + guest.buffer_at(0, i)
+        n = rng.choice((1, 1, 2, queue.size))
+        for _ in range(20):
+            queue.put(i, buffer, 2048, D_WRITE | guest.mark(rng), i)
+            bad_descriptor(rng, guest, queue, i)
+            queue.put(i, buffer, 2048, D_WRITE | guest.mark(rng), i)
+        queue.offer(n, i)
+
+
+def chains(rng, guest):
+    """Long ones, of good descriptors, that come to an end or do not."""
+    queue = guest.queues[RX]
+    size = rng.choice((1, 8, 40, 2048))
+    n = rng.choice((2, 16, 255, queue.size))
+    for i in range(min(n, queue.size)):
+        last = i == n - 1 and rng.random() < 0.7
+        queue.put(i, BUFFERS_AT + guest.buffer_at(0, i), size,
+                  D_WRITE | guest.mark(rng) | (0 if last else D_NEXT),
+                  (i + 1) % queue.size)
+    queue.offer(rng.choice((1, queue.size)), 0)
+
+
+def tables(rng, guest):
+    """Indirect ones, that end anywhere, and are somewhere else or not all
+    there."""
+    queue = any_queue(rng, guest)
+    n = rng.choice((1, 2, 16, queue.size, queue.size + 1, 300))
+    at = rng.choice([0, guest.memory.size - 16 * n]
+                    + [s - 8 * n for s in guest.seams()]
+                    + [rng.randrange(guest.memory.size)])
+    good = rng.random() < 0.5
+    for i in range(n):
+        flags = D_WRITE | (D_NEXT if i < n - 1 else 0)
+        if not good and rng.random() < 0.1:
+            flags ^= rng.choice((D_NEXT, D_WRITE, D_INDIRECT, 0xffff))
+        where = BUFFERS_AT + guest.buffer_at(0, i)
+        link = [i + 1, flags]
+        if not good and rng.random() < 0.1:
+            where, link[0] = address(rng, guest), odd(rng, 16)
+        if not guest.packed:
+            link.reverse()
+        # Of a split one the flags come first.
+        guest.write(at + 16 * i, DESC.pack(where, rng.choice((1, 64, 2048)),
+                                           *link))
+    for i in range(rng.choice((1, queue.size))):
+        queue.put(i, BUFFERS_AT + at,
+                  max(16 * n + rng.choice((0, 0, 0, 0, 1, -8, -16, 16)), 0),
+                  D_INDIRECT | guest.mark(rng)
+                  | rng.choice((0, 0, 0, D_WRITE, D_NEXT)), i)
+    queue.offer(rng.choice((1, queue.size)), 0)
 
 
 def bad_heads(rng, guest):
-    queue = guest.queues[rng.choice((RX, TX))]
+    queue = any_queue(rng, guest)
     for _ in range(rng.choice((1, 8, queue.size))):
-        queue.avail[2 + rng.randrange(queue.size)] = odd(rng, 16)
+        if guest.packed:
+            bad_descriptor(rng, guest, queue, rng.randrange(queue.size))
+        else:
+            queue.avail[2 + rng.randrange(queue.size)] = odd(rng, 16)
 
 
 def index_jumps(rng, guest):
-    queue = guest.queues[rng.choice((RX, TX))]
-    if guest.overruns:
-        queue.avail[1] = rng.choice((
-            odd(rng, 16), (queue.avail[1] + queue.size) & 0xffff,
-            (queue.avail[1] - 1) & 0xffff, (queue.avail[1] + 1) & 0xffff))
-    else:
-        room = queue.size - ((queue.avail[1] - queue.used_index()) & 0xffff)
-        if room > 0:
-            queue.avail[1] = (queue.avail[1] + rng.randint(1, room)) & 0xffff
+    queue = any_queue(rng, guest)
+    queue.offer(rng.choice((1, 2, queue.size - 1, queue.size, queue.size + 1,
+                            odd(rng, 16) if not guest.packed else 1)),
+                rng.randrange(2 * queue.size))
+
+
+def events(rng, guest):
+    """What the guest wants to be told."""
+    queue = any_queue(rng, guest)
+    at = queue.avail_at
+    if not guest.packed and rng.random() < 0.7:
+        at += 4 + 2 * queue.size
+    value = rng.choice((rng.getrandbits(32), odd(rng, 32), 0x00020000
+                        | rng.getrandbits(16)))
+    data = struct.pack("=I", value)[:guest.rings.size - at]
+    guest.rings.map[at:at + len(data)] = data
 
 
 def ring_garbage(rng, guest):
-    queue = guest.queues[rng.choice((RX, TX))]
+    queue = any_queue(rng, guest)
     at = rng.choice((queue.desc_at, queue.avail_at, queue.used_at))
-    if not guest.overruns and at != queue.desc_at:
-        at += 4                             # Behind the index.
-    n = rng.choice((16, 256, 4096))
+    n = min(rng.choice((16, 256, 4096)), guest.rings.size - at)
     guest.rings.map[at:at + n] = rng.randbytes(n)
 
 
 def more_buffers(rng, guest):
     """What a good guest does."""
     queue = guest.queues[RX]
-    while queue.n_used():
+    for _ in range(2 * queue.size):
+        if not queue.n_used():
+            break
         i = queue.pop()[0] % queue.size
+        if guest.packed and i not in queue.buffers:
+            break
         queue.add(i)
     queue.publish()
 
 
+def fresh_ring(rng, guest):
+    """A receive ring starts anew, with good buffers, somewhere, for others to
+    spoil."""
+    size = rng.choice((1, 2, 64, 256, 1024))
+    if guest.packed and rng.random() < 0.5:
+        size = rng.choice((3, 7, 100, 1023))
+    kind = type(guest.queues[RX])
+    places = [None]
+    areas = kind.areas(size, bool(guest.features & F_EVENT_IDX))
+    for i, (n, align) in enumerate(areas):
+        # That one is the last of the memory.
+        at = [0, frontend.RINGS_SIZE // 2, frontend.RINGS_SIZE // 4 * 3]
+        at[i] = (guest.rings.size - n) // align * align
+        places.append(at)
+    tell(guest, frontend.GET_VRING_BASE, struct.pack("=II", RX, 0))
+    guest.queues[RX].close()
+    queue = guest.queues[RX] = kind(guest.rings, RX, size, rng.choice(places))
+    base = good_buffers(rng, guest, queue)
+    for request, payload, fds in setting_up(guest, RX, base):
+        tell(guest, request, payload, fds)
+
+
+def good_buffers(rng, guest, queue):
+    """Fills a queue, from any index on.  Returns where it begins."""
+    queue.begin_at(rng.choice((0, 0, 1, queue.size - 1, 65535, odd(rng, 16))))
+    base = queue.base()
+    for i in range(queue.size):
+        queue.describe(i, BUFFERS_AT + guest.buffer_at(0, i), guest.BUFFER,
+                       D_WRITE)
+        queue.add(i)
+    queue.publish()
+    return base
+
+
+def another_base(rng, guest):
+    """A receive ring goes on with good buffers, and from elsewhere."""
+    queue = guest.queues[RX]
+    queue.clear()
+    base = good_buffers(rng, guest, queue)
+    tell(guest, frontend.SET_VRING_BASE, struct.pack("=II", RX, base))
+
+
 # Messages.
 
-def tell(guest, request, payload=b"", fds=(), **kwargs):
-    # What is refused ends the connection unless an answer is wanted.
-    if request not in frontend.ANSWERED and guest.rng.random() < 0.4:
-        kwargs["flags"] = frontend.NEED_REPLY
-    guest.send(request, payload, fds, **kwargs)
-    if request in frontend.ANSWERED or kwargs.get("flags"):
-        guest.receive()
+def tell(guest, request, payload=b"", fds=()):
+    # What is refused ends the connection unless an answer is wanted, which
+    # need not be waited for.
+    answered = request in frontend.ANSWERED + (frontend.SET_LOG_BASE,)
+    wanted = not answered and guest.rng.random() < 0.9
+    if guest.send(request, payload, fds,
+                  flags=frontend.NEED_REPLY if wanted else 0):
+        guest.unanswered += answered or wanted
+    if answered or guest.rng.random() < 0.3:
+        guest.wait_for_answers()
+
+
+def setting_up(guest, i, base=None):
+    queue = guest.queues[i]
+    return [
+        (frontend.SET_VRING_NUM, struct.pack("=II", i, queue.size), ()),
+        (frontend.SET_VRING_BASE, struct.pack(
+            "=II", i, queue.base() if base is None else base), ()),
+        (frontend.SET_VRING_ADDR, struct.pack(
+            "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
+            VIRTUAL + queue.used_at, VIRTUAL + queue.avail_at, 0), ()),
+        (frontend.SET_VRING_CALL, struct.pack("=Q", i), [queue.call]),
+        (frontend.SET_VRING_KICK, struct.pack("=Q", i), [queue.kick]),
+        (frontend.SET_VRING_ENABLE, struct.pack("=II", i, 1), ())]
 
 
 def bad_table(rng, guest):
@@ -157,22 +300,12 @@ def bad_table(rng, guest):
     fds = []
     n = rng.choice((0, 1, 2, 8))
     for _ in range(n):
-        # No more than the file has: what lies beyond is a crash of any back
-        # end, see the scenario hostile-sigbus.
         region = rng.choice((guest.rings, guest.memory))
         offset = rng.choice((0, 4096, 4095, odd(rng)))
         size = rng.choice((0, 4096, 1 << 20, region.size))
-        if offset + size > region.size:
-            if rng.random() < 0.5:
-                size, offset = region.size, 0
-            else:
-                offset = (1 << 64) - size if rng.random() < 0.5 else 0
-                size = min(size, region.size)
-                if offset:
-                    size = 0
+        if offset + size > region.size and rng.random() < 0.8:
+            size, offset = region.size, 0
         user = rng.choice((VIRTUAL + region.gpa, odd(rng)))
-        if not guest.overruns and offset:
-            user = odd(rng)             # No ring is there.
         regions.append(struct.pack(
             "=QQQQ", rng.choice((region.gpa, odd(rng))), size, user,
             offset & ((1 << 64) - 1)))
@@ -191,6 +324,23 @@ def same_table(rng, guest):
         guest.old.close()
     guest.old = guest.memory
     guest.memory = guest.new_memory(guest.old.size + grow)
+    guest.pieces = rng.randint(1, 3)
+    payload, fds = guest.table()
+    tell(guest, frontend.SET_MEM_TABLE, payload, fds)
+
+
+def no_memory(rng, guest):
+    """Memory that cannot be mapped, after which there is none.  As long as the
+    transmit rings are off, the library survives that."""
+    for i in sorted(guest.library.rings):
+        if i < 256:
+            tell(guest, frontend.SET_VRING_ENABLE, struct.pack("=II", i, 0))
+    region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
+    tell(guest, frontend.SET_MEM_TABLE, struct.pack("=II", 1, 0) + region,
+         [guest.queues[RX].kick])
+    for _ in range(rng.randrange(4)):
+        rng.choice((bad_vring, bad_addresses, changes, features, again,
+                    wait))(rng, guest)
     payload, fds = guest.table()
     tell(guest, frontend.SET_MEM_TABLE, payload, fds)
 
@@ -201,13 +351,6 @@ def bad_vring(rng, guest):
                           frontend.GET_VRING_BASE))
     i = rng.choice((RX, RX, RX, TX, 2, 255, 256, odd(rng, 32)))
     num = rng.choice((0, 1, 3, 256, 1024, 32768, 65536, odd(rng, 32)))
-    if request == frontend.SET_VRING_NUM:
-        if num > 32768:
-            num = rng.choice((num & 0x7fff, num))
-        if not guest.includes("overrun") and 0 < num < BURST:
-            num += BURST
-    if request == frontend.SET_VRING_BASE and not guest.overruns and i < 2:
-        num = guest.queues[i].used_index()
     tell(guest, request, struct.pack("=II", i, num))
 
 
@@ -217,12 +360,12 @@ def bad_addresses(rng, guest):
     right = [VIRTUAL + queue.desc_at, VIRTUAL + queue.used_at,
              VIRTUAL + queue.avail_at, 0]
     for _ in range(rng.randint(0, 3)):
-        which = rng.randrange(4)
-        right[which] = rng.choice((
-            odd(rng), VIRTUAL + guest.rings.size - rng.randint(0, 64),
+        # Where the device area is the library sets flags, if it finds the
+        # first of its bytes.
+        right[rng.randrange(4)] = rng.choice((
+            odd(rng), VIRTUAL + guest.rings.size - rng.randint(4, 64),
+            VIRTUAL + guest.rings.size,
             VIRTUAL + queue.desc_at + rng.randint(0, 64)))
-        if not guest.overruns and 0 < which < 3:
-            right[which] = odd(rng)     # No index is there.
     tell(guest, frontend.SET_VRING_ADDR,
          struct.pack("=IIQQQQ", i, rng.choice((0, 1, odd(rng, 32))), *right))
 
@@ -240,17 +383,7 @@ def bad_fd(rng, guest):
 def again(rng, guest):
     """Setting up once more, in any order."""
     i = rng.choice((RX, TX))
-    queue = guest.queues[i]
-    steps = [
-        (frontend.SET_VRING_NUM, struct.pack("=II", i, queue.size), ()),
-        (frontend.SET_VRING_BASE,
-         struct.pack("=II", i, queue.used_index()), ()),
-        (frontend.SET_VRING_ADDR, struct.pack(
-            "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
-            VIRTUAL + queue.used_at, VIRTUAL + queue.avail_at, 0), ()),
-        (frontend.SET_VRING_CALL, struct.pack("=Q", i), [queue.call]),
-        (frontend.SET_VRING_KICK, struct.pack("=Q", i), [queue.kick]),
-        (frontend.SET_VRING_ENABLE, struct.pack("=II", i, 1), ()),
+    steps = setting_up(guest, i) + [
         (frontend.SET_VRING_ENABLE, struct.pack("=II", i, 0), ()),
         (frontend.GET_VRING_BASE, struct.pack("=II", i, 0), ())]
     for request, payload, fds in rng.sample(steps, rng.randint(1, 8)):
@@ -258,11 +391,21 @@ def again(rng, guest):
 
 
 def features(rng, guest):
-    mine = guest.features
-    # Whether buffers are merged decides what the guest may do.
+    mine = guest.library.features
     tell(guest, frontend.SET_FEATURES, struct.pack("=Q", rng.choice((
-        mine, mine ^ F_PACKED, mine ^ F_EVENT_IDX,
-        mine & F_MRG_RXBUF | odd(rng) & ~F_MRG_RXBUF))))
+        mine, mine ^ F_PACKED, mine ^ F_EVENT_IDX, mine ^ F_MRG_RXBUF,
+        mine ^ F_VERSION_1, odd(rng)))))
+
+
+def logging(rng, guest):
+    """Pages that are written to are noted, in a log that is large enough or
+    not."""
+    if rng.random() < 0.8:
+        tell(guest, frontend.SET_LOG_BASE, struct.pack(
+            "=QQ", rng.choice((LOG_SIZE, LOG_SIZE, 4096, 1, 0, odd(rng))),
+            rng.choice((0, 0, 0, odd(rng)))), [guest.log])
+    tell(guest, frontend.SET_FEATURES, struct.pack(
+        "=Q", guest.library.features ^ F_LOG_ALL))
 
 
 def owner(rng, guest):
@@ -280,16 +423,19 @@ def garbage(rng, guest):
     guest.raw(frontend.HEADER.pack(
         request, rng.choice((1, 1, 1, 9, 5, odd(rng, 32))), size) + payload,
         fds)
+    if size != len(payload):
+        # What comes next would be read from somewhere in its middle.
+        raise Disconnected("by itself")
 
 
 def truncated(rng, guest):
     data = frontend.HEADER.pack(rng.randint(1, 18), 1, 40) + rng.randbytes(40)
-    guest.raw(data[:rng.randrange(1, len(data))])
+    guest.unchecked(data[:rng.randrange(1, len(data))])
     raise Disconnected("by itself")
 
 
 def wait(rng, guest):
-    time.sleep(rng.random() * 0.01)
+    time.sleep(rng.random() * 0.005)
 
 
 def twice(rng, guest):
@@ -307,132 +453,17 @@ def twice(rng, guest):
 
 
 def stall(guest):
-    guest.raw(frontend.HEADER.pack(frontend.SET_VRING_NUM, 1, 8))
+    guest.unchecked(frontend.HEADER.pack(frontend.SET_VRING_NUM, 1, 8))
     time.sleep(3)
 
 
-ACTIONS = ((bad_descriptors, 5), (bad_heads, 3), (index_jumps, 3),
-           (ring_garbage, 3), (more_buffers, 3), (bad_table, 3),
-           (same_table, 4), (bad_vring, 4), (bad_addresses, 3), (bad_fd, 3),
-           (again, 4), (features, 1), (owner, 1), (garbage, 2),
-           (truncated, 1), (twice, 1), (wait, 8))
-
-
-# Single messages that end Open vSwitch, or have it write to memory that is not
-# the guest's, unless somebody keeps them from the library.  Each takes a guest
-# that has started, and returns whether the message was accepted.
-
-def answered(guest, request, payload=b"", fds=()):
-    """So that what is refused does not end the connection."""
-    guest.send(request, payload, fds, frontend.NEED_REPLY)
-    return struct.unpack("=Q", guest.receive()[1])[0] == 0
-
-
-def start_again(guest, i, num=None, used_at=None):
-    """What starts a stopped ring, with its size only if 'num'."""
-    queue = guest.queues[i]
-    if num:
-        answered(guest, frontend.SET_VRING_NUM, struct.pack("=II", i, num))
-    answered(guest, frontend.SET_VRING_ADDR, struct.pack(
-        "=IIQQQQ", i, 0, VIRTUAL + queue.desc_at,
-        VIRTUAL + (used_at or queue.used_at), VIRTUAL + queue.avail_at, 0))
-    answered(guest, frontend.SET_VRING_CALL, struct.pack("=Q", i),
-             [queue.call])
-    return answered(guest, frontend.SET_VRING_KICK, struct.pack("=Q", i),
-                    [queue.kick])
-
-
-def no_size(guest):
-    """GET_VRING_BASE frees what SET_VRING_NUM allocates: a null pointer."""
-    guest.get_vring_base(TX)
-    accepted = start_again(guest, TX)
-    queue = guest.queues[TX]
-    queue.describe(0, BUFFERS_AT + guest.tx_at, 100)
-    for _ in range(8):
-        queue.add(0)
-    queue.publish()
-    return accepted
-
-
-def resize_at_the_end(guest, size):
-    """Gives the ring another size when its used ring, which is written to, is
-    the last of the memory."""
-    guest.get_vring_base(RX)
-    start_again(guest, RX, guest.size,
-                guest.rings.size - (4 + 8 * guest.size + 4))
-    time.sleep(0.1)
-    accepted = answered(guest, frontend.SET_VRING_NUM,
-                        struct.pack("=II", RX, size))
-    guest.queues[RX].avail[1] += 5000
-    return accepted
-
-
-def bad_size(guest):
-    """The library refuses a size that is no power of two, and keeps it."""
-    accepted = resize_at_the_end(guest, 32767)
-    time.sleep(0.5)
-    return accepted
-
-
-def size_in_use(guest):
-    """It does not look whether a ring that it has mapped is as large."""
-    return resize_at_the_end(guest, 32768)
-
-
-def bad_region(guest):
-    """Memory that cannot be mapped: the old one is unmapped, and the rings
-    still point to it."""
-    region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
-    return answered(guest, frontend.SET_MEM_TABLE,
-                    struct.pack("=II", 1, 0) + region,
-                    [guest.queues[RX].kick])
-
-
-def inflight(guest):
-    """The number of queues is not compared with the memory for them."""
-    return answered(guest, frontend.SET_INFLIGHT_FD,
-                    struct.pack("=QQHH4x", 4096, 0, 256, 1024),
-                    [guest.rings.fd])
-
-
-MESSAGES = (no_size, bad_size, size_in_use, bad_region, inflight)
-
-
-# What nobody can refuse.
-
-def overrun(guest):
-    """More descriptors than the ring has, and small."""
-    queue = guest.queues[RX]
-    for i in range(queue.size):
-        queue.describe(i, BUFFERS_AT + i * guest.BUFFER, 64, D_WRITE)
-    for _ in range(20):
-        queue.avail[1] = (queue.used_index() + 30000) & 0xffff
-        time.sleep(0.05)
-    return True
-
-
-REMAINING = (overrun, stall)
-
-
-def message(path, name):
-    """Does one of MESSAGES or REMAINING.  Returns whether it was accepted, if
-    that is known."""
-    guest = FrontEnd(path, listens=False, size=256)
-    accepted = None
-    try:
-        guest.connect()
-        guest.sock.settimeout(5)
-        guest.fill()
-        guest.start()
-        time.sleep(0.1)
-        with contextlib.suppress(FrontEndError):
-            accepted = {m.__name__: m for m in MESSAGES + REMAINING}[name](
-                guest)
-        # What packets do then.
-        time.sleep(0.3)
-    finally:
-        guest.close()
-    return accepted
+ACTIONS = ((bad_descriptors, 5), (changes, 4), (chains, 3), (tables, 3),
+           (bad_heads, 3), (index_jumps, 3), (events, 2), (ring_garbage, 3),
+           (more_buffers, 3), (fresh_ring, 4), (another_base, 12),
+           (bad_table, 3), (same_table, 4), (no_memory, 1), (bad_vring, 4),
+           (bad_addresses, 3), (bad_fd, 3), (again, 4), (features, 2),
+           (logging, 2), (owner, 1), (garbage, 2), (truncated, 1), (twice, 1),
+           (wait, 8))
 
 
 def fewer_queues(data):
@@ -453,26 +484,91 @@ class Hostile(FrontEnd):
     def __init__(self, path, rng, include):
         self.rng, self.include = rng, include
         features = frontend.FEATURES
-        if rng.random() < 0.4:
-            features &= ~F_MRG_RXBUF
-        for feature in (F_PACKED, F_EVENT_IDX, F_INDIRECT, F_MQ):
-            if rng.random() < 0.2:
+        for feature in (F_MRG_RXBUF, F_VERSION_1):
+            if rng.random() < 0.3:
+                features &= ~feature
+        packed = rng.random() < 0.4
+        for feature in (F_EVENT_IDX, F_INDIRECT, F_MQ):
+            if rng.random() < 0.3:
                 features |= feature
+        # The rings are not always what they are said to be.
+        if packed or rng.random() < 0.05:
+            features |= F_PACKED
+        self.pieces = rng.randint(1, 3)
+        self.log = os.memfd_create("log")
+        os.ftruncate(self.log, LOG_SIZE)
         super().__init__(path, listens=False, size=rng.choice((64, 256, 1024)),
-                         features=features)
+                         features=features, packed=packed)
+
+    def connect(self, timeout=20):
+        super().connect(timeout)
+        self.sock.settimeout(5)
+        self.library = Library(0)
+        self.unanswered = 0
+        self.library.offered, = struct.unpack(
+            "=Q", self.call(frontend.GET_FEATURES))
+
+    def call(self, request, payload=b"", fds=(), ok=True):
+        """What is right need not be answered."""
+        if request in frontend.ANSWERED:
+            return super().call(request, payload, fds, ok)
+        return self.send(request, payload, fds)
+
+    def wait_for_answers(self):
+        while self.unanswered:
+            self.receive()
+            self.unanswered -= 1
 
     def raw(self, data, fds=()):
         if not self.includes("queues"):
             data = fewer_queues(data)
-        super().raw(data, fds)
+        if not self.includes("messages"):
+            request, flags, size = frontend.HEADER.unpack_from(data)
+            payload = data[frontend.HEADER.size:]
+            if size < PAYLOADS.get(request, 0):
+                size = PAYLOADS[request]
+                payload = payload.ljust(size, b"\0")
+            if not self.library.survives(request, payload, fds):
+                return False
+            data = frontend.HEADER.pack(request, flags, size) + payload
+        return super().raw(data, fds)
+
+    def unchecked(self, data):
+        super().raw(data)
 
     def includes(self, what):
         return what in self.include
 
-    @property
-    def overruns(self):
-        """Whether it may offer more than there is."""
-        return self.includes("overrun") or not self.features & F_MRG_RXBUF
+    def close(self):
+        super().close()
+        os.close(self.log)
+
+    # Memory.
+
+    def seams(self):
+        """Where, in the memory for buffers, one region follows another."""
+        step = self.memory.size // 4096 // self.pieces * 4096
+        return [i * step for i in range(1, self.pieces)]
+
+    def table(self, regions=None):
+        begins = [0] + self.seams()
+        entries = [self.rings.entry()]
+        for begin, end in zip(begins, begins[1:] + [self.memory.size]):
+            gpa = self.memory.gpa + begin
+            entries.append(struct.pack("=QQQQ", gpa, end - begin,
+                                       VIRTUAL + gpa, begin))
+        return (struct.pack("=II", len(entries), 0) + b"".join(entries),
+                [self.rings.fd] + [self.memory.fd] * len(begins))
+
+    def write(self, at, data):
+        """To the memory for buffers, as far as it is there."""
+        if at >= 0:
+            data = data[:max(self.memory.size - at, 0)]
+            self.memory.map[at:at + len(data)] = data
+
+    def mark(self, rng):
+        """Makes a descriptor available, mostly."""
+        return rng.choice((P_AVAIL, P_AVAIL, P_USED)) if self.packed else 0
 
 
 def sequence(path, seed, number, log=None, only=(), include=()):
@@ -488,17 +584,17 @@ def sequence(path, seed, number, log=None, only=(), include=()):
     done = 0
     try:
         guest.connect()
-        guest.sock.settimeout(5)
         with contextlib.suppress(FrontEndError):
             # Many start well, for it to get interesting.
             start = rng.random()
             if start < 0.8:
                 guest.fill()
                 guest.start()
+                guest.call(frontend.GET_FEATURES)
             elif start < 0.9:
                 guest.negotiate()
                 guest.set_mem_table()
-            for _ in range(rng.randint(1, 20)):
+            for _ in range(rng.randint(1, 16)):
                 action = rng.choices([a for a, _ in actions],
                                      [w for _, w in actions])[0]
                 if log:
@@ -508,7 +604,7 @@ def sequence(path, seed, number, log=None, only=(), include=()):
             if "sigbus" in include:
                 os.ftruncate(guest.memory.fd, 0)
                 time.sleep(0.5)
-            time.sleep(rng.choice((0, 0.002, 0.02)))
+            time.sleep(rng.choice((0, 0.002, 0.01)))
     finally:
         guest.close()
     return done
@@ -532,8 +628,6 @@ def main():
         description=__doc__.splitlines()[0],
         epilog="Avoided: " + "; ".join("%s: %s" % a for a in AVOIDED.items()))
     parser.add_argument("socket")
-    parser.add_argument("--message", choices=[
-        m.__name__ for m in MESSAGES + REMAINING])
     parser.add_argument("--sequence", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", type=names, default=[],
@@ -544,9 +638,7 @@ def main():
     parser.add_argument("--last", type=int, default=1000)
     parser.add_argument("--step", type=int, default=1)
     args = parser.parse_args()
-    if args.message:
-        message(args.socket, args.message)
-    elif args.sequence is None:
+    if args.sequence is None:
         sequences(args)
     else:
         sequence(args.socket, args.seed, args.sequence, print, args.only,

@@ -16,6 +16,7 @@
 
 Both look alike to whoever uses them: describe() says what a buffer is, add()
 and publish() give it to the back end, peek() and pop() tell what came back.
+put() and offer() are for guests that do as they like.
 """
 
 import os
@@ -32,21 +33,32 @@ P_AVAIL, P_USED = 1 << 7, 1 << 15
 
 
 class _Queue:
-    """One virtqueue in a region; its layout is the same for all sizes."""
+    """One virtqueue in a region; its layout is the same for all sizes, unless
+    it has 'places' of its own for its three areas."""
 
-    def __init__(self, region, index, size):
+    def __init__(self, region, index, size, places=None):
         self.index, self.size, self.map = index, size, region.map
-        self.desc_at = index * RING_STEP
-        # Of a packed queue these are the areas that suppress events.
-        self.avail_at = self.desc_at + DRIVER_AT
-        self.used_at = self.desc_at + DEVICE_AT
+        at = index * RING_STEP
+        # Of a packed queue the others are those that suppress events.
+        self.desc_at, self.avail_at, self.used_at = places or (
+            at, at + DRIVER_AT, at + DEVICE_AT)
+        self.places = places
         self.view = memoryview(self.map)
         self.kick, self.call = os.eventfd(0), os.eventfd(0)
 
+    @classmethod
+    def areas(cls, size, event_idx):
+        """The bytes of each area, and what its place is a multiple of."""
+        raise NotImplementedError
+
     def clear(self):
         """As a guest that sets the queue up anew."""
-        n = self.desc_at
-        self.map[n:n + RING_STEP] = bytes(RING_STEP)
+        if self.places:
+            for at, (n, _) in zip(self.places, self.areas(self.size, False)):
+                self.map[at:at + n] = bytes(n)
+        else:
+            n = self.desc_at
+            self.map[n:n + RING_STEP] = bytes(RING_STEP)
         self.next_avail = 0             # Not cut to what the ring has.
         self.next_used = 0
 
@@ -66,16 +78,36 @@ class Queue(_Queue):
     # Packets come as a whole.
     WHOLE = True
 
-    def __init__(self, region, index, size):
-        super().__init__(region, index, size)
+    def __init__(self, region, index, size, places=None):
+        super().__init__(region, index, size, places)
         n = self.avail_at
         self.avail = self.view[n:n + 6 + 2 * size].cast("H")
         self.used = self.view[self.used_at:self.used_at + 4].cast("H")
         self.clear()
 
+    @classmethod
+    def areas(cls, size, event_idx):
+        more = 2 if event_idx else 0
+        return ((16 * size, 16), (4 + 2 * size + more, 2),
+                (4 + 8 * size + more, 4))
+
     def clear(self):
         super().clear()
         self.avail[0] = 1               # No interrupts wanted.
+
+    def begin_at(self, n):
+        """Has an empty queue begin with index 'n'."""
+        self.next_avail = self.next_used = n
+        self.avail[1] = self.used[1] = n
+
+    def put(self, i, addr, length, flags, link):
+        """Writes a descriptor, which is followed by 'link'."""
+        self.describe(i, addr, length, flags, link)
+
+    def offer(self, n, head):
+        """Makes 'n' buffers available, the first of which is 'head'."""
+        self.avail[2 + self.avail[1] % self.size] = head
+        self.avail[1] = self.avail[1] + n & 0xffff
 
     def describe(self, i, addr, length, flags=0, next_=0):
         DESC.pack_into(self.map, self.desc_at + 16 * i, addr, length, flags,
@@ -130,13 +162,34 @@ class PackedQueue(_Queue):
 
     WHOLE = False
 
-    def __init__(self, region, index, size):
-        super().__init__(region, index, size)
+    def __init__(self, region, index, size, places=None):
+        super().__init__(region, index, size, places)
         n = self.desc_at
         self.half = self.view[n:n + 16 * size].cast("H")
         self.buffers = {}
         self.pending = []
         self.clear()
+
+    @classmethod
+    def areas(cls, size, event_idx):
+        return (16 * size, 16), (4, 4), (4, 4)
+
+    def begin_at(self, n):
+        """Has an empty queue begin with descriptor 'n', counted on into the
+        second round."""
+        self.next_avail = self.next_used = n % (2 * self.size)
+
+    def put(self, i, addr, length, flags, link):
+        """Writes a descriptor, which is called 'link'."""
+        DESC.pack_into(self.map, self.desc_at + 16 * i, addr, length, link,
+                       flags)
+
+    def offer(self, n, first):
+        """Makes 'n' descriptors available, from number 'first' on."""
+        for i in range(first, first + n):
+            at = 8 * (i % self.size) + 7
+            self.half[at] = (self.half[at] & ~(P_AVAIL | P_USED)
+                             | (P_AVAIL if self.wrap(i) else P_USED))
 
     def clear(self):
         super().clear()

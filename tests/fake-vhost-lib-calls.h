@@ -1,0 +1,255 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef FAKE_VHOST_LIB_CALLS_H
+#define FAKE_VHOST_LIB_CALLS_H 1
+
+/* The functions of rte_vhost.h, by what fake-vhost-lib.h has.  Of its data
+ * plane there is as much as it takes to have it send to a ring before that is
+ * taken over: one mbuf, one buffer for a packet. */
+
+#include "fake-vhost-lib.h"
+
+/* Of the test: whether the calling thread has the tx lock of the netdev. */
+static bool lib_may_enqueue(int vid);
+
+/* The control plane. */
+
+static int
+lib_get_ifname(int vid, char *name, size_t size)
+{
+    ovs_strlcpy(name, lib_dev(vid)->path, size);
+    return 0;
+}
+
+static int
+lib_extern_callback_register(int vid,
+                             const struct rte_vhost_user_extern_ops *ops,
+                             void *ctx)
+{
+    ovs_assert(!ctx);
+    lib_dev(vid)->ops = ops;
+    return 0;
+}
+
+static int
+lib_get_negotiated_features(int vid, uint64_t *features)
+{
+    const struct lib_dev *dev = lib_dev_to_read(vid);
+
+    if (!dev) {
+        return -1;
+    }
+    *features = dev->features;
+    return 0;
+}
+
+static uint16_t
+lib_get_vring_num(int vid)
+{
+    const struct lib_dev *dev = lib_dev_to_read(vid);
+
+    return dev ? dev->n_vrings : 0;
+}
+
+static int
+lib_get_vhost_vring(int vid, uint16_t index, struct rte_vhost_vring *vring)
+{
+    const struct lib_dev *dev = lib_dev_to_read(vid);
+
+    if (!dev || index >= dev->n_vrings) {
+        return -1;
+    }
+    *vring = dev->vqs[index].vring;
+    return 0;
+}
+
+static int
+lib_get_base(int vid, uint16_t index, uint16_t *avail, uint16_t *used)
+{
+    const struct lib_dev *dev = lib_dev_to_read(vid);
+
+    if (!dev || index >= dev->n_vrings) {
+        return -1;
+    }
+    *avail = dev->vqs[index].avail_idx;
+    *used = dev->vqs[index].used_idx;
+    return 0;
+}
+
+static int
+lib_set_base(int vid, uint16_t index, uint16_t avail, uint16_t used)
+{
+    struct lib_dev *dev = lib_dev_to_read(vid);
+
+    if (!dev || index >= dev->n_vrings) {
+        return -1;
+    }
+    dev->vqs[index].avail_idx = avail;
+    dev->vqs[index].used_idx = used;
+    return 0;
+}
+
+static int
+lib_get_mem_table(int vid, struct rte_vhost_memory **table)
+{
+    const struct lib_dev *dev = lib_dev_to_read(vid);
+
+    ovs_assert(dev && dev->has_mem);
+    *table = xzalloc(sizeof **table
+                     + dev->n_mems * sizeof *(*table)->regions);
+    (*table)->nregions = dev->n_mems;
+    for (unsigned int i = 0; i < dev->n_mems; i++) {
+        const struct lib_mem *m = &dev->mems[i];
+
+        (*table)->regions[i] = (struct rte_vhost_mem_region) {
+            .guest_phys_addr = m->region.gpa,
+            .guest_user_addr = m->region.user,
+            .host_user_addr = m->va + m->region.ofs,
+            .size = m->region.size,
+            .mmap_addr = (void *) (uintptr_t) m->va,
+            .mmap_size = m->region.ofs + m->region.size,
+            .fd = m->fd,
+        };
+    }
+    return 0;
+}
+
+static void
+lib_log_write(int vid, uint64_t gpa, uint64_t size)
+{
+    if (lib_dev(vid)->features & LIB_F_LOG_ALL) {
+        struct lib_region *r = &lib.logged[lib.n_logged++ % 1024];
+
+        r->gpa = gpa;
+        r->size = size;
+    }
+}
+
+/* The data plane. */
+
+static bool
+lib_enqueue_split(struct lib_dev *dev, struct lib_vq *vq, struct rte_mbuf *pkt)
+{
+    uint64_t len = 0;
+    struct vring_desc *descs = ALIGNED_CAST(
+        struct vring_desc *,
+        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
+    struct vring_avail *avail = ALIGNED_CAST(
+        struct vring_avail *,
+        lib_find(dev, LIB_BY_USER, vq->avail, &len, NULL));
+    struct vring_used *used = ALIGNED_CAST(
+        struct vring_used *,
+        lib_find(dev, LIB_BY_USER, vq->used, &len, NULL));
+    uint16_t head;
+    uint8_t *dst;
+
+    if (avail->idx == vq->avail_idx) {
+        return false;
+    }
+    head = avail->ring[vq->avail_idx++ % vq->vring.size];
+    dst = lib_find(dev, LIB_BY_GPA, descs[head].addr, &len, NULL);
+    memset(dst, 0, 12);
+    dst[10] = 1;
+    memcpy(dst + 12, rte_pktmbuf_mtod(pkt, uint8_t *), pkt->pkt_len);
+    used->ring[vq->used_idx++ % vq->vring.size] = (struct vring_used_elem) {
+        .id = head, .len = 12 + pkt->pkt_len
+    };
+    used->idx = vq->used_idx;
+    return true;
+}
+
+static bool
+lib_enqueue_packed(struct lib_dev *dev, struct lib_vq *vq,
+                   struct rte_mbuf *pkt)
+{
+    uint64_t len = 0;
+    struct vring_packed_desc *d = ALIGNED_CAST(
+        struct vring_packed_desc *,
+        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
+    bool wrap = vq->avail_idx & 0x8000;
+    uint8_t *dst;
+
+    d += vq->avail_idx & 0x7fff;
+    if (!(d->flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap
+        || !(d->flags & 1 << VRING_PACKED_DESC_F_USED) != wrap) {
+        return false;
+    }
+    dst = lib_find(dev, LIB_BY_GPA, d->addr, &len, NULL);
+    memset(dst, 0, 12);
+    dst[10] = 1;
+    memcpy(dst + 12, rte_pktmbuf_mtod(pkt, uint8_t *), pkt->pkt_len);
+    d->len = 12 + pkt->pkt_len;
+    d->flags = (VRING_DESC_F_WRITE
+                | (wrap ? 1 << VRING_PACKED_DESC_F_AVAIL
+                          | 1 << VRING_PACKED_DESC_F_USED : 0));
+    if ((++vq->avail_idx & 0x7fff) == vq->vring.size) {
+        vq->avail_idx = wrap ? 0 : 0x8000;
+    }
+    vq->used_idx = vq->avail_idx;
+    return true;
+}
+
+static uint16_t
+lib_enqueue_burst(int vid, uint16_t index, struct rte_mbuf **pkts,
+                  uint16_t cnt)
+{
+    struct lib_dev *dev = lib_dev_to_lock(vid);
+    struct lib_vq *vq = &dev->vqs[index];
+    uint16_t n = 0;
+
+    ovs_assert(lib_may_enqueue(vid));
+    if (!vq->enabled) {
+        return 0;
+    }
+    while (n < cnt && (dev->features & LIB_F_PACKED
+                       ? lib_enqueue_packed(dev, vq, pkts[n])
+                       : lib_enqueue_split(dev, vq, pkts[n]))) {
+        n++;
+    }
+    lib.n_enqueued += n;
+    if (n && vq->vring.callfd >= 0) {
+        eventfd_write(vq->vring.callfd, 1);
+    }
+    return n;
+}
+
+static inline int
+lib_never(void)
+{
+    ovs_abort(0, "a function that locks was called");
+}
+
+/* Nobody has a reason to call these, and less so where locks are held. */
+#define rte_vhost_vring_call(...) lib_never()
+#define rte_vhost_vring_call_nonblock(...) lib_never()
+#define rte_vhost_enable_guest_notification(...) lib_never()
+#define rte_vhost_avail_entries(...) lib_never()
+#define rte_vhost_rx_queue_count(...) lib_never()
+#define rte_vhost_vring_stats_get(...) lib_never()
+#define rte_vhost_notify_guest(...) lib_never()
+
+#define rte_vhost_enqueue_burst lib_enqueue_burst
+#define rte_vhost_extern_callback_register lib_extern_callback_register
+#define rte_vhost_get_ifname lib_get_ifname
+#define rte_vhost_get_mem_table lib_get_mem_table
+#define rte_vhost_get_negotiated_features lib_get_negotiated_features
+#define rte_vhost_get_vhost_vring lib_get_vhost_vring
+#define rte_vhost_get_vring_base lib_get_base
+#define rte_vhost_get_vring_num lib_get_vring_num
+#define rte_vhost_set_vring_base lib_set_base
+
+#endif /* fake-vhost-lib-calls.h */
