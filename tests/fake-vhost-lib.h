@@ -194,8 +194,10 @@ lib_find(const struct lib_dev *dev, size_t member, uint64_t addr,
 {
     for (unsigned int i = 0; dev->has_mem && i < dev->n_mems; i++) {
         const struct lib_mem *m = &dev->mems[i];
-        uint64_t base = *(const uint64_t *) ((const char *) m + member);
-        uint64_t ofs = addr - base;
+        uint64_t base, ofs;
+
+        memcpy(&base, (const char *) m + member, sizeof base);
+        ofs = addr - base;
 
         if (ofs < m->region.size) {
             *len = MIN(*len, m->region.size - ofs);

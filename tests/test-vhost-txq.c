@@ -189,12 +189,15 @@ test_order_across_channels(void)
         ovs_assert(COUNTER(p, cpu_packets) == 2);
         ovs_assert(port_send_n(p, &pmds[1], 1, LARGE) == 1);
 
-        ovs_assert(work_and_reap(1, 3) == 3);
+        ovs_assert(work_and_reap(1, 2) == 2);
         port_get(p, 0);
-        ovs_assert(work_and_reap(0, 1) == 1);
-        port_get(p, 3);
-        ovs_assert(work_and_reap(0, 1) == 1);
-        port_get(p, 4);
+        ovs_assert(vhost_async_txq_waits_for(p->txq) == 0);
+        ovs_assert(work_and_reap(0, 2) == 2);
+        port_get(p, 6);
+        ovs_assert(vhost_async_txq_waits_for(p->txq) == 1);
+        ovs_assert(work_and_reap(1, 1) == 1);
+        port_get(p, 1);
+        ovs_assert(vhost_async_txq_waits_for(p->txq) == -1);
         port_finish(p);
     }
 }

@@ -117,6 +117,7 @@
 #define vhost_async_txq_stop DP(vhost_async_txq_stop)
 #define vhost_async_txq_try_unlock DP(vhost_async_txq_try_unlock)
 #define vhost_async_txq_trylock_or_leave DP(vhost_async_txq_trylock_or_leave)
+#define vhost_async_txq_waits_for DP(vhost_async_txq_waits_for)
 #define vhost_guest_mem_from_library DP(vhost_guest_mem_from_library)
 #define vhost_vring_copy_from_table DP(vhost_vring_copy_from_table)
 #define vhost_vring_destroy DP(vhost_vring_destroy)

@@ -373,11 +373,11 @@ port_in_flight(const struct port *p, const struct ring *r)
 static void
 set_support(bool on)
 {
-    struct smap config = SMAP_INITIALIZER(&config);
+    struct smap args = SMAP_INITIALIZER(&args);
 
-    smap_add(&config, "vhost-async-support", on ? "true" : "false");
-    netdev_dpdk_async_configure(&config);
-    smap_destroy(&config);
+    smap_add(&args, "vhost-async-support", on ? "true" : "false");
+    netdev_dpdk_async_configure(&args);
+    smap_destroy(&args);
 }
 
 /* options:vhost-async. */

@@ -156,6 +156,11 @@ counted_munmap(void *addr, size_t size)
     return munmap(addr, size);
 }
 
+/* By their names here, as the header was included before. */
+struct vhost_guest_mem *vhost_guest_mem_create(int vid, const char **error);
+void vhost_guest_mem_destroy(struct vhost_guest_mem *);
+bool vhost_guest_mem_equals(const struct vhost_guest_mem *, int vid);
+const char *vhost_guest_mem_map_for_dma(struct vhost_guest_mem *);
 void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
                                    const void *va, uint64_t size,
                                    uint64_t *gpa);
