@@ -187,9 +187,9 @@ def refusals(suite):
             ("--with-vhost-async=foo is refused by name",
              ["--with-vhost-async=foo"], ("foo", "defer")),
             ("what DPDK lacks is named",
-             ["--with-vhost-async=defer", "ac_cv_header_rte_vhost_async_h=no",
-              "ac_cv_func_rte_vhost_submit_enqueue_burst=no"],
-             ("rte_vhost_async.h", "rte_vhost_submit_enqueue_burst"))):
+             ["--with-vhost-async=defer", "ac_cv_header_rte_dmadev_h=no",
+              "ac_cv_func_rte_vhost_set_vring_base=no"],
+             ("rte_dmadev.h", "rte_vhost_set_vring_base"))):
         status, text = capture([os.path.join(out("src"), "configure")]
                                + tree.CONFIGURE + args, cwd=build)
         error = "".join(line for line in text.splitlines()

@@ -18,9 +18,9 @@
  *
  * A PMD thread has its 'struct vhost_async_thread' from its first attachment
  * to its detachment, whether it has a channel or not, so that dma-show can
- * say so; 'threads_mutex' protects the list of them and their 'claimed' against
- * those who print them.  The thread itself reads its own without it, since
- * nobody else writes it. */
+ * say so; 'threads_mutex' protects the list of them and their 'claimed'
+ * against those who print them.  The thread itself reads its own without it,
+ * since nobody else writes it. */
 
 #include <config.h>
 

@@ -150,9 +150,9 @@ netdev_dpdk_async_print_version(void)
 }
 
 #define netdev_dpdk_async_needs_lock(ASYNC) true
-#define netdev_dpdk_async_init(ASYNC, NETDEV, TX_RETRIES) ((void) 0)
-#define netdev_dpdk_async_register(ASYNC, PATH, FLAGS) ((void) 0)
-#define netdev_dpdk_async_free(ASYNC) ((void) 0)
+#define netdev_dpdk_async_init(ASYNC, NETDEV, TX_RETRIES) ((void) (ASYNC))
+#define netdev_dpdk_async_register(ASYNC, PATH, FLAGS) ((void) (ASYNC))
+#define netdev_dpdk_async_free(ASYNC) ((void) (ASYNC))
 #define netdev_dpdk_async_set_config(ASYNC, ARGS) \
     ((void) (ASYNC), (void) (ARGS))
 #define netdev_dpdk_async_new_connection NULL

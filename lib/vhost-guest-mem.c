@@ -60,8 +60,10 @@ VLOG_DEFINE_THIS_MODULE(vhost_guest_mem);
 #define MADV_POPULATE_WRITE 23
 #endif
 
-/* An entry of /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst of
- * Linux). */
+#define VFIO_MODULE "/sys/module/vfio"
+
+/* See Documentation/admin-guide/mm/pagemap.rst of Linux. */
+#define PAGEMAP "/proc/self/pagemap"
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
 #define PAGEMAP_PFN ((UINT64_C(1) << 55) - 1)
 
@@ -396,7 +398,7 @@ find_physical(struct vhost_guest_mem *mem)
         struct vhost_guest_region *r = &mem->regions[i];
 
         if (!r->pages && pagemap < 0) {
-            pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+            pagemap = open(PAGEMAP, O_RDONLY | O_CLOEXEC);
         }
         huge |= r->hugetlbfs;
         known |= find_pages(r, pagemap);
@@ -486,7 +488,7 @@ vfio_unmap(const struct vhost_guest_range *range OVS_UNUSED)
 static bool
 vfio_in_use(void)
 {
-    return !access("/sys/module/vfio", F_OK);
+    return !access(VFIO_MODULE, F_OK);
 }
 #endif
 

@@ -98,7 +98,7 @@ static inline uint8_t *
 vhost_guest_mem_lookup(const struct vhost_guest_mem *mem, uint64_t gpa,
                        uint32_t *len, uint32_t *hint)
 {
-    const struct vhost_guest_region *r = &mem->regions[*hint];
+    const struct vhost_guest_region *r = mem->regions + *hint;
     uint64_t ofs = gpa - r->gpa;
 
     /* Regions behind the last one have a size of 0. */

@@ -43,11 +43,13 @@ static bool bench_rx;
 
 #define FAKE_REAL_TIME
 #define DP(NAME) te_##NAME
-/* Others get a chance right before a lock is given up. */
+/* Others get a chance right before a lock is given up, and when packets are
+ * marked as done.  With "rx" a thread that reaps does not publish, see
+ * bench_iterate(). */
 #define DP_BEFORE_UNLOCK(TXQ) disturb()
-/* With "rx" a thread that reaps does not publish, see bench_iterate(). */
 #define DP_PUBLISH(SELF, TXQ)                                   \
-    (bench_rx ? (void) 0 : DP(vhost_async_engine_publish)(SELF, TXQ))
+    (disturb(),                                                 \
+     bench_rx ? (void) 0 : DP(vhost_async_engine_publish)(SELF, TXQ))
 #include "vhost-data-path.h"
 
 #include "command-line.h"

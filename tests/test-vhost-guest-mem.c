@@ -47,6 +47,8 @@
 #include "ovstest.h"
 #include "util.h"
 
+#define PROC_MAPS "/proc/self/maps"
+#define PROC_SMAPS "/proc/self/smaps"
 #define PAGE 4096
 #define HUGE_PAGE (2 * 1024 * 1024)
 #define MAX_REGIONS 70
@@ -320,7 +322,7 @@ add_guest(int vid)
 static int
 count_mappings(void)
 {
-    FILE *f = fopen("/proc/self/maps", "r");
+    FILE *f = fopen(PROC_MAPS, "r");
     char line[512];
     int n = 0;
 
@@ -476,7 +478,7 @@ test_nothing_is_populated(void)
     ovs_assert(!vhost_guest_mem_map_for_dma(mem));
     ovs_assert(is_empty(fake.guests[0].regions[0].fd));
 
-    f = fopen("/proc/self/smaps", "r");
+    f = fopen(PROC_SMAPS, "r");
     while (fgets(line, sizeof line, f)) {
         unsigned long int from, to;
         unsigned int kb;
@@ -1021,7 +1023,7 @@ test_old_kernel(void)
 static uint64_t
 read_pagemap(const void *va)
 {
-    int fd = open("/proc/self/pagemap", O_RDONLY);
+    int fd = open(PAGEMAP, O_RDONLY);
     uint64_t entry;
 
     ovs_assert(pread(fd, &entry, sizeof entry,
