@@ -38,6 +38,11 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_chan);
 
 COVERAGE_DEFINE(dpdk_dma_chan_overreport);
 
+/* Copies that a driver is asked about at once.  A software engine hands them
+ * back one by one: who asks it for more runs after it from copy to copy, each
+ * of which is in the other core's cache. */
+#define CHAN_POLL_MAX 32
+
 /* Makes 'chan' ready for claims, with room for the 'ring_size' descriptors
  * that its vchan was set up with.  Its device must have been started, and
  * nothing may be in flight.  For the thread that starts devices; the memory
@@ -245,24 +250,29 @@ static void
 chan_poll(struct dpdk_dma_chan *chan)
 {
     uint16_t left = chan_submitted(chan) - chan->reported;
-    bool has_error = false;
-    uint16_t n;
+    uint16_t n, max;
 
-    if (!left) {
-        return;
-    }
-    n = chan_limit(chan, rte_dma_completed(chan->dev_id, chan->vchan, left,
-                                           NULL, &has_error), left);
-    chan->reported += n;
-    if (OVS_UNLIKELY(has_error) && n < left) {
-        uint16_t n_status = chan_reap_errors(chan, left - n);
+    do {
+        bool has_error = false;
 
-        chan->reported += n_status;
-        n += n_status;
-    }
-    if (n) {
-        chan->silent = false;
-    }
+        max = MIN(left, CHAN_POLL_MAX);
+        if (!max) {
+            break;
+        }
+        n = chan_limit(chan, rte_dma_completed(chan->dev_id, chan->vchan, max,
+                                               NULL, &has_error), max);
+        if (OVS_UNLIKELY(has_error) && n < left) {
+            /* All of them, as said at chan_reap_errors(). */
+            chan->reported += n;
+            left -= n;
+            n = chan_reap_errors(chan, left);
+        }
+        chan->reported += n;
+        left -= n;
+        if (n) {
+            chan->silent = false;
+        }
+    } while (n == max);
 }
 
 /* Stores in 'done' the packets that end with copies before 'end', at most

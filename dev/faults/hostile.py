@@ -53,6 +53,10 @@ AVOIDED = {
     # Open vSwitch wants memory for the packets of all queues that a guest
     # mentions, and does without the port if there is not enough.
     "queues": "more queues than there is memory for",
+    # When another guest takes the place of one on the same socket, Open
+    # vSwitch does not wait for threads that receive from the first, and the
+    # library frees that, or stops its rings, when it is told to.
+    "replaced": "two guests on a socket, the first of which goes at once",
     # The library accesses what it mapped.
     "sigbus": "memory cut short while it is in use",
 }
@@ -122,12 +126,11 @@ def bad_descriptors(rng, guest):
 def changes(rng, guest):
     """Descriptors change while packets come, and more are offered."""
     queue = any_queue(rng, guest)
-    end = time.monotonic() + rng.choice((0.001, 0.003, 0.01))
-    while time.monotonic() < end:
+    for _ in range(rng.choice((3, 10, 30))):
         i = rng.randrange(queue.size)
         buffer = BUFFERS_AT + guest.buffer_at(0, i)
         n = rng.choice((1, 1, 2, queue.size))
-        for _ in range(20):
+        for _ in range(10):
             queue.put(i, buffer, 2048, D_WRITE | guest.mark(rng), i)
             bad_descriptor(rng, guest, queue, i)
             queue.put(i, buffer, 2048, D_WRITE | guest.mark(rng), i)
@@ -420,6 +423,8 @@ def garbage(rng, guest):
         return
     size = rng.choice((len(payload),) * 4 + (0, odd(rng, 32)))
     fds = [guest.queues[RX].kick] * rng.choice((0, 0, 1, 8, 9, 64))
+    if size != len(payload):
+        guest.settle()
     guest.raw(frontend.HEADER.pack(
         request, rng.choice((1, 1, 1, 9, 5, odd(rng, 32))), size) + payload,
         fds)
@@ -430,6 +435,7 @@ def garbage(rng, guest):
 
 def truncated(rng, guest):
     data = frontend.HEADER.pack(rng.randint(1, 18), 1, 40) + rng.randbytes(40)
+    guest.settle()
     guest.unchecked(data[:rng.randrange(1, len(data))])
     raise Disconnected("by itself")
 
@@ -440,6 +446,7 @@ def wait(rng, guest):
 
 def twice(rng, guest):
     """Another connection to the same socket."""
+    guest.settle()
     other = FrontEnd(guest.path, listens=False, size=64)
     try:
         other.connect()
@@ -448,6 +455,8 @@ def twice(rng, guest):
             other.fill()
             other.start()
             time.sleep(rng.choice((0, 0.002)))
+            if not guest.includes("replaced"):
+                other.get_vring_base(RX)
     finally:
         other.close()
 
@@ -533,6 +542,12 @@ class Hostile(FrontEnd):
             data = frontend.HEADER.pack(request, flags, size) + payload
         return super().raw(data, fds)
 
+    def settle(self):
+        """All that was sent was dealt with."""
+        if not self.includes("replaced"):
+            self.wait_for_answers()
+            self.call(frontend.GET_FEATURES)
+
     def unchecked(self, data):
         super().raw(data)
 
@@ -605,6 +620,7 @@ def sequence(path, seed, number, log=None, only=(), include=()):
                 os.ftruncate(guest.memory.fd, 0)
                 time.sleep(0.5)
             time.sleep(rng.choice((0, 0.002, 0.01)))
+            guest.settle()
     finally:
         guest.close()
     return done
