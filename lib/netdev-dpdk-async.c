@@ -32,6 +32,7 @@
 #include "openvswitch/vlog.h"
 #include "smap.h"
 #include "util.h"
+#include "vhost-async-copy.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-guest.h"
 #include "vhost-async-helper.h"

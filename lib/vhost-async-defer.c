@@ -26,6 +26,7 @@
 
 #include "vhost-async-engine.h"
 
+#include "vhost-async-copy.h"
 #include "vhost-async-txq.h"
 
 /* Copies 'cnt' packets to 'txq'.  Returns how many, from the first on, were

@@ -54,6 +54,7 @@
 #include <rte_ring.h>
 
 #include "coverage.h"
+#include "vhost-async-copy.h"
 #include "vhost-async-txq.h"
 
 COVERAGE_DEFINE(vhost_async_ring_contended);

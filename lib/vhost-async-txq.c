@@ -16,9 +16,9 @@
 
 /* Implementation of vhost-async-txq.h.
  *
- * Sending is any thread's, publishing whichever thread's holds the lock then;
- * starting and stopping is that of the thread which handles the messages of
- * the guest (vhost-async-guest.c). */
+ * Publishing is whichever thread's holds the lock then; starting and stopping
+ * is that of the thread which handles the messages of the guest
+ * (vhost-async-guest.c). */
 
 #include <config.h>
 
@@ -29,21 +29,17 @@
 #include <unistd.h>
 
 #include <rte_cycles.h>
-#include <rte_ether.h>
 #include <rte_mbuf.h>
-#include <rte_memcpy.h>
 #include <rte_pause.h>
 
 #include "coverage.h"
 #include "dpdk-dma-chan.h"
 #include "openvswitch/vlog.h"
 #include "vhost-guest-mem.h"
-#include "vhost-net-hdr.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_txq);
 
 COVERAGE_DEFINE(vhost_async_contended);
-COVERAGE_DEFINE(vhost_async_no_room);
 COVERAGE_DEFINE(vhost_async_notify);
 
 /* Packets whose mbufs are freed at once. */
@@ -52,10 +48,6 @@ COVERAGE_DEFINE(vhost_async_notify);
 /* Attempts at a lock before the core is given to others: its holder is done
  * within a burst, unless it is not running. */
 #define TXQ_SPINS 1000
-
-struct vhost_async_policy vhost_async_policy = {
-    .threshold = VHOST_ASYNC_THRESHOLD,
-};
 
 /* The lock.  Acquire and release order what one holder did before what the
  * next one does, and what was left for it, see the header. */
@@ -185,15 +177,6 @@ vhost_async_txq_open(struct vhost_async_txq *txq)
 }
 
 /* Life. */
-
-static uint32_t
-txq_get(const atomic_uint32_t *counter)
-{
-    uint32_t n;
-
-    atomic_read_relaxed(CONST_CAST(atomic_uint32_t *, counter), &n);
-    return n;
-}
 
 /* Creates txq 'qid' of the port called 'port', whose netdev keeps
  * tx-retries-max in '*tx_retries'.  Its ring is the library's or stopped, as
@@ -328,317 +311,6 @@ vhost_async_txq_notify(struct vhost_async_txq *txq)
     }
 }
 
-/* Sending. */
-
-/* Where the next byte of a packet comes from and goes to. */
-struct txq_cursor {
-    const struct rte_mbuf *mbuf;
-    uint32_t src_ofs;
-    const struct vhost_vring_seg *seg;
-    uint32_t dst_ofs;
-};
-
-/* Moves past what is used up.  Segments of mbufs may be empty, pieces of the
- * guest's buffers are not. */
-static inline void
-cursor_settle(struct txq_cursor *c)
-{
-    while (c->mbuf && c->src_ofs == c->mbuf->data_len) {
-        c->mbuf = c->mbuf->next;
-        c->src_ofs = 0;
-    }
-    if (c->dst_ofs == c->seg->len) {
-        c->seg++;
-        c->dst_ofs = 0;
-    }
-}
-
-static inline uint32_t
-cursor_len(const struct txq_cursor *c)
-{
-    return MIN(c->mbuf->data_len - c->src_ofs, c->seg->len - c->dst_ofs);
-}
-
-static inline const void *
-cursor_src(const struct txq_cursor *c)
-{
-    return rte_pktmbuf_mtod_offset(c->mbuf, const void *, c->src_ofs);
-}
-
-static inline uint8_t *
-cursor_dst(const struct txq_cursor *c)
-{
-    return c->seg->va + c->dst_ofs;
-}
-
-static inline void
-cursor_advance(struct txq_cursor *c, uint32_t n)
-{
-    c->src_ofs += n;
-    c->dst_ofs += n;
-}
-
-static void
-txq_log(const struct vhost_async_txq *txq, const struct txq_cursor *c,
-        uint32_t len)
-{
-    if (OVS_UNLIKELY(txq->vring.log_vid >= 0)) {
-        vhost_vring_log(&txq->vring, cursor_dst(c), c->seg->region, len);
-    }
-}
-
-/* Writes the header of 'pkt' and has '*c' point to what follows. */
-static inline void
-txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
-                 struct txq_cursor *c)
-{
-    struct virtio_net_hdr_mrg_rxbuf hdr;
-    uint32_t n, size = txq->vring.hdr_len;
-
-    vhost_net_hdr_make(&hdr, pkt, txq->buf.n_chains);
-    c->mbuf = pkt;
-    c->src_ofs = 0;
-    c->seg = txq->buf.segs;
-    c->dst_ofs = 0;
-    if (OVS_LIKELY(c->seg->len >= sizeof hdr && size == sizeof hdr)) {
-        memcpy(c->seg->va, &hdr, sizeof hdr);
-        txq_log(txq, c, sizeof hdr);
-        c->dst_ofs = sizeof hdr;
-        return;
-    }
-    for (uint32_t ofs = 0; ofs < size; ofs += n) {
-        if (c->dst_ofs == c->seg->len) {
-            c->seg++;
-            c->dst_ofs = 0;
-        }
-        n = MIN(size - ofs, c->seg->len - c->dst_ofs);
-        memcpy(cursor_dst(c), (const char *) &hdr + ofs, n);
-        txq_log(txq, c, n);
-        c->dst_ofs += n;
-    }
-}
-
-/* Copies the rest of a packet. */
-static inline void
-txq_copy_by_cpu(struct vhost_async_txq *txq, struct txq_cursor *c,
-                uint32_t len)
-{
-    while (len) {
-        uint32_t n;
-
-        cursor_settle(c);
-        n = cursor_len(c);
-        rte_memcpy(cursor_dst(c), cursor_src(c), n);
-        txq_log(txq, c, n);
-        cursor_advance(c, n);
-        len -= n;
-    }
-}
-
-/* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
- * many bytes that were. */
-static inline uint32_t
-txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
-                struct txq_cursor *c, uint32_t len)
-{
-    const struct vhost_guest_mem *mem = txq->vring.mem;
-    uint32_t done = 0;
-
-    while (done < len) {
-        rte_iova_t src, dst;
-        uint32_t n;
-
-        cursor_settle(c);
-        n = cursor_len(c);
-        src = rte_pktmbuf_iova_offset(c->mbuf, c->src_ofs);
-        dst = vhost_guest_mem_iova(mem, c->seg->region, cursor_dst(c), &n);
-        if (OVS_UNLIKELY(dst == RTE_BAD_IOVA
-                         || !dpdk_dma_chan_add(chan, dst, src, cursor_dst(c),
-                                               cursor_src(c), n))) {
-            break;
-        }
-        cursor_advance(c, n);
-        done += n;
-    }
-    return done;
-}
-
-/* Whether 'chan' has room for a packet.  A packet can have more pieces than a
- * channel takes at all. */
-static inline bool
-txq_has_room(const struct vhost_async_txq *txq,
-             const struct dpdk_dma_chan *chan, const struct rte_mbuf *pkt)
-{
-    unsigned int n = txq->buf.n_segs + pkt->nb_segs - 1;
-
-    if (OVS_UNLIKELY(txq->vring.mem->regions[0].pages)) {
-        /* By physical addresses.  What lies behind a page can be anywhere,
-         * also of a buffer that did not come from a mempool. */
-        if (RTE_MBUF_HAS_EXTBUF(pkt)) {
-            return false;
-        }
-        n += (pkt->pkt_len >> 12) + 1;
-    }
-    return n <= dpdk_dma_chan_room(chan);
-}
-
-static inline void
-txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
-{
-    const struct rte_ether_addr *ea
-        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
-    uint32_t len = pkt->pkt_len;
-    int bin;
-
-    /* From 65 to 1023 bytes a bin ends with a power of two. */
-    if (len > 64 && len < 1024) {
-        bin = 32 - __builtin_clz(len) - 5;
-    } else {
-        bin = len < 64 ? 0 : len == 64 ? 1 : len < 1519 ? 6 : 7;
-    }
-    vhost_async_count(&txq->stats.size_bins[bin], 1);
-    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
-        vhost_async_count(rte_is_broadcast_ether_addr(ea)
-                          ? &txq->stats.broadcast : &txq->stats.multicast, 1);
-    }
-}
-
-static inline void
-txq_add_in_flight(struct vhost_async_txq *txq, uint32_t seq,
-                  struct rte_mbuf *mbuf, const struct dpdk_dma_chan *chan)
-{
-    struct vhost_async_pkt *pkt = &txq->pkts[seq & txq->pkts_mask];
-
-    pkt->mbuf = mbuf;
-    pkt->n_chains = txq->buf.n_chains;
-    pkt->chan = chan ? chan->index : 0;
-    /* Relaxed: who may set it reaps the channel of this thread, which is this
-     * thread, and who looks at it holds the lock. */
-    atomic_store_relaxed(&pkt->done, !chan);
-}
-
-/* Whether packets may go by DMA now.  The pages that an engine writes are not
- * logged: while a guest is migrated the CPU copies. */
-static inline bool
-txq_may_use(const struct vhost_async_txq *txq,
-            const struct dpdk_dma_chan *chan)
-{
-    bool dma;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->dma, &dma);
-    return dma && chan && !dpdk_dma_chan_failed(chan)
-           && txq->vring.log_vid < 0 && !txq->vring.mem->no_dma;
-}
-
-static void
-sender_count(struct vhost_async_sender *self, uint32_t n_dma,
-             uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
-{
-    if (n_dma) {
-        vhost_async_count(&self->dma_packets, n_dma);
-        vhost_async_count(&self->dma_bytes, dma_bytes);
-        vhost_async_count(&self->bursts, 1);
-    }
-    if (n_cpu) {
-        vhost_async_count(&self->cpu_packets, n_cpu);
-        vhost_async_count(&self->cpu_bytes, cpu_bytes);
-    }
-}
-
-/* Copies 'cnt' packets to the ring, by DMA through the channel of 'self', NULL
- * for a thread that has none, or by CPU.  Returns how many, from the first on,
- * were taken; if not all were, sets '*obstacle'.  Those in whose place is NULL
- * then belong to the txq; all others still to the caller.
- *
- * The holder of the lock. */
-uint16_t
-vhost_async_txq_send(struct vhost_async_txq *txq,
-                     struct vhost_async_sender *self, struct rte_mbuf **pkts,
-                     uint16_t cnt, enum vhost_async_obstacle *obstacle)
-{
-    struct dpdk_dma_chan *chan = self ? self->chan : NULL;
-    uint32_t sent = txq_get(&txq->sent);
-    bool in_flight = sent != txq_get(&txq->published);
-    uint64_t dma_bytes = 0, cpu_bytes = 0;
-    struct vhost_vring *vr = &txq->vring;
-    uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
-    uint32_t threshold;
-    bool use_dma;
-    uint16_t i;
-
-    *obstacle = VHOST_ASYNC_NONE;
-    if (OVS_UNLIKELY(vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_RUNNING)) {
-        *obstacle = VHOST_ASYNC_DOWN;
-        return 0;
-    }
-    use_dma = txq_may_use(txq, chan);
-    threshold = txq_get(&vhost_async_policy.threshold);
-
-    for (i = 0; i < cnt; i++) {
-        struct rte_mbuf *pkt = pkts[i];
-        uint32_t len = pkt->pkt_len;
-        struct txq_cursor c;
-        uint32_t done = 0;
-
-        if (OVS_UNLIKELY(vhost_vring_take(vr, vr->hdr_len + len, &txq->buf)
-                         != VHOST_VRING_TAKEN)) {
-            *obstacle = VHOST_ASYNC_FULL;
-            break;
-        }
-        txq_count_packet(txq, pkt);
-        txq_write_header(txq, pkt, &c);
-        if (use_dma && len >= threshold) {
-            if (OVS_LIKELY(txq_has_room(txq, chan, pkt))) {
-                done = txq_copy_by_dma(txq, chan, &c, len);
-            } else {
-                COVERAGE_INC(vhost_async_no_room);
-            }
-        }
-        if (OVS_UNLIKELY(done < len)) {
-            txq_copy_by_cpu(txq, &c, len - done);
-        }
-        if (done) {
-            txq_add_in_flight(txq, sent, pkt, chan);
-            dpdk_dma_chan_end_packet(chan, txq, sent++);
-            pkts[i] = NULL;
-            in_flight = true;
-            n_dma++;
-            dma_bytes += len;
-        } else {
-            cpu_bytes += len;
-            if (in_flight) {
-                txq_add_in_flight(txq, sent++, NULL, NULL);
-            } else {
-                n_direct++;
-                n_chains += txq->buf.n_chains;
-            }
-        }
-    }
-
-    atomic_store_relaxed(&txq->sent, sent);
-    if (n_dma) {
-        dpdk_dma_chan_doorbell(chan);
-        vhost_async_count(&txq->stats.dma_packets, n_dma);
-        vhost_async_count(&txq->stats.dma_bytes, dma_bytes);
-    }
-    if (i != n_dma) {
-        vhost_async_count(&txq->stats.cpu_packets, i - n_dma);
-        vhost_async_count(&txq->stats.cpu_bytes, cpu_bytes);
-    }
-    if (self) {
-        sender_count(self, n_dma, dma_bytes, i - n_dma, cpu_bytes);
-    }
-    if (n_direct) {
-        /* Nothing was in flight ahead of them. */
-        vhost_vring_publish(vr, n_chains);
-        vhost_async_count(&txq->stats.published, n_direct);
-        if (vhost_vring_must_notify(vr)) {
-            vhost_async_txq_notify(txq);
-        }
-    }
-    return i;
-}
-
 /* Counts 'n' packets that are dropped because of 'obstacle'.  Any thread. */
 void
 vhost_async_txq_count_drops(struct vhost_async_txq *txq,
@@ -694,8 +366,8 @@ void
 vhost_async_txq_publish(struct vhost_async_txq *txq)
 {
     struct rte_mbuf *mbufs[TXQ_FREE_BURST];
-    uint32_t sent = txq_get(&txq->sent);
-    uint32_t seq = txq_get(&txq->published);
+    uint32_t sent = vhost_async_txq_get(&txq->sent);
+    uint32_t seq = vhost_async_txq_get(&txq->published);
     bool again;
 
     do {
@@ -766,7 +438,7 @@ int
 vhost_async_txq_waits_for(const struct vhost_async_txq *txq)
 {
     return (vhost_async_txq_in_flight(txq)
-            ? txq->pkts[txq_get(&txq->published) & txq->pkts_mask].chan : -1);
+            ? txq->pkts[vhost_async_txq_get(&txq->published) & txq->pkts_mask].chan : -1);
 }
 
 /* Returns the number of bytes that 'txq' takes, with all that it points to,

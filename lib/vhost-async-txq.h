@@ -139,18 +139,6 @@ struct vhost_async_sender {
     atomic_uint64_t bursts;         /* With copies by DMA. */
 };
 
-/* Packets below it are copied by CPU, unless configured otherwise.  What is in
- * the cache of the core costs it least: there DMA is cheaper from 800 bytes on
- * in bursts of 32, from 1600 in bursts of 4; elsewhere, from 300 on. */
-#define VHOST_ASYNC_THRESHOLD 1024
-
-/* How packets are copied, for all txqs; written by the main thread. */
-struct vhost_async_policy {
-    atomic_uint32_t threshold;  /* Packets below it are copied by CPU. */
-};
-
-extern struct vhost_async_policy vhost_async_policy;
-
 struct vhost_async_txq {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         /* Constant. */
@@ -209,10 +197,6 @@ void vhost_async_txq_stop(struct vhost_async_txq *);
 void vhost_async_txq_set_callfd(struct vhost_async_txq *, int fd);
 void vhost_async_txq_notify(struct vhost_async_txq *);
 
-uint16_t vhost_async_txq_send(struct vhost_async_txq *,
-                              struct vhost_async_sender *,
-                              struct rte_mbuf **, uint16_t cnt,
-                              enum vhost_async_obstacle *);
 void vhost_async_txq_count_drops(struct vhost_async_txq *,
                                  enum vhost_async_obstacle, uint32_t n);
 void vhost_async_txq_publish(struct vhost_async_txq *);
@@ -270,6 +254,16 @@ vhost_async_txq_state(const struct vhost_async_txq *txq)
     atomic_read_explicit(&CONST_CAST(struct vhost_async_txq *, txq)->state,
                          &state, memory_order_acquire);
     return state;
+}
+
+/* Returns a counter that the holder of the lock writes, to the holder. */
+static inline uint32_t
+vhost_async_txq_get(const atomic_uint32_t *counter)
+{
+    uint32_t n;
+
+    atomic_read_relaxed(CONST_CAST(atomic_uint32_t *, counter), &n);
+    return n;
 }
 
 /* Number of packets in flight.  Exact for the holder of the lock, a hint for

@@ -24,6 +24,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpif-netdev-dma.h \
 	lib/netdev-dpdk-async.c \
 	lib/netdev-dpdk-async.h \
+	lib/vhost-async-copy.c \
+	lib/vhost-async-copy.h \
 	lib/vhost-async-engine-txq.h \
 	lib/vhost-async-engine.h \
 	lib/vhost-async-guest.c \

@@ -51,7 +51,7 @@ static void (*before_unlock)(struct vhost_async_txq *);
 static uint32_t
 lock_word(const struct port *p)
 {
-    return txq_get(&p->txq->lock);
+    return vhost_async_txq_get(&p->txq->lock);
 }
 
 static void

@@ -14,9 +14,9 @@
  * limitations under the License.
  */
 
-/* Tests of a txq whose ring is ours, lib/vhost-async-txq.c: which packet is
- * copied how, what is published when, and what becomes of both when an engine
- * fails or the ring goes.
+/* Tests of a txq whose ring is ours (lib/vhost-async-txq.c, -copy.c): which
+ * packet is copied how, what is published when, and what becomes of both when
+ * an engine fails or the ring goes.
  *
  * Ring, channel and device are the real ones; the engine of fake-dmadev.h does
  * what a case says.  For headers, notifications, and counters see

@@ -178,6 +178,7 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
+#include "vhost-async-copy.h"
 #include "vhost-async-txq.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-thread.h"
@@ -205,6 +206,7 @@ static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 #define this_module vhost_async_txq_module
 #include "vhost-async-txq.c"
 #undef this_module
+#include "vhost-async-copy.c"
 #ifdef DP_BEFORE_UNLOCK
 /* Something happens right before a lock is given up. */
 #undef vhost_async_txq_try_unlock

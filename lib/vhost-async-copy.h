@@ -1,0 +1,51 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+
+#ifndef VHOST_ASYNC_COPY_H
+#define VHOST_ASYNC_COPY_H 1
+
+/* The way of each burst to a txq: buffers are taken off the ring, headers are
+ * written, and each packet is copied by DMA or by CPU.
+ *
+ * Called by completion engines (vhost-async-engine.h), by the holder of the
+ * lock of the txq. */
+
+#include <stdint.h>
+
+#include "ovs-atomic.h"
+#include "vhost-async-txq.h"
+
+struct rte_mbuf;
+
+/* Packets below it are copied by CPU, unless configured otherwise.  What is in
+ * the cache of the core costs it least: there DMA is cheaper from 800 bytes on
+ * in bursts of 32, from 1600 in bursts of 4; elsewhere, from 300 on. */
+#define VHOST_ASYNC_THRESHOLD 1024
+
+/* How packets are copied, for all txqs; written by the main thread. */
+struct vhost_async_policy {
+    atomic_uint32_t threshold;  /* Packets below it are copied by CPU. */
+};
+
+extern struct vhost_async_policy vhost_async_policy;
+
+uint16_t vhost_async_txq_send(struct vhost_async_txq *,
+                              struct vhost_async_sender *,
+                              struct rte_mbuf **, uint16_t cnt,
+                              enum vhost_async_obstacle *);
+
+#endif /* vhost-async-copy.h */
