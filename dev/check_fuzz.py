@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import shutil
+import time
 
 import tree
 from common import (JOBS, ROOT, Stop, capture, check_engine, lock, main, out,
@@ -135,8 +136,13 @@ def fuzz_command():
               % (TARGET, args.minutes, len(os.listdir(CORPUS)),
                  os.path.relpath(CORPUS, ROOT)), flush=True)
 
+        shown = 0
+
         def show(line):
-            if re.match(r"#\d+: cov: ", line):
+            nonlocal shown
+            now = time.monotonic()
+            if re.match(r"#\d+: cov: ", line) and now - shown > 20:
+                shown = now
                 print("  " + line, flush=True)
 
         status = run([fuzz, "-max_total_time=%d" % (args.minutes * 60),

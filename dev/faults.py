@@ -158,7 +158,7 @@ SCENARIOS = {
         leaving.guest_reshaped, model="latency_us=5000", **MULTI),
     "hostile": Scenario(
         attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
-        sinks=3, server=("dst0", "dst1"), seconds=1200),
+        sinks=3, server=("dst0", "dst1"), seconds=600),
     "hostile-sigbus": Scenario(
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
 }

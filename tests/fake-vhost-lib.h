@@ -244,13 +244,15 @@ lib_translate(struct lib_dev *dev, struct lib_vq *vq)
             dev, vq->used, packed ? 4 : 4 + 8 * size, &ok);
     }
     if (ok && !packed) {
-        const struct vring_used *used = ALIGNED_CAST(
-            struct vring_used *,
-            lib_find(dev, LIB_BY_USER, vq->used, &len, NULL));
+        /* Where the guest says, aligned or not. */
+        const uint8_t *used = lib_find(dev, LIB_BY_USER, vq->used, &len,
+                                       NULL);
+        uint16_t idx;
 
-        if (used->idx != vq->used_idx) {
+        memcpy(&idx, used + offsetof(struct vring_used, idx), sizeof idx);
+        if (idx != vq->used_idx) {
             lib.n_mismatches++;
-            vq->avail_idx = vq->used_idx = used->idx;
+            vq->avail_idx = vq->used_idx = idx;
         }
     }
 }

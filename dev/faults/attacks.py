@@ -15,6 +15,7 @@
 """Scenarios: guests do what they may not."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -88,6 +89,24 @@ def attack(w, attacks, seconds, look):
     return time.monotonic() - begin
 
 
+class Reasons:
+    """For what reasons rings were seen not to be used any more: what a guest
+    wrote made no sense."""
+
+    BROKEN = re.compile(r"^  txq \d+: ((?:gave|named|offers|took|starts) .*)$",
+                        re.M)
+
+    def __init__(self, w):
+        self.w, self.seen, self.next = w, set(), 0
+
+    def look(self):
+        now = time.monotonic()
+        if now >= self.next and not self.w.args.stock:
+            self.next = now + 0.5
+            self.seen.update(self.BROKEN.findall(
+                self.w.switch.appctl("dpif-netdev/dma-show")))
+
+
 def copied(w):
     """Packets that went to the ports in server mode."""
     counters = [w.switch.counters(name) for name in w.server]
@@ -130,7 +149,10 @@ def hostile_guest(w):
 
 def take_turns(w, n, victims, bystanders, targets):
     """'n' sequences, in as many processes as there are 'victims'."""
+    reasons = Reasons(w)
+
     def look():
+        reasons.look()
         for bystander in bystanders:
             bystander.check()
         if not w.args.stock:
@@ -151,8 +173,9 @@ def take_turns(w, n, victims, bystanders, targets):
         for a in attacks:
             a.stop()
     done = sum(a.n for a in attacks)
-    w.note("%d sequences, %d steps in %d s"
-           % (done, sum(a.steps for a in attacks), took))
+    w.note("%d sequences, %d steps in %d s; rings broke for at least %d "
+           "reasons" % (done, sum(a.steps for a in attacks), took,
+                        len(reasons.seen)))
     # In a soak it is as many as there is time for.
     if done < n and w.seconds > 60:
         raise Failure("no more than %d of %d sequences within %d s"

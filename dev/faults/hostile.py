@@ -537,7 +537,9 @@ class Hostile(FrontEnd):
             if size < PAYLOADS.get(request, 0):
                 size = PAYLOADS[request]
                 payload = payload.ljust(size, b"\0")
-            if not self.library.survives(request, payload, fds):
+            # What does not come as a whole is refused.
+            if size <= len(payload) and not self.library.survives(
+                    request, payload, fds):
                 return False
             data = frontend.HEADER.pack(request, flags, size) + payload
         return super().raw(data, fds)
