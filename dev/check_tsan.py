@@ -58,7 +58,7 @@ BUSY = "assertion !vhost_async_thread_is_busy"
 BROKEN = [
     Broken("a packet is marked as done without a release", TXQ_H,
            r"(&pkt->done, true, memory_order_)release", r"\1relaxed",
-           "one_txq", RACE),
+           "several_txqs", RACE),
     Broken("locks are given up without a release", TXQ,
            r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
            "one_txq", RACE),
@@ -84,8 +84,8 @@ BROKEN_RING = BROKEN + [
            r"if \()vhost_async_txq_trylock_or_leave",
            r"\1vhost_async_txq_trylock", "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not come back", RING,
-           r"dma_defer_push\(&self->kept, &txq->engine.node\);", "",
-           "lone_packets", NOBODY, tsan=False),
+           r"dma_defer_push\(&self->kept, &txq->engine.node\);",
+           "(void) self;", "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not look when it is back", RING,
            r"(txq->engine.is_kept = false;\s+)"
            r"ring_see_to\(self, txq, &deadline\);", r"\1(void) deadline;",
