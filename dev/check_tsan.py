@@ -32,7 +32,6 @@ CASE = re.compile(r"DMA_TEST_CASE\((\w+)\)")
 RING = "lib/vhost-async-ring.c"
 THREAD = "lib/vhost-async-thread.c"
 TXQ = "lib/vhost-async-txq.c"
-TXQ_H = "lib/vhost-async-txq.h"
 TEST = "tests/test-vhost-engine.c"
 
 
@@ -56,9 +55,6 @@ LATE = "came late"
 BUSY = "assertion !vhost_async_thread_is_busy"
 
 BROKEN = [
-    Broken("a packet is marked as done without a release", TXQ_H,
-           r"(&pkt->done, true, memory_order_)release", r"\1relaxed",
-           "several_txqs", RACE),
     Broken("locks are given up without a release", TXQ,
            r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
            "one_txq", RACE),

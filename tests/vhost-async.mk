@@ -6,10 +6,6 @@ SYSTEM_DPDK_TESTSUITE_AT += \
 	tests/system-dpdk-dma-macros.at \
 	tests/system-dpdk-dma.at
 EXTRA_DIST += \
-	Documentation/topics/dpdk/vhost-async-ideal-cold.svg \
-	Documentation/topics/dpdk/vhost-async-ideal-warm.svg \
-	Documentation/topics/dpdk/vhost-async-real-cold.svg \
-	Documentation/topics/dpdk/vhost-async-real-warm.svg \
 	tests/dma-pcap.py \
 	tests/fuzz-vhost-vring.c \
 	tests/vhost-async-lock.pml
