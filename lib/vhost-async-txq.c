@@ -437,8 +437,10 @@ vhost_async_txq_drain(struct vhost_async_txq *txq, uint64_t deadline_tsc)
 int
 vhost_async_txq_waits_for(const struct vhost_async_txq *txq)
 {
+    uint32_t seq = vhost_async_txq_get(&txq->published);
+
     return (vhost_async_txq_in_flight(txq)
-            ? txq->pkts[vhost_async_txq_get(&txq->published) & txq->pkts_mask].chan : -1);
+            ? txq->pkts[seq & txq->pkts_mask].chan : -1);
 }
 
 /* Returns the number of bytes that 'txq' takes, with all that it points to,
