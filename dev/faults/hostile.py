@@ -335,7 +335,7 @@ def same_table(rng, guest):
 def no_memory(rng, guest):
     """Memory that cannot be mapped, after which there is none.  As long as the
     transmit rings are off, the library survives that."""
-    for i in sorted(guest.library.rings):
+    for i in sorted(guest.of_library.rings):
         if i < 256:
             tell(guest, frontend.SET_VRING_ENABLE, struct.pack("=II", i, 0))
     region = struct.pack("=QQQQ", 0, 4096, VIRTUAL, 0)
@@ -394,7 +394,7 @@ def again(rng, guest):
 
 
 def features(rng, guest):
-    mine = guest.library.features
+    mine = guest.of_library.features
     tell(guest, frontend.SET_FEATURES, struct.pack("=Q", rng.choice((
         mine, mine ^ F_PACKED, mine ^ F_EVENT_IDX, mine ^ F_MRG_RXBUF,
         mine ^ F_VERSION_1, odd(rng)))))
@@ -408,7 +408,7 @@ def logging(rng, guest):
             "=QQ", rng.choice((LOG_SIZE, LOG_SIZE, 4096, 1, 0, odd(rng))),
             rng.choice((0, 0, 0, odd(rng)))), [guest.log])
     tell(guest, frontend.SET_FEATURES, struct.pack(
-        "=Q", guest.library.features ^ F_LOG_ALL))
+        "=Q", guest.of_library.features ^ F_LOG_ALL))
 
 
 def owner(rng, guest):
@@ -512,9 +512,9 @@ class Hostile(FrontEnd):
     def connect(self, timeout=20):
         super().connect(timeout)
         self.sock.settimeout(5)
-        self.library = Library(0)
+        self.of_library = Library(0)
         self.unanswered = 0
-        self.library.offered, = struct.unpack(
+        self.of_library.offered, = struct.unpack(
             "=Q", self.call(frontend.GET_FEATURES))
 
     def call(self, request, payload=b"", fds=(), ok=True):
@@ -538,7 +538,7 @@ class Hostile(FrontEnd):
                 size = PAYLOADS[request]
                 payload = payload.ljust(size, b"\0")
             # What does not come as a whole is refused.
-            if size <= len(payload) and not self.library.survives(
+            if size <= len(payload) and not self.of_library.survives(
                     request, payload, fds):
                 return False
             data = frontend.HEADER.pack(request, flags, size) + payload
