@@ -97,12 +97,10 @@ class Reasons:
                         re.M)
 
     def __init__(self, w):
-        self.w, self.seen, self.next = w, set(), 0
+        self.w, self.seen = w, set()
 
     def look(self):
-        now = time.monotonic()
-        if now >= self.next and not self.w.args.stock:
-            self.next = now + 0.5
+        if not self.w.args.stock:
             self.seen.update(self.BROKEN.findall(
                 self.w.switch.appctl("dpif-netdev/dma-show")))
 

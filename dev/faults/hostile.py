@@ -611,7 +611,7 @@ def sequence(path, seed, number, log=None, only=(), include=()):
             elif start < 0.9:
                 guest.negotiate()
                 guest.set_mem_table()
-            for _ in range(rng.randint(1, 16)):
+            for _ in range(rng.randint(1, 24)):
                 action = rng.choices([a for a, _ in actions],
                                      [w for _, w in actions])[0]
                 if log:
