@@ -352,7 +352,7 @@ dma_dev_start(struct dma_dev *dev)
     dma_dev_become(dev, err ? DPDK_DMA_DEV_DEAD : DPDK_DMA_DEV_RUNNING);
     if (!err && dma_dev_is_marked(dev)) {
         dma_dev_become(dev, DPDK_DMA_DEV_FAILED);
-        seq_change(dpdk_dma_dev_seq());
+        dpdk_dma_dev_wake();
     }
     ovs_mutex_unlock(&dma_dev_mutex);
 }
@@ -399,7 +399,7 @@ dma_dev_stop_idle(struct dma_dev *dev)
     ovs_mutex_lock(&dma_dev_mutex);
     if (dma_dev_is_marked(dev)) {
         dma_dev_become(dev, err ? DPDK_DMA_DEV_FAILED : DPDK_DMA_DEV_DEAD);
-        seq_change(dpdk_dma_dev_seq());
+        dpdk_dma_dev_wake();
     } else {
         dma_dev_become(dev, err ? DPDK_DMA_DEV_RUNNING : DPDK_DMA_DEV_STOPPED);
     }
@@ -525,7 +525,7 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
         VLOG_ERR("DMA device %s is quarantined: %s.  Packets are copied by "
                  "CPU from now on; restart ovs-vswitchd to use the device "
                  "again.", chan->dev_name, why);
-        seq_change(dpdk_dma_dev_seq());
+        dpdk_dma_dev_wake();
     }
 }
 

@@ -43,9 +43,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "seq.h"
+
 struct dpdk_dma_chan;
 struct dpdk_dma_map;
-struct seq;
 
 /* Time after which an engine that has copies and completes none is taken for
  * dead, in milliseconds, unless configured otherwise: no engine that works
@@ -84,5 +85,12 @@ int dpdk_dma_dev_wait_ms(void);
 void dpdk_dma_dev_stop_failed(void);
 struct dpdk_dma_chan *dpdk_dma_dev_next_dead(void);
 struct dpdk_dma_chan *dpdk_dma_dev_next_stuck(const struct dpdk_dma_chan *);
+
+/* Has the helper thread look whether there is something to do.  Any thread. */
+static inline void
+dpdk_dma_dev_wake(void)
+{
+    seq_change(dpdk_dma_dev_seq());
+}
 
 #endif /* dpdk-dma-dev.h */

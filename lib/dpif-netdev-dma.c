@@ -281,7 +281,7 @@ format_thread(struct ds *ds, const struct vhost_async_thread *t)
         }
         ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
                       "\n", dpdk_dma_chan_in_flight(chan),
-                      vhost_async_counter(&chan->errors));
+                      dpdk_dma_chan_errors(chan));
     } else {
         ds_put_format(ds, "  channel: none\n");
     }

@@ -187,7 +187,7 @@ async_update_wanted(struct netdev_dpdk_async *async)
         VLOG_INFO("%s: copying to the guest by %s from now on.",
                   netdev_get_name(async->netdev), want ? "DMA" : "CPU");
         vhost_async_port_set_dma(&async->port, want);
-        vhost_async_helper_wake();
+        dpdk_dma_dev_wake();
         /* For the status of the interface. */
         netdev_change_seq_changed(async->netdev);
     }
@@ -291,7 +291,7 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
     vhost_async_guest_forget_port(&async->port);
     vhost_async_port_destroy(&async->port);
     free(async->override_string);
-    vhost_async_helper_wake();
+    dpdk_dma_dev_wake();
 }
 
 /* Takes options:vhost-async of the interface.  Main thread. */

@@ -30,7 +30,6 @@
 #include "openvswitch/vlog.h"
 #include "ovs-atomic.h"
 #include "ovs-thread.h"
-#include "seq.h"
 #include "timeval.h"
 #include "util.h"
 #include "vhost-async-engine.h"
@@ -191,12 +190,6 @@ guest_update_mem(struct guest *g)
 
 /* Messages. */
 
-static void
-helper_wake(void)
-{
-    seq_change(dpdk_dma_dev_seq());
-}
-
 /* What there is to do after a message, handled or not.  Returns whether the
  * helper has to look after the guest. */
 static bool
@@ -269,7 +262,7 @@ guest_before_message(struct guest *g, const void *msg)
             vhost_async_rings_tell_library(&g->rings);
         }
         /* Should the message fail, the helper is to see that it is over. */
-        helper_wake();
+        dpdk_dma_dev_wake();
     } else if (request == VHOST_ASYNC_GET_VRING_BASE) {
         /* The answer is sent before the message is seen again. */
         if (vhost_async_message_vring(msg, &index) && !(index % 2)
@@ -414,7 +407,7 @@ guest_post_message(int vid, void *msg)
     guest_note_message(g, msg);
     if (guest_is_ours(g)) {
         if (guest_after_message(g, msg)) {
-            helper_wake();
+            dpdk_dma_dev_wake();
         }
     } else if (request_is_memory(vhost_async_message_request(msg))) {
         guest_set_mem(g, NULL);
@@ -446,7 +439,7 @@ guest_leave_port(struct guest *g)
     rings->port = NULL;
     atomic_store_relaxed(&g->port, NULL);
     vhost_async_port_remove_guest(port, rings->vid);
-    helper_wake();
+    dpdk_dma_dev_wake();
 }
 
 /* A guest connected to 'port' as 'vid'.  Its messages are watched from the
@@ -540,7 +533,7 @@ vhost_async_guest_new_device(int vid)
     if (guest_is_ours(g)) {
         guest_update_mem(g);
         if (vhost_async_rings_update(&g->rings)) {
-            helper_wake();
+            dpdk_dma_dev_wake();
         }
     }
     control_give(g, control);
@@ -623,7 +616,7 @@ vhost_async_guest_take_over(struct vhost_async_port *port,
                 vhost_async_rings_update_one(&g->rings, txq);
             } else {
                 /* There may be a guest by now that did not find it so. */
-                helper_wake();
+                dpdk_dma_dev_wake();
             }
         }
         vhost_async_engine_unlock(NULL, txq);

@@ -217,10 +217,3 @@ vhost_async_helper_start(void)
         ovsthread_once_done(&once);
     }
 }
-
-/* Has the thread look whether there is something to do.  Any thread. */
-void
-vhost_async_helper_wake(void)
-{
-    seq_change(dpdk_dma_dev_seq());
-}

@@ -22,9 +22,8 @@
  * messages that failed, and frees what was kept for copies in flight.
  *
  * It exists from the moment that the feature is turned on for the first time,
- * and sleeps unless there is something to do. */
+ * and sleeps unless there is something to do; dpdk_dma_dev_wake() wakes it. */
 
 void vhost_async_helper_start(void);
-void vhost_async_helper_wake(void);
 
 #endif /* vhost-async-helper.h */

@@ -24,7 +24,6 @@
 #include "dpdk-dma-dev.h"
 #include "openvswitch/list.h"
 #include "ovs-thread.h"
-#include "seq.h"
 #include "util.h"
 #include "vhost-guest-mem.h"
 
@@ -76,7 +75,7 @@ vhost_async_old_mem_add(struct vhost_guest_mem *mem,
     ovs_mutex_lock(&old_mutex);
     ovs_list_push_back(&old_mems, &old->list_node);
     ovs_mutex_unlock(&old_mutex);
-    seq_change(dpdk_dma_dev_seq());
+    dpdk_dma_dev_wake();
 }
 
 static bool

@@ -73,12 +73,6 @@ COVERAGE_DEFINE(vhost_async_ring_kept);
 /* How long a thread that cannot come back goes on, in microseconds. */
 #define RING_WAIT_US 500
 
-static struct vhost_async_txq *
-ring_txq(struct vhost_async_engine_txq *e)
-{
-    return CONTAINER_OF(e, struct vhost_async_txq, engine);
-}
-
 /* Packets that were put into the ring, or are about to be, and are not copied
  * yet.  A thread knows of its own. */
 static uint32_t
@@ -282,18 +276,22 @@ vhost_async_engine_send(struct vhost_async_sender *self,
     return n;
 }
 
+/* Returns the txq that 'self' keeps for longest; there must be one. */
+static struct vhost_async_txq *
+ring_first_kept(const struct vhost_async_sender *self)
+{
+    return CONTAINER_OF(ovs_list_front(&self->kept.list),
+                        struct vhost_async_txq, engine.node.list);
+}
+
 /* Comes back once to each txq that 'self' keeps.  Once per iteration, if there
  * is one. */
 void
 vhost_async_engine_run(struct vhost_async_sender *self)
 {
     for (unsigned int n = self->kept.n; n; n--) {
-        struct dma_defer_node *node
-            = CONTAINER_OF(ovs_list_front(&self->kept.list),
-                           struct dma_defer_node, list);
-        struct vhost_async_txq *txq
-            = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
-                                    node));
+        struct vhost_async_txq *txq = ring_first_kept(self);
+        struct dma_defer_node *node = &txq->engine.node;
         uint64_t deadline = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
@@ -314,12 +312,8 @@ void
 vhost_async_engine_leave(struct vhost_async_sender *self)
 {
     while (!dma_defer_is_empty(&self->kept)) {
-        struct dma_defer_node *node
-            = CONTAINER_OF(ovs_list_front(&self->kept.list),
-                           struct dma_defer_node, list);
-        struct vhost_async_txq *txq
-            = ring_txq(CONTAINER_OF(node, struct vhost_async_engine_txq,
-                                    node));
+        struct vhost_async_txq *txq = ring_first_kept(self);
+        struct dma_defer_node *node = &txq->engine.node;
         uint64_t deadline = 0;
 
         while (!vhost_async_txq_lock_unless_closed(txq)) {

@@ -29,7 +29,6 @@
 
 #include "dpdk-dma-dev.h"
 #include "openvswitch/vlog.h"
-#include "seq.h"
 #include "util.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-txq.h"
@@ -107,7 +106,7 @@ ring_stop(struct vhost_async_txq *txq)
     vhost_async_txq_set_callfd(txq, -1);
     if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
         /* The helper looks after it until it can start again. */
-        seq_change(dpdk_dma_dev_seq());
+        dpdk_dma_dev_wake();
     }
 }
 

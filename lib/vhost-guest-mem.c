@@ -55,8 +55,7 @@
 
 VLOG_DEFINE_THIS_MODULE(vhost_guest_mem);
 
-/* Linux 5.14. */
-#ifndef MADV_POPULATE_WRITE
+#ifndef MADV_POPULATE_WRITE     /* Linux before 5.14. */
 #define MADV_POPULATE_WRITE 23
 #endif
 
@@ -188,7 +187,7 @@ map_region(struct vhost_guest_region *r,
     r->gpa = from->guest_phys_addr;
     r->size = from->size;
     r->va = (uint8_t *) map + ofs;
-    r->library_va = from->host_user_addr;
+    r->vhost_va = from->host_user_addr;
     r->map = map;
     r->map_size = from->mmap_size;
     r->dev = s.st_dev;
@@ -276,7 +275,7 @@ vhost_guest_mem_equals(const struct vhost_guest_mem *mem, int vid)
 
         equal = (from->guest_phys_addr == r->gpa
                  && from->size == r->size
-                 && from->host_user_addr == r->library_va
+                 && from->host_user_addr == r->vhost_va
                  && from->mmap_size == r->map_size
                  && library_offset(from)
                     == (uint64_t) (r->va - (uint8_t *) r->map)
@@ -288,16 +287,16 @@ vhost_guest_mem_equals(const struct vhost_guest_mem *mem, int vid)
 }
 
 /* Returns where we have the 'size' bytes that the vhost library has at
- * 'library_va', and their guest address in '*gpa' unless that is NULL; or NULL
+ * 'vhost_va', and their guest address in '*gpa' unless that is NULL; or NULL
  * if they are not all in one region.  For any thread. */
 void *
 vhost_guest_mem_from_library(const struct vhost_guest_mem *mem,
-                             const void *library_va, uint64_t size,
+                             const void *vhost_va, uint64_t size,
                              uint64_t *gpa)
 {
     for (unsigned int i = 0; i < mem->n_regions; i++) {
         const struct vhost_guest_region *r = &mem->regions[i];
-        uint64_t ofs = (uintptr_t) library_va - r->library_va;
+        uint64_t ofs = (uintptr_t) vhost_va - r->vhost_va;
 
         if (ofs < r->size) {
             if (size > r->size - ofs) {

@@ -57,7 +57,7 @@ struct vhost_guest_region {
     uint64_t gpa;               /* Guest physical address. */
     uint64_t size;              /* Bytes. */
     uint8_t *va;                /* Where we have it. */
-    uint64_t library_va;        /* Where the vhost library has it. */
+    uint64_t vhost_va;          /* Where the vhost library has it. */
     rte_iova_t *pages;          /* In PA mode, IOVA by page, else NULL;
                                  * RTE_BAD_IOVA where engines do not get. */
     unsigned int page_shift;    /* Of 'pages'. */
@@ -87,7 +87,7 @@ bool vhost_guest_mem_equals(const struct vhost_guest_mem *, int vid);
 const char *vhost_guest_mem_map_for_dma(struct vhost_guest_mem *);
 
 void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
-                                   const void *library_va, uint64_t size,
+                                   const void *vhost_va, uint64_t size,
                                    uint64_t *gpa);
 
 /* Returns where we have guest address 'gpa', NULL if nowhere, and lowers

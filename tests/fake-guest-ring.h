@@ -291,7 +291,7 @@ guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
     g->table.n_regions = 1;
     g->table.regions[0] = (struct vhost_guest_region) {
         .gpa = GUEST_GPA, .size = g->mem_size, .va = g->mem,
-        .library_va = GUEST_LIBRARY_VA, .map = g->mem,
+        .vhost_va = GUEST_LIBRARY_VA, .map = g->mem,
         .map_size = g->mem_size,
     };
     g->sdesc = (void *) g->mem;
@@ -324,7 +324,7 @@ guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
                         uint64_t size, uint64_t *gpa)
 {
     const struct vhost_guest_region *r = &mem->regions[0];
-    uint64_t ofs = (uintptr_t) va - r->library_va;
+    uint64_t ofs = (uintptr_t) va - r->vhost_va;
 
     if (ofs >= r->size || size > r->size - ofs) {
         return NULL;

@@ -192,13 +192,13 @@ create_memory(void)
     for (size_t i = 0; i < N_REGIONS; i++) {
         mem.regions[i].gpa = regions[i].gpa;
         mem.regions[i].size = regions[i].size;
-        mem.regions[i].library_va = LIBRARY_VA + regions[i].gpa;
+        mem.regions[i].vhost_va = LIBRARY_VA + regions[i].gpa;
         copies[i] = xmalloc(regions[i].size);
     }
 }
 
 static const void *
-library_va(uint64_t gpa)
+vhost_va(uint64_t gpa)
 {
     return (const void *) (uintptr_t) (LIBRARY_VA + gpa);
 }
@@ -224,9 +224,9 @@ get_setup(struct input *in)
             ofs[i] = get16(in);
         }
     }
-    setup.desc = library_va(DESC_GPA + ofs[0]);
-    setup.avail = library_va(AVAIL_GPA + ofs[1]);
-    setup.used = library_va(USED_GPA + ofs[2]);
+    setup.desc = vhost_va(DESC_GPA + ofs[0]);
+    setup.avail = vhost_va(AVAIL_GPA + ofs[1]);
+    setup.used = vhost_va(USED_GPA + ofs[2]);
     return setup;
 }
 

@@ -164,7 +164,7 @@ fake_from_library(const struct vhost_guest_mem *mem, const void *va,
 {
     for (unsigned int i = 0; i < mem->n_regions; i++) {
         const struct vhost_guest_region *r = &mem->regions[i];
-        uint64_t ofs = (uintptr_t) va - r->library_va;
+        uint64_t ofs = (uintptr_t) va - r->vhost_va;
 
         if (ofs < r->size && size <= r->size - ofs) {
             *gpa = r->gpa + ofs;
@@ -194,7 +194,7 @@ guest_move(struct guest *g)
 
         r->gpa = gpas[i];
         r->size = REGION_SIZE;
-        r->library_va = LIBRARY_VA + gpas[i];
+        r->vhost_va = LIBRARY_VA + gpas[i];
         r->va = mmap(g->mapped + 4096 + i * step, REGION_SIZE,
                      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, g->fd,
                      i * REGION_SIZE);
@@ -203,7 +203,7 @@ guest_move(struct guest *g)
 }
 
 static const void *
-library_va(uint64_t gpa)
+vhost_va(uint64_t gpa)
 {
     return (const void *) (uintptr_t) (LIBRARY_VA + gpa);
 }
@@ -264,9 +264,9 @@ guest_create(uint64_t features, uint32_t size)
 
     g->setup = (struct vhost_vring_setup) {
         .mem = &g->mem,
-        .desc = library_va(DESC_GPA),
-        .avail = library_va(AVAIL_GPA),
-        .used = library_va(USED_GPA),
+        .desc = vhost_va(DESC_GPA),
+        .avail = vhost_va(AVAIL_GPA),
+        .used = vhost_va(USED_GPA),
         .size = size,
         .features = features,
         .log_vid = LOG_VID,
@@ -1219,7 +1219,7 @@ test_lies_about_split_ring(void)
     g = guest_create(MRG, 8);
     guest_offer1(g, ELSEWHERE, 100);
     g->avail->ring[0] = 8;
-    g->setup.desc = library_va(ELSEWHERE + REGION_SIZE - 8 * 16);
+    g->setup.desc = vhost_va(ELSEWHERE + REGION_SIZE - 8 * 16);
     guest_remap(g);
     check_broken(g, VHOST_VRING_BAD_ID);
     guest_destroy(g);
@@ -1425,7 +1425,7 @@ test_map(void)
                 for (size_t j = 0; j < ARRAY_SIZE(tries); j++) {
                     const char *error;
 
-                    *areas[i] = library_va(tries[j].gpa);
+                    *areas[i] = vhost_va(tries[j].gpa);
                     error = vhost_vring_map(&g->vr, &g->setup);
                     ovs_assert(vhost_vring_is_mapped(&g->vr) == !error);
                     ovs_assert(!error == !tries[j].what);
@@ -1501,7 +1501,7 @@ test_another_ring(void)
         g->setup.features ^= PACKED;
         g->setup.desc = NULL;
         ovs_assert(vhost_vring_map(&g->vr, &g->setup));
-        g->setup.desc = library_va(DESC_GPA);
+        g->setup.desc = vhost_va(DESC_GPA);
 
         /* It goes on where it was. */
         ovs_assert(!vhost_vring_map(&g->vr, &g->setup));

@@ -72,7 +72,7 @@ def hang_with_timeout(w):
     expect_nothing_lost(w, limit=LONGEST_PAUSE)
 
 
-def engine_hangs_in_drain(w, act):
+def engine_hangs_in_drain(w, act, stops=False):
     t = w.start_traffic()
     sink = w.sinks[0]
     w.wait_in_flight()
@@ -86,7 +86,8 @@ def engine_hangs_in_drain(w, act):
         w.note("answered after %.2f s" % (time.monotonic() - begin))
     w.note("quarantined %.2f s later" % wait_failed(w))
     expect_resumed(w)
-    expect_nothing_lost(w, limit=LONGEST_PAUSE, named=False)
+    expect_nothing_lost(w, stopped=sink if stops else None,
+                        limit=LONGEST_PAUSE, named=False)
 
 
 def hang_in_set_mem_table(w):
@@ -103,7 +104,7 @@ def hang_in_get_vring_base(w):
         sink.enable(RX)
         if missing:
             raise Failure("%d descriptors did not come back" % missing)
-    engine_hangs_in_drain(w, act)
+    engine_hangs_in_drain(w, act, stops=True)
 
 
 def hang_and_sigterm(w):

@@ -258,9 +258,12 @@ class World:
     # What is.
 
     @staticmethod
-    def lost(c):
-        return (c.get("tx_async_lost_drops", 0)
-                + c.get("tx_async_ring_drops", 0))
+    def lost_in_flight(c):
+        return c.get("tx_async_lost_drops", 0)
+
+    @classmethod
+    def lost(cls, c):
+        return cls.lost_in_flight(c) + c.get("tx_async_ring_drops", 0)
 
     def coverage(self):
         text = self.switch.appctl("coverage/show")
