@@ -158,9 +158,9 @@ guest_set_mem(struct guest *g, struct vhost_guest_mem *mem)
 
 /* Has the memory of 'g' be what the library knows of, if it has a table.  No
  * ring is mapped in another one, or the gate is closed and they will be mapped
- * anew. */
-static void
-guest_update_mem(struct guest *g)
+ * anew.  Returns why it cannot be mapped, a constant, or NULL. */
+static const char *
+guest_map_mem(struct guest *g)
 {
     struct vhost_async_rings *rings = &g->rings;
     struct vhost_guest_mem *mem = NULL;
@@ -168,13 +168,9 @@ guest_update_mem(struct guest *g)
 
     if (rings->has_table) {
         if (rings->mem && vhost_guest_mem_equals(rings->mem, rings->vid)) {
-            return;
+            return NULL;
         }
         mem = vhost_guest_mem_create(rings->vid, &error);
-        if (error) {
-            VLOG_ERR_RL(&rl, "%s: nothing can be sent to its guest (device "
-                        "%d): %s.", rings->port->name, rings->vid, error);
-        }
     }
     guest_set_mem(g, mem);
     if (mem) {
@@ -185,6 +181,19 @@ guest_update_mem(struct guest *g)
                          rings->port->name, no_dma);
         }
         vhost_async_port_set_no_dma(rings->port, no_dma);
+    }
+    return error;
+}
+
+/* guest_map_mem() for rings that are ours. */
+static void
+guest_update_mem(struct guest *g)
+{
+    const char *error = guest_map_mem(g);
+
+    if (error) {
+        VLOG_ERR_RL(&rl, "%s: nothing can be sent to its guest (device %d): "
+                    "%s.", g->rings.port->name, g->rings.vid, error);
     }
 }
 
@@ -565,16 +574,17 @@ vhost_async_guest_destroy_device(int vid)
 
 /* Gives 'port' txqs and, if a guest is connected, has its rings wait for
  * vhost_async_guest_take_over(), which may be called by those who know that no
- * thread can be sending by the library.  Returns false if that is to be tried
- * again.  The helper's thread, which lets a grace period pass, with the list
- * of ports locked for 'port' not to go. */
+ * thread can be sending by the library.  A guest whose memory cannot be mapped
+ * stays with the library, until the next call.  Returns false if that is to be
+ * soon.  The helper's thread, which lets a grace period pass, with the list of
+ * ports locked for 'port' not to go. */
 bool
 vhost_async_guest_enable(struct vhost_async_port *port)
 {
     int vid = vhost_async_port_owner(port);
     struct guest *g = guest_by_vid(vid);
-    unsigned int n;
-    bool added;
+    const char *error;
+    bool done;
 
     if (!g) {
         return vhost_async_port_add_txqs(port, vid, 0);
@@ -582,13 +592,19 @@ vhost_async_guest_enable(struct vhost_async_port *port)
     if (!control_try(g)) {
         return false;
     }
-    n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
-    added = vhost_async_port_add_txqs(port, vid, n);
-    if (added) {
-        guest_update_mem(g);
+    done = g->rings.port == port;
+    error = done ? guest_map_mem(g) : NULL;
+    if (error) {
+        VLOG_WARN_RL(&rl, "%s: the guest (device %d) stays with the vhost "
+                     "library: %s.", port->name, vid, error);
+        vhost_async_port_set_no_dma(port, error);
+    } else if (done) {
+        unsigned int n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
+
+        done = vhost_async_port_add_txqs(port, vid, n);
     }
     control_give(g, CONTROL_FREE);
-    return added;
+    return done;
 }
 
 /* Takes the ring of 'txq' over from the library, unless somebody else is in

@@ -246,6 +246,32 @@ test_enable_race(void)
     finish(p, vm);
 }
 
+/* A guest whose memory cannot be mapped stays with the library until it can
+ * be. */
+static void
+test_enable_unmapped(void)
+{
+    struct vm *vm;
+    struct port *p = set_up_library(&vm, 0, 1);
+    struct ring *r = &vm->rings[0];
+
+    maps_fail = true;
+    set_support(true);
+    settle();
+    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(p->async.port.no_dma);
+    check_traffic(p, r, 5, LARGE);
+    ovs_assert(lib.n_enqueued == 5);
+
+    maps_fail = false;
+    settle();
+    ovs_assert(!p->async.port.no_dma);
+    check_traffic(p, r, 5, LARGE);
+    ovs_assert(lib.n_enqueued == 5);
+    ovs_assert(goes_by_dma(p, r));
+    finish(p, vm);
+}
+
 /* Guests whose memory the library sees in pieces stay with it. */
 static void
 test_unfit(void)
@@ -634,6 +660,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(take_over_new_ring),
     DMA_TEST_CASE(take_over_gone),
     DMA_TEST_CASE(enable_race),
+    DMA_TEST_CASE(enable_unmapped),
     DMA_TEST_CASE(unfit),
     DMA_TEST_CASE(off_split),
     DMA_TEST_CASE(off_packed),

@@ -140,10 +140,15 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 
 /* Mappings of guests' memory. */
 static int n_maps;
+static bool maps_fail;
 
 static void *
 counted_mmap(void *addr, size_t size, int prot, int flags, int fd, off_t ofs)
 {
+    if (maps_fail) {
+        errno = ENOMEM;
+        return MAP_FAILED;
+    }
     n_maps++;
     return mmap(addr, size, prot, flags, fd, ofs);
 }
