@@ -4,6 +4,7 @@
 # one line that sums them.
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -197,13 +198,42 @@ def model_suite(suite, _engine):
 
 
 def packets_suite(suite, engine):
+    statistics = {}
     for use in ("off", "on"):
         log = suite.path("packets-%s.log" % use)
+        path = suite.path("packets-%s.json" % use)
         status = run(["/usr/bin/python3", os.path.join(ROOT, "dev/demo.py"),
                       "--build", suite.build, "--engine", engine,
-                      "--only", "pcap", "--async", use], log)
+                      "--only", "pcap", "--async", use,
+                      "--statistics", path], log)
         suite.add("packet by packet with async " + use, not status,
                   tail(log, 30))
+        if not status:
+            statistics[use] = json.loads(read(path))
+    if len(statistics) == 2:
+        bad = compare_statistics(statistics["off"], statistics["on"])
+        suite.add("the same statistics with async on and off", not bad,
+                  "\n".join(bad))
+
+
+def compare_statistics(off, on):
+    """The same packets are counted alike by whoever copies them: under the
+    same names, but for the counters that tell who did.  A ring that changes
+    hands or starts is notified once, unasked."""
+    unasked = "_guest_notifications"
+    bad = []
+    for port in sorted(off):
+        mine = {key: value for key, value in on[port].items()
+                if "_async_" not in key}
+        bad += ["%s: %s is %s with async off, %s with async on"
+                % (port, key, off[port].get(key), mine.get(key))
+                for key in sorted(set(off[port]) | set(mine))
+                if off[port].get(key) != mine.get(key)
+                and not (key.endswith(unasked) and key in off[port]
+                         and off[port][key] <= mine.get(key, -1) <= 2)]
+        if not off[port].get("tx_q0_good_packets"):
+            bad.append("%s: tx_q0_good_packets does not count" % port)
+    return bad
 
 
 def ovs_suite(suite, engine):

@@ -440,6 +440,9 @@ class Demo:
         if not self.args.use_dma and dma:
             raise LabError("%d copies went through DMA although async is off"
                            % dma)
+        if self.args.statistics:
+            with open(self.args.statistics, "w") as f:
+                json.dump(self.stats, f)
         with self.steps.step("stopping Open vSwitch"):
             self.switch.stop()
         return dma, cpu
@@ -507,6 +510,8 @@ def parse_args():
                         "build is needed")
     parser.add_argument("--logs", metavar="DIR",
                         help="copy all logs there at the end")
+    parser.add_argument("--statistics", metavar="FILE",
+                        help="write those of the ports there, as JSON")
     # For comparison with an Open vSwitch without the series.
     parser.add_argument("--stock", action="store_true",
                         help=argparse.SUPPRESS)

@@ -294,11 +294,17 @@ dpdk_dma_map_set_pins(struct dpdk_dma_map *map, const char *pins,
         map->pins_string = nullable_xstrdup(pins);
         if (pins) {
             char *copy = xstrdup(pins);
-            char *save = NULL;
+            char *next = copy, *item;
 
-            for (char *entry = strtok_r(copy, ", \t\n", &save); entry;
-                 entry = strtok_r(NULL, ", \t\n", &save)) {
-                dma_map_add_pin(map, entry, warnings);
+            while ((item = strsep(&next, ","))) {
+                char *save = NULL;
+                char *entry = strtok_r(item, " \t\n", &save);
+
+                /* An empty one is warned of, too. */
+                do {
+                    dma_map_add_pin(map, entry ? entry : "", warnings);
+                    entry = strtok_r(NULL, " \t\n", &save);
+                } while (entry);
             }
             free(copy);
         }
@@ -306,6 +312,53 @@ dpdk_dma_map_set_pins(struct dpdk_dma_map *map, const char *pins,
     ovs_mutex_unlock(&map->mutex);
 
     return changed;
+}
+
+/* Appends to 'ds' a line for each entry of the explicit map which withholds a
+ * channel from others that nobody claims. */
+void
+dpdk_dma_map_format_idle_pins(const struct dpdk_dma_map *map_, struct ds *ds)
+{
+    struct dpdk_dma_map *map = CONST_CAST(struct dpdk_dma_map *, map_);
+    const struct dma_pin *pin;
+
+    ovs_mutex_lock(&map->mutex);
+    HMAP_FOR_EACH (pin, node, &map->pins) {
+        bool claimed = false, failed = false;
+
+        for (size_t i = 0; i < map->n_slots; i++) {
+            const struct dma_slot *slot = map->slots[i];
+
+            if (!strcmp(slot->dev_name, pin->dev_name)) {
+                claimed |= slot->core == pin->core;
+                failed |= dpdk_dma_chan_failed(&slot->chan);
+            }
+        }
+        if (!claimed && !failed) {
+            ds_put_format(ds, "  %s: pinned to core %"PRIu32", where no PMD "
+                          "thread claims it (see other_config:pmd-cpu-mask "
+                          "and vhost-async-dma-map)\n", pin->dev_name,
+                          pin->core);
+        }
+    }
+    ovs_mutex_unlock(&map->mutex);
+}
+
+/* Whether a thread has a channel that did not fail. */
+bool
+dpdk_dma_map_has_claims(const struct dpdk_dma_map *map_)
+{
+    struct dpdk_dma_map *map = CONST_CAST(struct dpdk_dma_map *, map_);
+    bool found = false;
+
+    ovs_mutex_lock(&map->mutex);
+    for (size_t i = 0; i < map->n_slots && !found; i++) {
+        const struct dma_slot *slot = map->slots[i];
+
+        found = slot->owner && !dpdk_dma_chan_failed(&slot->chan);
+    }
+    ovs_mutex_unlock(&map->mutex);
+    return found;
 }
 
 /* Lets claims be granted. */

@@ -74,6 +74,8 @@ struct dpdk_dma_chan *dpdk_dma_map_get(const struct dpdk_dma_map *,
 
 bool dpdk_dma_map_set_pins(struct dpdk_dma_map *, const char *pins,
                            struct ds *warnings);
+void dpdk_dma_map_format_idle_pins(const struct dpdk_dma_map *, struct ds *);
+bool dpdk_dma_map_has_claims(const struct dpdk_dma_map *);
 
 void dpdk_dma_map_open(struct dpdk_dma_map *);
 void dpdk_dma_map_close(struct dpdk_dma_map *);

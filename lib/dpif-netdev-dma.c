@@ -303,6 +303,7 @@ format_channels(struct ds *ds)
     ds_put_format(ds, "DMA channels: %u claimed, %u free, %u failed\n",
                   n[DPDK_DMA_CHAN_CLAIMED], n[DPDK_DMA_CHAN_FREE],
                   n[DPDK_DMA_CHAN_FAILED]);
+    dpdk_dma_map_format_idle_pins(map, ds);
 }
 
 /* Parses "[-pmd core] [dp]".  Returns NULL, or an error to be freed. */

@@ -262,6 +262,7 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     async->netdev = netdev;
     async->override = NETDEV_DPDK_ASYNC_DEFAULT;
     async->override_string = NULL;
+    async->shown = NULL;
     async->unfit = NULL;
     vhost_async_port_init(&async->port, netdev_get_name(netdev), tx_retries);
 }
@@ -417,6 +418,9 @@ async_why_cpu(const struct netdev_dpdk_async *async)
         why = port->no_dma;
         ovs_mutex_unlock(&port->mutex);
     }
+    if (!why && !dpdk_dma_map_has_claims(dpdk_dma_dev_map())) {
+        why = "no PMD thread has a DMA channel";
+    }
     return why;
 }
 
@@ -429,11 +433,12 @@ async_is_hidden(const struct netdev_dpdk_async *async)
 
 /* Adds to the status of the interface how packets reach the guest. */
 void
-netdev_dpdk_async_get_status(const struct netdev_dpdk_async *async,
+netdev_dpdk_async_get_status(struct netdev_dpdk_async *async,
                              struct smap *args)
 {
     const char *why = async_why_cpu(async);
 
+    async->shown = why;
     if (async_is_hidden(async)) {
         return;
     } else if (why) {
@@ -444,9 +449,10 @@ netdev_dpdk_async_get_status(const struct netdev_dpdk_async *async,
 }
 
 /* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
- * alone, to the statistics of the interface. */
+ * alone, to the statistics of the interface.  Main thread, every few seconds:
+ * has the status follow what threads and guests changed. */
 void
-netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
+netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
                                    struct netdev_custom_stats *custom)
 {
     struct vhost_async_totals t;
@@ -454,6 +460,9 @@ netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *async,
     vhost_async_port_get_totals(async_port(async), &t);
     if (async_is_hidden(async) && !t.dma_packets && !t.cpu_packets) {
         return;
+    }
+    if (async_why_cpu(async) != async->shown) {
+        netdev_change_seq_changed(async->netdev);
     }
 
     const struct {

@@ -66,6 +66,7 @@ struct netdev_dpdk_async {
     struct netdev *netdev;
     enum netdev_dpdk_async_override override;
     char *override_string;          /* As in the database. */
+    const char *shown;              /* Why not on DMA, as in the status. */
     const char *unfit;              /* Why it is never on DMA, or NULL. */
 };
 
@@ -84,9 +85,9 @@ void netdev_dpdk_async_new_device(int vid);
 void netdev_dpdk_async_destroy_device(int vid);
 void netdev_dpdk_async_destroy_connection(int vid);
 
-void netdev_dpdk_async_get_status(const struct netdev_dpdk_async *,
+void netdev_dpdk_async_get_status(struct netdev_dpdk_async *,
                                   struct smap *);
-void netdev_dpdk_async_get_custom_stats(const struct netdev_dpdk_async *,
+void netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *,
                                         struct netdev_custom_stats *);
 void netdev_dpdk_async_add_vring_stats(const struct netdev_dpdk_async *,
                                        int qid,

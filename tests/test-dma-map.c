@@ -446,11 +446,14 @@ static void
 test_pins_separators(void)
 {
     struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "a@b", 1, 0 });
+#define EMPTY "entry \"\" is not of the form CORE@DEV; it is ignored\n"
 
-    check_pins(map, " , 1@dma0 ,\t2@a@b,\n", "");
+    check_pins(map, " 1@dma0 ,\t2@a@b\n", "");
     check_claim(map, 1, 0, 0);
     check_claim(map, 2, 0, 1);
-    check_pins(map, ",, ,", "");
+    check_pins(map, " , 1@dma0 ,\t2@a@b,\n", EMPTY EMPTY);
+    check_pins(map, ",, ,", EMPTY EMPTY EMPTY EMPTY);
+#undef EMPTY
     dpdk_dma_map_destroy(map);
 }
 
@@ -532,6 +535,9 @@ test_pins_of_bad_form(void)
         { "@dma0", BAD_FORM("@dma0") },
         { "1@", BAD_FORM("1@") },
         { "@", BAD_FORM("@") },
+        { ",", BAD_FORM("") BAD_FORM("") },
+        { " ", BAD_FORM("") },
+        { "x,", BAD_FORM("x") BAD_FORM("") },
         { "1 @dma0", BAD_FORM("1") BAD_FORM("@dma0") },
         { "x@dma0", BAD_CORE("x@dma0") },
         { "1x@dma0", BAD_CORE("1x@dma0") },
@@ -573,6 +579,39 @@ test_pins_unknown_device(void)
     check_pins(map, "1@dma00",
                "entry \"1@dma00\" names no DMA device that can be used; the "
                "core claims any free channel\n");
+    dpdk_dma_map_destroy(map);
+}
+
+/* A pin that nobody claims by is told, since it withholds a channel. */
+static void
+test_pins_idle(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "dma1", 1, 0 });
+    struct ds ds = DS_EMPTY_INITIALIZER;
+
+    dpdk_dma_map_format_idle_pins(map, &ds);
+    ovs_assert(!ds.length && !dpdk_dma_map_has_claims(map));
+
+    check_pins(map, "7@dma0", "");
+    check_claim(map, 1, 0, 1);
+    ovs_assert(dpdk_dma_map_has_claims(map));
+    dpdk_dma_map_format_idle_pins(map, &ds);
+    ovs_assert(!strncmp(ds_cstr(&ds), "  dma0: pinned to core 7, ", 26));
+    ovs_assert(strchr(ds_cstr(&ds), '\n') == ds_cstr(&ds) + ds.length - 1);
+
+    ds_clear(&ds);
+    check_claim(map, 7, 0, 0);
+    release(map, 1);
+    dpdk_dma_map_format_idle_pins(map, &ds);
+    ovs_assert(!ds.length && dpdk_dma_map_has_claims(map));
+
+    /* What failed is said elsewhere. */
+    ovs_assert(dpdk_dma_map_fail_dev(map, 0));
+    ovs_assert(!dpdk_dma_map_has_claims(map));
+    release(map, 7);
+    dpdk_dma_map_format_idle_pins(map, &ds);
+    ovs_assert(!ds.length);
+    ds_destroy(&ds);
     dpdk_dma_map_destroy(map);
 }
 
@@ -856,6 +895,7 @@ model_pin(struct model *m)
             ds_put_format(&pins, "%d@%s,", core, model_devs[dev].name);
         }
     }
+    ds_chomp(&pins, ',');
     dpdk_dma_map_set_pins(m->map, ds_cstr(&pins), &warnings);
     ovs_assert(!warnings.length);
     ds_destroy(&pins);
@@ -1175,6 +1215,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(pins_leave_claims_alone),
     DMA_TEST_CASE(pins_of_bad_form),
     DMA_TEST_CASE(pins_unknown_device),
+    DMA_TEST_CASE(pins_idle),
     DMA_TEST_CASE(pins_core_twice),
     DMA_TEST_CASE(pins_too_many),
     DMA_TEST_CASE(pins_good_among_bad),
