@@ -161,9 +161,10 @@ configure_pins(const struct smap *other_config)
     ds_destroy(&warnings);
 }
 
-/* Why 'async' is not to be on DMA, or NULL if it is. */
-static const char *
-async_refusal(const struct netdev_dpdk_async *async)
+/* Returns which setting keeps 'async' from DMA, a constant, or NULL if none
+ * does.  Main thread. */
+const char *
+netdev_dpdk_async_refusal(const struct netdev_dpdk_async *async)
 {
     if (!config.enabled) {
         return "other_config:vhost-async-support is false";
@@ -181,7 +182,7 @@ async_refusal(const struct netdev_dpdk_async *async)
 static void
 async_update_wanted(struct netdev_dpdk_async *async)
 {
-    bool want = !async_refusal(async);
+    bool want = !netdev_dpdk_async_refusal(async);
 
     if (want != vhost_async_port_wants_dma(&async->port)) {
         VLOG_INFO("%s: copying to the guest by %s from now on.",
@@ -193,12 +194,6 @@ async_update_wanted(struct netdev_dpdk_async *async)
     }
 }
 
-static struct netdev_dpdk_async *
-async_of_port(struct vhost_async_port *port)
-{
-    return CONTAINER_OF(port, struct netdev_dpdk_async, port);
-}
-
 static void
 ports_update_wanted(void)
 {
@@ -206,7 +201,7 @@ ports_update_wanted(void)
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        async_update_wanted(async_of_port(port));
+        async_update_wanted(netdev_dpdk_async_of_port(port));
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
 }
@@ -262,6 +257,7 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     async->netdev = netdev;
     async->override = NETDEV_DPDK_ASYNC_DEFAULT;
     async->override_string = NULL;
+    async->unknown_string = NULL;
     async->shown = NULL;
     async->unfit = NULL;
     vhost_async_port_init(&async->port, netdev_get_name(netdev), tx_retries);
@@ -292,7 +288,32 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
     vhost_async_guest_forget_port(&async->port);
     vhost_async_port_destroy(&async->port);
     free(async->override_string);
+    free(async->unknown_string);
     dpdk_dma_dev_wake();
+}
+
+/* A dpdkvhostuser port takes no option but ours: warns of another one, as it
+ * is warned of on a port that takes none (netdev_set_config()). */
+static void
+async_check_options(struct netdev_dpdk_async *async, const struct smap *args)
+{
+    const char *unknown = NULL;
+    struct smap_node *node;
+
+    if (strcmp(netdev_get_type(async->netdev), "dpdkvhostuser")) {
+        return;
+    }
+    SMAP_FOR_EACH (node, args) {
+        /* Of several always the same one, whatever their order. */
+        if (strcmp(node->key, "vhost-async")
+            && (!unknown || strcmp(node->key, unknown) < 0)) {
+            unknown = node->key;
+        }
+    }
+    if (config_changed(&async->unknown_string, unknown) && unknown) {
+        VLOG_WARN("%s: options:%s is not an option of a dpdkvhostuser port; "
+                  "it is ignored.", netdev_get_name(async->netdev), unknown);
+    }
 }
 
 /* Takes options:vhost-async of the interface.  Main thread. */
@@ -306,6 +327,7 @@ netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
     bool changed = config_changed(&async->override_string, value);
     bool on;
 
+    async_check_options(async, args);
     if (value) {
         if (parse_bool(value, &on)) {
             override = on ? NETDEV_DPDK_ASYNC_ON : NETDEV_DPDK_ASYNC_OFF;
@@ -390,298 +412,9 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
     return n;
 }
 
-/* Status and statistics. */
-
 /* For ovs-vswitchd --version. */
 void
 netdev_dpdk_async_print_version(void)
 {
     puts("vhost async, completion engine \"" VHOST_ASYNC_ENGINE "\"");
-}
-
-static struct vhost_async_port *
-async_port(const struct netdev_dpdk_async *async)
-{
-    return CONST_CAST(struct vhost_async_port *, &async->port);
-}
-
-/* Why 'async' is not on DMA, or NULL if it is. */
-static const char *
-async_why_cpu(const struct netdev_dpdk_async *async)
-{
-    const char *why = async_refusal(async);
-
-    if (!why) {
-        struct vhost_async_port *port = async_port(async);
-
-        ovs_mutex_lock(&port->mutex);
-        why = port->no_dma;
-        ovs_mutex_unlock(&port->mutex);
-    }
-    if (!why && !dpdk_dma_map_has_claims(dpdk_dma_dev_map())) {
-        why = "no PMD thread has a DMA channel";
-    }
-    return why;
-}
-
-/* Whether the feature is none of this port's. */
-static bool
-async_is_hidden(const struct netdev_dpdk_async *async)
-{
-    return !config.enabled && !vhost_async_port_txqs(&async->port);
-}
-
-/* Adds to the status of the interface how packets reach the guest. */
-void
-netdev_dpdk_async_get_status(struct netdev_dpdk_async *async,
-                             struct smap *args)
-{
-    const char *why = async_why_cpu(async);
-
-    async->shown = why;
-    if (async_is_hidden(async)) {
-        return;
-    } else if (why) {
-        smap_add_format(args, "vhost_async", "CPU: %s", why);
-    } else {
-        smap_add(args, "vhost_async", "DMA");
-    }
-}
-
-/* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
- * alone, to the statistics of the interface.  Main thread, every few seconds:
- * has the status follow what threads and guests changed. */
-void
-netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
-                                   struct netdev_custom_stats *custom)
-{
-    struct vhost_async_totals t;
-
-    vhost_async_port_get_totals(async_port(async), &t);
-    if (async_is_hidden(async) && !t.dma_packets && !t.cpu_packets) {
-        return;
-    }
-    if (async_why_cpu(async) != async->shown) {
-        netdev_change_seq_changed(async->netdev);
-    }
-
-    const struct {
-        const char *name;
-        uint64_t value;
-    } counters[] = {
-        { "tx_async_dma_packets", t.dma_packets },
-        { "tx_async_dma_bytes", t.dma_bytes },
-        { "tx_async_cpu_packets", t.cpu_packets },
-        { "tx_async_cpu_bytes", t.cpu_bytes },
-        { "tx_async_in_flight", t.in_flight },
-        { "tx_async_full_drops", t.full_drops },
-        { "tx_async_down_drops", t.down_drops },
-        { "tx_async_busy_drops", t.busy_drops },
-        { "tx_async_lost_drops", t.lost_drops },
-        { "tx_async_waiting", t.waiting },
-        { "tx_async_ring_full_drops", t.ring_full_drops },
-        { "tx_async_ring_drops", t.ring_drops },
-    };
-
-    custom->counters = xrealloc(custom->counters,
-                                (custom->size + ARRAY_SIZE(counters))
-                                * sizeof *custom->counters);
-    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
-        struct netdev_custom_counter *c = &custom->counters[custom->size++];
-
-        ovs_strlcpy(c->name, counters[i].name, sizeof c->name);
-        c->value = counters[i].value;
-    }
-}
-
-/* Returns the counter of 'txq' that the vhost library calls 'name', 0 if it
- * has none. */
-static uint64_t
-txq_vring_counter(const struct vhost_async_txq *txq, const char *name)
-{
-    static const char *bins[] = {
-        "undersize_packets", "size_64_packets", "size_65_127_packets",
-        "size_128_255_packets", "size_256_511_packets",
-        "size_512_1023_packets", "size_1024_1518_packets",
-        "size_1519_max_packets",
-    };
-    const struct vhost_async_txq_stats *stats = &txq->stats;
-
-    BUILD_ASSERT(ARRAY_SIZE(bins) == ARRAY_SIZE(stats->size_bins));
-    if (!strcmp(name, "good_packets")) {
-        return vhost_async_counter(&stats->dma_packets)
-               + vhost_async_counter(&stats->cpu_packets);
-    } else if (!strcmp(name, "good_bytes")) {
-        return vhost_async_counter(&stats->dma_bytes)
-               + vhost_async_counter(&stats->cpu_bytes);
-    } else if (!strcmp(name, "multicast_packets")) {
-        return vhost_async_counter(&stats->multicast);
-    } else if (!strcmp(name, "broadcast_packets")) {
-        return vhost_async_counter(&stats->broadcast);
-    } else if (!strcmp(name, "guest_notifications")) {
-        return vhost_async_counter(&stats->notifications);
-    }
-    for (size_t i = 0; i < ARRAY_SIZE(bins); i++) {
-        if (!strcmp(name, bins[i])) {
-            return vhost_async_counter(&stats->size_bins[i]);
-        }
-    }
-    return 0;
-}
-
-/* Adds what was sent to txq 'qid' by ourselves to the 'n' counters that the
- * vhost library has of it (rte_vhost_vring_stats_get()), whose names are like
- * "tx_q0_good_packets". */
-void
-netdev_dpdk_async_add_vring_stats(const struct netdev_dpdk_async *async,
-                                  int qid,
-                                  const struct rte_vhost_stat_name *names,
-                                  struct rte_vhost_stat *stats, int n)
-{
-    const struct vhost_async_txq *txq = vhost_async_port_txq(&async->port,
-                                                             qid);
-
-    for (int i = 0; txq && i < n; i++) {
-        const char *name = strchr(names[i].name, '_');
-
-        name = name ? strchr(name + 1, '_') : NULL;
-        if (name && stats[i].id < n) {
-            stats[i].value += txq_vring_counter(txq, name + 1);
-        }
-    }
-}
-
-/* Returns how many packets of the port were in flight when its ring went, or
- * taken into the ring of a txq and not placed.  The sender did not drop them,
- * so that netdev-dpdk.c adds them to its drops. */
-uint64_t
-netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
-{
-    struct vhost_async_totals t;
-
-    vhost_async_port_get_totals(async_port(async), &t);
-    return t.lost_drops + t.ring_drops;
-}
-
-/* Why 'txq' stands still, or NULL if it does not.  The holder of its lock. */
-static const char *
-txq_why_stuck(const struct vhost_async_txq *txq)
-{
-    int index = vhost_async_txq_waits_for(txq);
-    const struct dpdk_dma_chan *chan
-        = index >= 0 ? dpdk_dma_map_get(dpdk_dma_dev_map(), index) : NULL;
-
-    if (chan && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_UNSTOPPABLE) {
-        return "none: stands still behind a copy of a DMA device that failed "
-               "and cannot be stopped, until the device reports it; restart "
-               "ovs-vswitchd";
-    } else if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
-        return "none: waits for copies that were in flight when it stopped";
-    }
-    return NULL;
-}
-
-/* What becomes of packets to 'txq' of a port that is copied to by CPU because
- * of 'why', or else by DMA. */
-static const char *
-txq_describe(struct vhost_async_txq *txq, const char *why)
-{
-    const char *how = why ? "CPU" : "DMA";
-    const char *stuck;
-
-    if (!vhost_async_txq_lock_unless_closed(txq)) {
-        return "a message of the guest is handled";
-    }
-    stuck = txq_why_stuck(txq);
-    switch (vhost_async_txq_state(txq)) {
-    case VHOST_ASYNC_TXQ_LIBRARY:
-        how = "CPU: about to be taken over from the vhost library";
-        break;
-    case VHOST_ASYNC_TXQ_STOPPED:
-        how = "none: no guest has set it up";
-        break;
-    case VHOST_ASYNC_TXQ_DISABLED:
-        how = "none: disabled by the guest";
-        break;
-    case VHOST_ASYNC_TXQ_STUCK:
-        break;
-    case VHOST_ASYNC_TXQ_RUNNING:
-        if (txq->vring.broken) {
-            how = txq->vring.broken;
-        } else if (txq->vring.log_vid >= 0 && !why) {
-            how = "CPU: its guest is being migrated";
-        }
-        break;
-    }
-    vhost_async_engine_unlock(NULL, txq);
-    return stuck ? stuck : how;
-}
-
-static void
-format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
-{
-    struct vhost_async_totals t = { .in_flight = 0 };
-    size_t ring = vhost_async_engine_txq_memory(txq);
-
-    vhost_async_txq_get_totals(txq, true, &t);
-    ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->qid,
-                  txq_describe(txq, why));
-    ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
-                  "in flight: %"PRIu64" packets\n",
-                  t.dma_packets, t.dma_bytes, t.in_flight);
-    ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  t.cpu_packets, t.cpu_bytes);
-    ds_put_format(ds, "    memory: %"PRIuSIZE" bytes",
-                  vhost_async_txq_memory(txq) + ring);
-    if (ring) {
-        ds_put_format(ds, ", %"PRIuSIZE" of them for the ring; waiting in it: "
-                      "%"PRIu64" packets", ring, t.waiting);
-    }
-    ds_put_char(ds, '\n');
-    if (t.full_drops || t.down_drops || t.busy_drops || t.lost_drops
-        || t.ring_full_drops || t.ring_drops) {
-        ds_put_format(ds, "    dropped: %"PRIu64" virtqueue full, %"PRIu64" "
-                      "not running, %"PRIu64" busy, %"PRIu64" lost, %"PRIu64
-                      " ring full, %"PRIu64" out of the ring\n",
-                      t.full_drops, t.down_drops, t.busy_drops, t.lost_drops,
-                      t.ring_full_drops, t.ring_drops);
-    }
-}
-
-/* Appends a section per vhost port to 'ds', for dpif-netdev/dma-show.  Main
- * thread. */
-void
-netdev_dpdk_async_format(struct ds *ds)
-{
-    struct vhost_async_port *port;
-    struct vhost_async_txq *txq;
-
-    ovs_mutex_lock(&vhost_async_ports_mutex);
-    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        const char *why = async_why_cpu(async_of_port(port));
-
-        ds_put_format(ds, "port %s: %s%s%s\n", port->name,
-                      why ? "CPU: " : "DMA", why ? why : "",
-                      !why && vhost_async_port_owner(port) < 0
-                      ? ", no guest" : "");
-        ovs_mutex_lock(&port->mutex);
-        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            format_txq(ds, txq, why);
-        }
-        ovs_mutex_unlock(&port->mutex);
-    }
-    ovs_mutex_unlock(&vhost_async_ports_mutex);
-}
-
-/* Has dpif-netdev/dma-show count from 0.  Main thread. */
-void
-netdev_dpdk_async_stats_clear(void)
-{
-    struct vhost_async_port *port;
-
-    ovs_mutex_lock(&vhost_async_ports_mutex);
-    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        vhost_async_port_clear(port);
-    }
-    ovs_mutex_unlock(&vhost_async_ports_mutex);
 }

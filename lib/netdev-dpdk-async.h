@@ -51,6 +51,7 @@ struct smap;
 
 #include "ovs-atomic.h"
 #include "ovs-rcu.h"
+#include "util.h"
 #include "vhost-async-port.h"
 
 enum netdev_dpdk_async_override {
@@ -66,11 +67,19 @@ struct netdev_dpdk_async {
     struct netdev *netdev;
     enum netdev_dpdk_async_override override;
     char *override_string;          /* As in the database. */
+    char *unknown_string;           /* Option that was warned of. */
     const char *shown;              /* Why not on DMA, as in the status. */
     const char *unfit;              /* Why it is never on DMA, or NULL. */
 };
 
+static inline struct netdev_dpdk_async *
+netdev_dpdk_async_of_port(struct vhost_async_port *port)
+{
+    return CONTAINER_OF(port, struct netdev_dpdk_async, port);
+}
+
 void netdev_dpdk_async_configure(const struct smap *other_config);
+const char *netdev_dpdk_async_refusal(const struct netdev_dpdk_async *);
 
 void netdev_dpdk_async_init(struct netdev_dpdk_async *, struct netdev *,
                             atomic_uint8_t *tx_retries);

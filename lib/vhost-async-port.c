@@ -278,12 +278,15 @@ vhost_async_port_remove_txqs(struct vhost_async_port *port)
         VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
             struct old_txq *old = xmalloc(sizeof *old);
 
+            /* Who has the lock reads it. */
+            vhost_async_txq_lock(txq);
+            txq->tx_retries = &no_retries;
+            vhost_async_engine_unlock(NULL, txq);
             vhost_async_txq_get_totals(txq, false, &port->gone);
             port->gone.lost_drops += port->gone.in_flight;
             port->gone.in_flight = 0;
             port->gone.ring_drops += port->gone.waiting;
             port->gone.waiting = 0;
-            txq->tx_retries = &no_retries;
             old->txq = txq;
             ovs_mutex_lock(&old_mutex);
             ovs_list_push_back(&old_txqs, &old->list_node);

@@ -22,6 +22,7 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpdk-dma-map.h \
 	lib/dpif-netdev-dma.c \
 	lib/dpif-netdev-dma.h \
+	lib/netdev-dpdk-async-stats.c \
 	lib/netdev-dpdk-async.c \
 	lib/netdev-dpdk-async.h \
 	lib/vhost-async-copy.c \

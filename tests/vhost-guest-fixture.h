@@ -221,6 +221,7 @@ static struct port *
 port_add(void)
 {
     static const char *const names[MAX_PORTS] = { "port0", "port1" };
+    static const struct netdev_class class = { .type = "dpdkvhostuser" };
     struct port *p = ports;
 
     while (p->path) {
@@ -229,6 +230,7 @@ port_add(void)
     memset(p, 0, sizeof *p);
     p->path = names[p - ports];
     p->netdev.name = CONST_CAST(char *, p->path);
+    p->netdev.netdev_class = &class;
     p->vid = -1;
     atomic_init(&p->tx_retries, 8);
     netdev_dpdk_async_init(&p->async, &p->netdev, &p->tx_retries);

@@ -73,6 +73,7 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 #define netdev_dpdk_async_new_connection DP(netdev_dpdk_async_new_connection)
 #define netdev_dpdk_async_new_device DP(netdev_dpdk_async_new_device)
 #define netdev_dpdk_async_print_version DP(netdev_dpdk_async_print_version)
+#define netdev_dpdk_async_refusal DP(netdev_dpdk_async_refusal)
 #define netdev_dpdk_async_register DP(netdev_dpdk_async_register)
 #define netdev_dpdk_async_send DP(netdev_dpdk_async_send)
 #define netdev_dpdk_async_set_config DP(netdev_dpdk_async_set_config)
@@ -206,6 +207,7 @@ guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
 #undef this_module
 #define this_module netdev_dpdk_async_module
 #include "netdev-dpdk-async.c"
+#include "netdev-dpdk-async-stats.c"
 #undef this_module
 #undef sched_yield
 
