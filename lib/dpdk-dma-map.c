@@ -17,7 +17,8 @@
 /* Implementation of the channel map; see dpdk-dma-map.h for its contract.
  *
  * Called by the main thread (configuration), by PMD threads when they attach,
- * reload and detach, and by whichever thread finds that a channel failed.
+ * reload, lack a channel and detach, and by whichever thread finds that a
+ * channel failed.
  * 'mutex' protects all that is not constant. */
 
 #include <config.h>
@@ -29,6 +30,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-thread.h"
 #include "hash.h"
+#include "timeval.h"
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_map);
@@ -46,6 +48,8 @@ struct dma_slot {
     const void *owner;          /* The thread, NULL when free. */
     uint32_t core;              /* That it runs on, DPDK_DMA_NO_CORE when
                                  * free. */
+    const void *keeper;         /* The thread that it is kept for, until... */
+    long long int kept_until;   /* ...time_msec(). */
 };
 
 struct dpdk_dma_map {
@@ -59,6 +63,7 @@ struct dpdk_dma_map {
     struct hmap pins OVS_GUARDED;
     char *pins_string OVS_GUARDED;      /* As configured. */
     bool open OVS_GUARDED;              /* Whether claims are granted. */
+    atomic_uint32_t n_free;             /* Written under 'mutex'. */
 };
 
 /* Creates an empty map, closed: no claim is granted until
@@ -69,6 +74,7 @@ dpdk_dma_map_create(void)
     struct dpdk_dma_map *map = xzalloc(sizeof *map);
 
     ovs_mutex_init(&map->mutex);
+    atomic_init(&map->n_free, 0);
     ovs_mutex_lock(&map->mutex);
     hmap_init(&map->pins);
     ovs_mutex_unlock(&map->mutex);
@@ -110,6 +116,20 @@ dpdk_dma_map_destroy(struct dpdk_dma_map *map)
     free(map);
 }
 
+static void
+dma_map_count_free(struct dpdk_dma_map *map)
+    OVS_REQUIRES(map->mutex)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < map->n_slots; i++) {
+        const struct dma_slot *slot = map->slots[i];
+
+        n += !slot->owner && !dpdk_dma_chan_failed(&slot->chan);
+    }
+    atomic_store_relaxed(&map->n_free, n);
+}
+
 /* Adds 'vchan' of the dmadev 'dev_id', named 'dev_name', on NUMA node
  * 'numa_id' (-1 if unknown) to 'map'.  To be called by the thread that
  * discovers devices, before any other thread uses the map.
@@ -140,6 +160,7 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
         atomic_init(&chan->completed, 0);
         atomic_init(&chan->errors, 0);
         map->slots[map->n_slots++] = slot;
+        dma_map_count_free(map);
     }
     ovs_mutex_unlock(&map->mutex);
 
@@ -361,11 +382,26 @@ dpdk_dma_map_has_claims(const struct dpdk_dma_map *map_)
     return found;
 }
 
-/* Lets claims be granted. */
+/* Returns the number of channels that nobody claims and that did not fail, be
+ * they kept or pinned: a thread that lacks one need not try if there is none.
+ * Takes no lock. */
+uint32_t
+dpdk_dma_map_n_free(const struct dpdk_dma_map *map)
+{
+    uint32_t n;
+
+    atomic_read_relaxed(&CONST_CAST(struct dpdk_dma_map *, map)->n_free, &n);
+    return n;
+}
+
+/* Lets claims be granted.  What was kept for a thread is so no more. */
 void
 dpdk_dma_map_open(struct dpdk_dma_map *map)
 {
     ovs_mutex_lock(&map->mutex);
+    for (size_t i = 0; i < map->n_slots; i++) {
+        map->slots[i]->keeper = NULL;
+    }
     map->open = true;
     ovs_mutex_unlock(&map->mutex);
 }
@@ -383,9 +419,13 @@ dpdk_dma_map_close(struct dpdk_dma_map *map)
 
 /* The lower, the better; 3 is no candidate. */
 static int
-dma_map_distance(const struct dma_slot *slot, int numa_id)
+dma_map_distance(const struct dma_slot *slot, const void *owner, int numa_id)
 {
     if (slot->owner || dpdk_dma_chan_failed(&slot->chan)) {
+        return 3;
+    } else if (slot->keeper == owner) {
+        return -1;
+    } else if (slot->keeper && time_msec() < slot->kept_until) {
         return 3;
     } else if (slot->chan.numa_id == numa_id) {
         return 0;
@@ -400,7 +440,8 @@ dma_map_distance(const struct dma_slot *slot, int numa_id)
  * for it alone, on 'core', whose NUMA node is 'numa_id' (-1 if unknown), and
  * returns it.  The device that the explicit map names for 'core' is the only
  * one considered.  Without one, the nearest channel is taken among those which
- * nobody holds and whose devices the explicit map names for no core.
+ * nobody holds, which are not kept for others and whose devices the explicit
+ * map names for no core; one that is kept for 'owner' first of all.
  *
  * A thread that holds a channel already gets the same one.  NULL means that
  * there is none, or that the map is closed; a claim that existed is then
@@ -430,7 +471,7 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
                     : dma_map_is_pinned(map, slot->dev_name)) {
                 continue;
             }
-            distance = dma_map_distance(slot, numa_id);
+            distance = dma_map_distance(slot, owner, numa_id);
             if (distance < best_distance) {
                 best_distance = distance;
                 best = slot;
@@ -439,6 +480,8 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
         if (best) {
             best->owner = owner;
             best->core = core;
+            best->keeper = NULL;
+            dma_map_count_free(map);
             /* Relaxed: who looks for channels that are not in use any more
              * took the mutex, in dpdk_dma_map_fail_dev(), after the last
              * claim. */
@@ -450,11 +493,9 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
     return best ? &best->chan : NULL;
 }
 
-/* Gives up what 'owner' holds, if anything.  The thread must not use the
- * channel any more.  Copies that are still in flight on one that has not
- * failed are for its next owner to reap. */
-void
-dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
+static void
+dma_map_give_up(struct dpdk_dma_map *map, const void *owner,
+                const void *keeper, long long int until)
 {
     ovs_mutex_lock(&map->mutex);
     for (size_t i = 0; i < map->n_slots; i++) {
@@ -463,12 +504,35 @@ dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
         if (slot->owner == owner) {
             slot->owner = NULL;
             slot->core = DPDK_DMA_NO_CORE;
+            slot->keeper = keeper;
+            slot->kept_until = until;
             /* Release: as in dpdk_dma_chan_abandon(). */
             atomic_store_explicit(&slot->chan.in_use, false,
                                   memory_order_release);
+        } else if (slot->keeper == owner) {
+            slot->keeper = keeper;
         }
     }
+    dma_map_count_free(map);
     ovs_mutex_unlock(&map->mutex);
+}
+
+/* Gives up what 'owner' holds, if anything, or has kept.  The thread must not
+ * use the channel any more.  Copies that are still in flight on one that has
+ * not failed are for its next owner to reap. */
+void
+dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
+{
+    dma_map_give_up(map, owner, NULL, 0);
+}
+
+/* As dpdk_dma_map_release(), but until time_msec() is 'until' nobody else
+ * claims the channel: for a thread that will soon need it again. */
+void
+dpdk_dma_map_keep(struct dpdk_dma_map *map, const void *owner,
+                  long long int until)
+{
+    dma_map_give_up(map, owner, owner, until);
 }
 
 /* Marks all channels of the dmadev 'dev_id' as failed: an engine that hangs
@@ -488,6 +552,7 @@ dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
             changed = true;
         }
     }
+    dma_map_count_free(map);
     ovs_mutex_unlock(&map->mutex);
 
     return changed;

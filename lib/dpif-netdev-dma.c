@@ -36,6 +36,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "smap.h"
+#include "timeval.h"
 #include "unixctl.h"
 #include "util.h"
 #include "vhost-async-engine.h"
@@ -43,6 +44,14 @@
 #include "vhost-async-txq.h"
 
 VLOG_DEFINE_THIS_MODULE(dpif_netdev_dma);
+
+/* How long the channel of a thread that has nothing to poll is kept for it, in
+ * milliseconds. */
+#define KEEP_CLAIM_MS 1000
+
+/* How often a thread that lacks a channel looks for one: some milliseconds,
+ * and nothing that iterations would notice. */
+#define LOOK_OUT_ITERATIONS 4096
 
 static struct ovs_mutex threads_mutex = OVS_MUTEX_INITIALIZER;
 /* All PMD threads. */
@@ -101,12 +110,14 @@ dma_thread_set_chan(struct vhost_async_thread *self,
                     struct dpdk_dma_chan *chan)
 {
     ovs_mutex_lock(&threads_mutex);
-    vhost_async_thread_init(self, chan);
+    vhost_async_thread_set_chan(self, chan);
     ovs_mutex_unlock(&threads_mutex);
 }
 
+/* Lets go of the channel; it is kept for this thread until time_msec() is
+ * 'kept_until'. */
 static void
-dma_thread_release(struct vhost_async_thread *self)
+dma_thread_release(struct vhost_async_thread *self, long long int kept_until)
 {
     vhost_async_thread_drain(self);
     if (!self->claimed) {
@@ -116,7 +127,7 @@ dma_thread_release(struct vhost_async_thread *self)
               ".", self->core_id, self->claimed->dev_name,
               self->claimed->vchan);
     dma_thread_set_chan(self, NULL);
-    dpdk_dma_map_release(dpdk_dma_dev_map(), self);
+    dpdk_dma_map_keep(dpdk_dma_dev_map(), self, kept_until);
 }
 
 static void
@@ -126,6 +137,7 @@ dma_thread_claim(struct vhost_async_thread *self)
 
     chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
                               self->numa_id);
+    self->lacks_chan = !chan;
     if (!chan) {
         return;
     }
@@ -143,7 +155,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     self->core_id = core_id;
     self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
     self->dp_name = xstrdup(dp_name);
-    vhost_async_thread_init(self, NULL);
+    vhost_async_thread_init(self);
     *vhost_async_self_get() = self;
 
     ovs_mutex_lock(&threads_mutex);
@@ -154,7 +166,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
 
 /* To be called when the PMD thread starts and at the end of each reload:
  * tries to claim a channel if the thread has none and polls 'n_rxqs' > 0
- * queues.  A thread that polls none leaves the channel to others. */
+ * queues.  Without success it tries again when one is free. */
 void
 dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
                        int n_rxqs)
@@ -167,30 +179,46 @@ dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
     if (!self) {
         self = dma_thread_create(dp_name, core_id, numa_id);
     }
+    self->lacks_chan = false;
     if (!self->claimed && n_rxqs && netdev_dpdk_async_is_enabled()) {
         dma_thread_claim(self);
     }
 }
 
+/* The part of dpif_netdev_dma_reap() for a thread that lacks a channel: claims
+ * one that became free since, or was kept for another thread. */
+void
+dpif_netdev_dma_look_out(struct vhost_async_thread *self)
+{
+    if (++self->n_looks >= LOOK_OUT_ITERATIONS) {
+        self->n_looks = 0;
+        if (dpdk_dma_map_n_free(dpdk_dma_dev_map())) {
+            dma_thread_claim(self);
+        }
+    }
+}
+
 /* To be called in a reload, before the main thread is told that it is done
  * and may take ports away: afterwards the thread has no reference to a port.
- * A claim that is no longer confirmed, or of no use because 'n_rxqs' is 0, is
- * given up. */
+ * A claim that is no longer confirmed is given up; one that is of no use since
+ * 'n_rxqs' is 0, too, but kept for a while: a guest that connects again has
+ * the datapath take its rxqs away and give them back. */
 void
 dpif_netdev_dma_drain(int n_rxqs)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
+    bool confirmed;
 
     if (!self) {
         return;
     }
     vhost_async_thread_drain(self);
-    if (self->sender.chan && n_rxqs
-        && dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
-                              self->numa_id) == self->sender.chan) {
-        return;
+    confirmed = self->sender.chan
+                && dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
+                                      self->numa_id) == self->sender.chan;
+    if (!confirmed || !n_rxqs) {
+        dma_thread_release(self, confirmed ? time_msec() + KEEP_CLAIM_MS : 0);
     }
-    dma_thread_release(self);
 }
 
 /* To be called before the PMD thread ends. */
@@ -202,7 +230,8 @@ dpif_netdev_dma_detach(void)
     if (!self) {
         return;
     }
-    dma_thread_release(self);
+    dma_thread_release(self, 0);
+    dpdk_dma_map_release(dpdk_dma_dev_map(), self);
     ovs_mutex_lock(&threads_mutex);
     ovs_list_remove(&self->list_node);
     ovs_mutex_unlock(&threads_mutex);

@@ -47,17 +47,21 @@ void dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id,
 void dpif_netdev_dma_drain(int n_rxqs);
 void dpif_netdev_dma_detach(void);
 
+void dpif_netdev_dma_look_out(struct vhost_async_thread *);
 unsigned int dpif_netdev_dma_reap__(struct vhost_async_thread *,
                                     struct pmd_perf_stats *);
 
-/* Reaps.  Returns the number of packets that came back, which makes the
- * iteration a busy one. */
+/* Reaps, or looks for a channel if the thread lacks one.  Returns the number
+ * of packets that came back, which makes the iteration a busy one. */
 static inline unsigned int
 dpif_netdev_dma_reap(struct pmd_perf_stats *s)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
 
     if (OVS_LIKELY(!self || !vhost_async_thread_is_busy(self))) {
+        if (OVS_UNLIKELY(self && self->lacks_chan)) {
+            dpif_netdev_dma_look_out(self);
+        }
         return 0;
     }
     return dpif_netdev_dma_reap__(self, s);

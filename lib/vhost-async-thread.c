@@ -37,12 +37,19 @@ COVERAGE_DEFINE(vhost_async_reap);
 
 DEFINE_EXTERN_PER_THREAD_DATA(vhost_async_self, NULL);
 
-/* Prepares 'self' for 'chan', which it claimed, or NULL. */
+/* Prepares 'self', all zeros, which has no channel. */
 void
-vhost_async_thread_init(struct vhost_async_thread *self,
-                        struct dpdk_dma_chan *chan)
+vhost_async_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->sender.kept);
+}
+
+/* Has 'self' use 'chan', which it claimed, or none if that is NULL.  Nothing
+ * of it is in flight. */
+void
+vhost_async_thread_set_chan(struct vhost_async_thread *self,
+                            struct dpdk_dma_chan *chan)
+{
     self->sender.chan = chan;
     self->claimed = chan;
     self->sample_tsc = 0;

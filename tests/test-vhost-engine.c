@@ -508,7 +508,8 @@ sender_init(struct sender *s, bool is_pmd, bool has_chan, size_t pool_size)
                                   0);
         ovs_assert(chan);
     }
-    vhost_async_thread_init(&s->thread, chan);
+    vhost_async_thread_init(&s->thread);
+    vhost_async_thread_set_chan(&s->thread, chan);
     s->is_pmd = is_pmd;
     s->pool_size = pool_size;
     s->pool = xcalloc(pool_size, sizeof *s->pool);

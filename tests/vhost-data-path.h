@@ -97,6 +97,7 @@
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
+#define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)
 #define vhost_async_txq_close DP(vhost_async_txq_close)
 #define vhost_async_txq_count_drops DP(vhost_async_txq_count_drops)

@@ -121,7 +121,8 @@ start_engines(enum fake_driver driver, unsigned int n, uint16_t max_desc)
             chan = dpdk_dma_map_claim(map, &pmds[i], i, 0);
             ovs_assert(chan == dpdk_dma_map_get(map, i));
         }
-        vhost_async_thread_init(&pmds[i], chan);
+        vhost_async_thread_init(&pmds[i]);
+        vhost_async_thread_set_chan(&pmds[i], chan);
     }
 }
 
