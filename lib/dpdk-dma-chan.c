@@ -24,6 +24,8 @@
 
 #include <config.h>
 
+#include "vhost-async-dpdk-compat.h"
+
 #include "dpdk-dma-chan.h"
 
 #include <string.h>

@@ -57,9 +57,9 @@ struct dpdk_dma_map {
     /* Slots are allocated one by one and live as long as the map, because
      * threads hold pointers to the channels in them. */
     struct dma_slot *slots[DPDK_DMA_MAX_CHANS] OVS_GUARDED;
-    /* Written under 'mutex', but only while no other thread knows the map's
-     * channels (discovery), hence read without it. */
-    size_t n_slots;
+    /* Grows only, under 'mutex'.  Who reads it without sees the slots below
+     * it. */
+    atomic_size_t n_slots;
     struct hmap pins OVS_GUARDED;
     char *pins_string OVS_GUARDED;      /* As configured. */
     bool open OVS_GUARDED;              /* Whether claims are granted. */
@@ -77,6 +77,7 @@ dpdk_dma_map_create(void)
     atomic_init(&map->n_free, 0);
     ovs_mutex_lock(&map->mutex);
     hmap_init(&map->pins);
+    atomic_init(&map->n_slots, 0);
     ovs_mutex_unlock(&map->mutex);
     return map;
 }
@@ -106,7 +107,7 @@ dpdk_dma_map_destroy(struct dpdk_dma_map *map)
     ovs_mutex_lock(&map->mutex);
     dma_map_clear_pins(map);
     hmap_destroy(&map->pins);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         dpdk_dma_chan_uninit(&map->slots[i]->chan);
         free(map->slots[i]->dev_name);
         free_cacheline(map->slots[i]);
@@ -122,7 +123,7 @@ dma_map_count_free(struct dpdk_dma_map *map)
 {
     uint32_t n = 0;
 
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         const struct dma_slot *slot = map->slots[i];
 
         n += !slot->owner && !dpdk_dma_chan_failed(&slot->chan);
@@ -132,7 +133,7 @@ dma_map_count_free(struct dpdk_dma_map *map)
 
 /* Adds 'vchan' of the dmadev 'dev_id', named 'dev_name', on NUMA node
  * 'numa_id' (-1 if unknown) to 'map'.  To be called by the thread that
- * discovers devices, before any other thread uses the map.
+ * discovers devices; others may be using the map.
  *
  * Returns the new channel, or NULL if there are DPDK_DMA_MAX_CHANS. */
 struct dpdk_dma_chan *
@@ -140,16 +141,18 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
                  int16_t dev_id, uint16_t vchan, int numa_id)
 {
     struct dpdk_dma_chan *chan = NULL;
+    size_t n;
 
     ovs_mutex_lock(&map->mutex);
-    if (map->n_slots < DPDK_DMA_MAX_CHANS) {
+    n = dpdk_dma_map_count(map);
+    if (n < DPDK_DMA_MAX_CHANS) {
         struct dma_slot *slot = xzalloc_cacheline(sizeof *slot);
 
         slot->dev_name = xstrdup(dev_name);
         slot->core = DPDK_DMA_NO_CORE;
         chan = &slot->chan;
         chan->dev_name = slot->dev_name;
-        chan->index = map->n_slots;
+        chan->index = n;
         chan->dev_id = dev_id;
         chan->vchan = vchan;
         chan->numa_id = numa_id;
@@ -159,7 +162,8 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
         atomic_init(&chan->submitted, 0);
         atomic_init(&chan->completed, 0);
         atomic_init(&chan->errors, 0);
-        map->slots[map->n_slots++] = slot;
+        map->slots[n] = slot;
+        atomic_store_explicit(&map->n_slots, n + 1, memory_order_release);
         dma_map_count_free(map);
     }
     ovs_mutex_unlock(&map->mutex);
@@ -168,11 +172,15 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
 }
 
 /* Returns the number of channels in 'map', failed ones included.  Takes no
- * lock: the number is constant once devices were discovered. */
+ * lock. */
 size_t
 dpdk_dma_map_count(const struct dpdk_dma_map *map)
 {
-    return map->n_slots;
+    size_t n;
+
+    atomic_read_explicit(&CONST_CAST(struct dpdk_dma_map *, map)->n_slots, &n,
+                         memory_order_acquire);
+    return n;
 }
 
 /* Returns channel 'index' of 'map', or NULL.  Takes no lock, as
@@ -181,7 +189,7 @@ struct dpdk_dma_chan *
 dpdk_dma_map_get(const struct dpdk_dma_map *map, size_t index)
     OVS_NO_THREAD_SAFETY_ANALYSIS
 {
-    return index < map->n_slots ? &map->slots[index]->chan : NULL;
+    return index < dpdk_dma_map_count(map) ? &map->slots[index]->chan : NULL;
 }
 
 static struct dma_pin *
@@ -218,7 +226,7 @@ dma_map_count_dev(const struct dpdk_dma_map *map, const char *dev_name)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         n += !strcmp(map->slots[i]->dev_name, dev_name);
     }
     return n;
@@ -347,7 +355,7 @@ dpdk_dma_map_format_idle_pins(const struct dpdk_dma_map *map_, struct ds *ds)
     HMAP_FOR_EACH (pin, node, &map->pins) {
         bool claimed = false, failed = false;
 
-        for (size_t i = 0; i < map->n_slots; i++) {
+        for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
             const struct dma_slot *slot = map->slots[i];
 
             if (!strcmp(slot->dev_name, pin->dev_name)) {
@@ -373,7 +381,7 @@ dpdk_dma_map_has_claims(const struct dpdk_dma_map *map_)
     bool found = false;
 
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots && !found; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map) && !found; i++) {
         const struct dma_slot *slot = map->slots[i];
 
         found = slot->owner && !dpdk_dma_chan_failed(&slot->chan);
@@ -399,7 +407,7 @@ void
 dpdk_dma_map_open(struct dpdk_dma_map *map)
 {
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         map->slots[i]->keeper = NULL;
     }
     map->open = true;
@@ -459,7 +467,7 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
     if (map->open) {
         const struct dma_pin *pin = dma_map_find_pin(map, core);
 
-        for (size_t i = 0; i < map->n_slots; i++) {
+        for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
             struct dma_slot *slot = map->slots[i];
             int distance;
 
@@ -498,7 +506,7 @@ dma_map_give_up(struct dpdk_dma_map *map, const void *owner,
                 const void *keeper, long long int until)
 {
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         struct dma_slot *slot = map->slots[i];
 
         if (slot->owner == owner) {
@@ -544,7 +552,7 @@ dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
     bool changed = false;
 
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         struct dpdk_dma_chan *chan = &map->slots[i]->chan;
 
         if (chan->dev_id == dev_id && !dpdk_dma_chan_failed(chan)) {

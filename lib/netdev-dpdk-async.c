@@ -27,6 +27,7 @@
 
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
 #include "netdev-provider.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
@@ -53,6 +54,7 @@ static struct {
     char *support_string;       /* As in the database, for warnings. */
     char *threshold_string;
     char *timeout_string;
+    char *pins_string;
 } config;
 
 /* Configuration. */
@@ -214,6 +216,8 @@ ports_update_wanted(void)
 void
 netdev_dpdk_async_configure(const struct smap *other_config)
 {
+    const char *pins = smap_get(other_config, "vhost-async-dma-map");
+    bool pins_changed = config_changed(&config.pins_string, pins);
     bool was_enabled = config.enabled;
 
     configure_threshold(other_config);
@@ -221,10 +225,13 @@ netdev_dpdk_async_configure(const struct smap *other_config)
     configure_support(other_config);
     if (config.enabled) {
         vhost_async_helper_start();
-        if (!was_enabled && !dpdk_dma_dev_start_all()) {
-            VLOG_WARN("other_config:vhost-async-support is true, but there is "
-                      "no DMA channel; add a DMA device, for instance by "
-                      "other_config:dpdk-extra.");
+        if (!was_enabled || pins_changed) {
+            dpdk_dma_probe(pins);
+            if (!dpdk_dma_dev_start_all()) {
+                VLOG_WARN("other_config:vhost-async-support is true, but "
+                          "there is no DMA channel; "DPDK_DMA_PROBE_REMEDY
+                          ".");
+            }
         }
         configure_pins(other_config);
     }
@@ -276,6 +283,9 @@ netdev_dpdk_async_register(struct netdev_dpdk_async *async, const char *path,
                     ? "other_config:vhost-postcopy-support is true"
                     : !strncmp(path, "/dev/vduse/", 11)
                     ? "it is a VDUSE device" : NULL);
+    /* It may be registered anew (OVS 3.5 and later): the library does not tell
+     * then that guests are gone. */
+    vhost_async_guest_forget_port(&async->port);
     vhost_async_port_set_path(&async->port, path);
     async_update_wanted(async);
 }

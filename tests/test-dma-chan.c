@@ -24,11 +24,6 @@
 #undef NDEBUG
 #include <config.h>
 
-/* As for the sources that are tested. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include "fake-dmadev.h"
 
 #include "coverage.h"
@@ -953,6 +948,33 @@ test_discovery(void)
     ovs_assert(dpdk_dma_dev_map() == map);
 }
 
+/* Devices that appear later are found by the next start. */
+static void
+test_discovery_later(void)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+
+    fake_dev_add(1, "dma0", FAKE_IDXD, 1, 64);
+    fake_dev_add(2, "only_copy", FAKE_IDXD, 1, 64)->capa
+        = RTE_DMA_CAPA_OPS_COPY;
+    ovs_assert(!dpdk_dma_map_count(map));
+    ovs_assert(dpdk_dma_dev_start_all() == 1);
+    fake_dev_add(0, "dma1", FAKE_IDXD, 2, 64);
+    ovs_assert(dpdk_dma_map_count(map) == 1);
+    for (int i = 0; i < 2; i++) {
+        ovs_assert(dpdk_dma_dev_start_all() == 3);
+        ovs_assert(dpdk_dma_map_count(map) == 3);
+    }
+    ovs_assert(!strcmp(dpdk_dma_map_get(map, 0)->dev_name, "dma0"));
+    ovs_assert(!strcmp(dpdk_dma_map_get(map, 2)->dev_name, "dma1"));
+    ovs_assert(dpdk_dma_map_get(map, 2)->vchan == 1);
+    ovs_assert(fake.devs[0].started && fake.devs[1].started);
+    ovs_assert(dpdk_dma_dev_state(dpdk_dma_map_get(map, 2))
+               == DPDK_DMA_DEV_RUNNING);
+    dpdk_dma_dev_stop_all();
+    ovs_assert(!fake.devs[0].started && !fake.devs[1].started);
+}
+
 static void
 check_discovery(enum rte_iova_mode mode, uint64_t capa, size_t n)
 {
@@ -1566,6 +1588,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(redo_without_an_end),
     DMA_TEST_CASE(completed_by_other_threads),
     DMA_TEST_CASE(discovery),
+    DMA_TEST_CASE(discovery_later),
     DMA_TEST_CASE(virtual_addresses_in_pa_mode),
     DMA_TEST_CASE(virtual_addresses_in_va_mode),
     DMA_TEST_CASE(physical_addresses_in_pa_mode),

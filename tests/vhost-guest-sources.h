@@ -25,11 +25,6 @@
  * Names that the library has, too, begin with those of the test program: it
  * defines DP() before it includes this. */
 
-/* As for the sources: rte_dmadev.h is experimental before 23.11. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include "fake-dmadev.h"
 
 /* Others run while one waits. */
