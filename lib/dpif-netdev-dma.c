@@ -31,8 +31,10 @@
 #include "dpdk.h"
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
 #include "netdev-dpdk-async.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "smap.h"
@@ -63,10 +65,16 @@ static struct ovs_list threads OVS_GUARDED_BY(threads_mutex)
 static bool was_enabled;
 static char *last_pins;
 
+/* What the PMD threads are to reload for. */
+static enum {
+    RELOAD_NOTHING,
+    RELOAD_TO_RELEASE,          /* Their claims may be against the
+                                 * configuration. */
+    RELOAD_TO_CLAIM,            /* They gave them up. */
+} reload_for;
+
 /* Takes the keys of 'other_config' that concern DMA.  Returns true if claims
- * may be against them now: all PMD threads must reload then, which gives up
- * their claims, and once more after dpif_netdev_dma_config_done(), to claim
- * anew. */
+ * may be against them now, see dpif_netdev_dma_wants_reload(). */
 bool
 dpif_netdev_dma_set_config(const struct smap *other_config)
 {
@@ -86,6 +94,8 @@ dpif_netdev_dma_set_config(const struct smap *other_config)
         was_enabled = enabled;
         free(last_pins);
         last_pins = nullable_xstrdup(pins);
+        reload_for = RELOAD_TO_RELEASE;
+        poll_immediate_wake();
     }
     return changed;
 }
@@ -101,6 +111,25 @@ dpif_netdev_dma_config_done(void)
     }
     dpdk_dma_dev_stop_all();
     return false;
+}
+
+/* Returns true if all PMD threads are to reload now.  To be called until it
+ * returns false, with a reload each time, whenever the main thread runs the
+ * datapath: threads give up their claims first, and then claim anew. */
+bool
+dpif_netdev_dma_wants_reload(void)
+{
+    switch (reload_for) {
+    case RELOAD_TO_RELEASE:
+        reload_for = RELOAD_TO_CLAIM;
+        return true;
+    case RELOAD_TO_CLAIM:
+        reload_for = RELOAD_NOTHING;
+        return dpif_netdev_dma_config_done();
+    case RELOAD_NOTHING:
+    default:
+        return false;
+    }
 }
 
 /* PMD threads. */
@@ -333,6 +362,9 @@ format_channels(struct ds *ds)
                   n[DPDK_DMA_CHAN_CLAIMED], n[DPDK_DMA_CHAN_FREE],
                   n[DPDK_DMA_CHAN_FAILED]);
     dpdk_dma_map_format_idle_pins(map, ds);
+    if (!dpdk_dma_map_count(map)) {
+        ds_put_cstr(ds, "  no DMA device: "DPDK_DMA_PROBE_REMEDY"\n");
+    }
 }
 
 /* Parses "[-pmd core] [dp]".  Returns NULL, or an error to be freed. */

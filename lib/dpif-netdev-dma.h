@@ -21,8 +21,8 @@
  * iteration, lets go in a reload; and what an operator sees of it.
  *
  * dpif-netdev.c calls these functions: from the PMD thread itself, except for
- * dpif_netdev_dma_init() and dpif_netdev_dma_set_config(), which are the main
- * thread's. */
+ * dpif_netdev_dma_init(), and those that concern the configuration, which are
+ * the main thread's. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,6 +41,7 @@ struct smap;
 void dpif_netdev_dma_init(void);
 bool dpif_netdev_dma_set_config(const struct smap *other_config);
 bool dpif_netdev_dma_config_done(void);
+bool dpif_netdev_dma_wants_reload(void);
 
 void dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id,
                             int numa_id, int n_rxqs);
@@ -77,6 +78,19 @@ dpif_netdev_dma_is_busy(void)
     return self && vhost_async_thread_is_busy(self);
 }
 
+/* To be called once per iteration: reaps, and sets '*sleep_time' to 0 if the
+ * thread must not sleep now.  Returns as dpif_netdev_dma_reap(). */
+static inline unsigned int
+dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
+{
+    unsigned int n = dpif_netdev_dma_reap(s);
+
+    if (dpif_netdev_dma_is_busy()) {
+        *sleep_time = 0;
+    }
+    return n;
+}
+
 /* Returns the cycles spent reaping, for the rxqs whose packets were just sent
  * to account for, if some of these packets went by DMA. */
 static inline uint64_t
@@ -109,7 +123,7 @@ dpif_netdev_dma_set_config(const struct smap *other_config OVS_UNUSED)
 }
 
 static inline bool
-dpif_netdev_dma_config_done(void)
+dpif_netdev_dma_wants_reload(void)
 {
     return false;
 }
@@ -132,15 +146,10 @@ dpif_netdev_dma_detach(void)
 }
 
 static inline unsigned int
-dpif_netdev_dma_reap(struct pmd_perf_stats *s OVS_UNUSED)
+dpif_netdev_dma_run(struct pmd_perf_stats *s OVS_UNUSED,
+                    uint64_t *sleep_time OVS_UNUSED)
 {
     return 0;
-}
-
-static inline bool
-dpif_netdev_dma_is_busy(void)
-{
-    return false;
 }
 
 static inline uint64_t
