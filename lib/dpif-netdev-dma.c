@@ -443,7 +443,7 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
         if (dp_name) {
             ds_put_format(&ds, " of a datapath \"%s\"", dp_name);
         }
-        ds_put_cstr(&ds, "; dpif-netdev/pmd-stats-show lists them");
+        ds_put_cstr(&ds, "; dpif-netdev/pmd-perf-show lists them");
         unixctl_command_reply_error(conn, ds_cstr(&ds));
     } else {
         if (core == UINT_MAX) {
