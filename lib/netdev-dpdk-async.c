@@ -395,6 +395,27 @@ netdev_dpdk_async_destroy_connection(int vid)
 
 /* Sending. */
 
+/* Has the library send, if the ring of 'txq' is still its.  Who takes it over
+ * has the lock of 'txq' for that, and does not wait for it: the library's own
+ * locks, which this waits for with that lock held, are those of whoever
+ * handles a message, who waits for the one that takes over. */
+static bool
+async_send_by_library(struct vhost_async_txq *txq, int vid, uint16_t vring,
+                      struct rte_mbuf **pkts, uint16_t cnt, uint16_t *n)
+{
+    bool is_library;
+
+    if (!vhost_async_txq_lock_unless_closed(txq)) {
+        return false;
+    }
+    is_library = vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
+    if (is_library) {
+        *n = rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+    }
+    vhost_async_engine_unlock(NULL, txq);
+    return is_library;
+}
+
 /* The part of netdev_dpdk_async_enqueue() for a port that is on DMA, or was
  * when its guest connected. */
 uint16_t
@@ -411,8 +432,9 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
         return 0;
     }
     if (OVS_UNLIKELY(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY)
-        && !vhost_async_guest_take_over(&async->port, txq)) {
-        return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+        && !vhost_async_guest_take_over(&async->port, txq)
+        && async_send_by_library(txq, vid, vring, pkts, cnt, &n)) {
+        return n;
     }
     if (OVS_UNLIKELY(!self)) {
         return vhost_async_engine_send(NULL, txq, pkts, cnt);

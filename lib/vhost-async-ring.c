@@ -47,8 +47,6 @@
 
 #include "vhost-async-engine.h"
 
-#include <sched.h>
-
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -328,23 +326,28 @@ vhost_async_engine_run(struct vhost_async_sender *self)
     }
 }
 
-/* Lets go of the txqs that 'self' keeps, so that no reference is left. */
-void
+/* Lets go of the txqs that 'self' keeps, so that no reference is left.  Does
+ * not wait for messages of guests, which may themselves wait for copies of
+ * this thread: returns false if that is to be tried again. */
+bool
 vhost_async_engine_leave(struct vhost_async_sender *self)
 {
-    while (!dma_defer_is_empty(&self->kept)) {
+    for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
         uint64_t deadline = 0;
 
-        while (!vhost_async_txq_lock_unless_closed(txq)) {
-            sched_yield();
+        if (!vhost_async_txq_lock_unless_closed(txq)) {
+            dma_defer_remove(&self->kept, node);
+            dma_defer_push(&self->kept, node);
+            continue;
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
         ring_see_to(NULL, txq, &deadline);
         vhost_async_engine_unlock(NULL, txq);
     }
+    return dma_defer_is_empty(&self->kept);
 }
 
 /* The life of a ring. */

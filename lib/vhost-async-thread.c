@@ -120,11 +120,11 @@ thread_reap_channel(struct vhost_async_thread *self,
 
     /* Packets of one burst follow each other. */
     for (unsigned int i = 0; i < n; i++) {
-        if (done[i].owner != txq) {
+        if (!txq || done[i].owner != &txq->owner) {
             if (txq) {
                 vhost_async_engine_publish(sender, txq);
             }
-            txq = done[i].owner;
+            txq = vhost_async_txq_of_owner(done[i].owner);
         }
         vhost_async_txq_done(txq, done[i].seq);
     }
@@ -158,9 +158,11 @@ vhost_async_thread_reap(struct vhost_async_thread *self)
 void
 vhost_async_thread_drain(struct vhost_async_thread *self)
 {
-    vhost_async_engine_leave(&self->sender);
-    while (vhost_async_thread_has_copies(self)) {
-        if (!thread_reap_channel(self, NULL)) {
+    /* Both together: who handles a message of a guest, and is to open a txq
+     * again, may wait for these copies. */
+    while (!vhost_async_engine_leave(&self->sender)
+           || vhost_async_thread_has_copies(self)) {
+        if (!self->sender.chan || !thread_reap_channel(self, NULL)) {
             /* A software engine may need this very core. */
             sched_yield();
         }
