@@ -329,6 +329,17 @@ test_enable_slow(void)
     finish(the_port, the_vm);
 }
 
+static const char *
+port_no_dma(struct port *p)
+{
+    const char *why;
+
+    ovs_mutex_lock(&p->async.port.mutex);
+    why = p->async.port.no_dma;
+    ovs_mutex_unlock(&p->async.port.mutex);
+    return why;
+}
+
 /* A guest whose memory cannot be mapped stays with the library until it can
  * be. */
 static void
@@ -342,13 +353,13 @@ test_enable_unmapped(void)
     set_support(true);
     settle();
     ovs_assert(!vhost_async_port_txqs(&p->async.port));
-    ovs_assert(p->async.port.no_dma);
+    ovs_assert(port_no_dma(p));
     check_traffic(p, r, 5, LARGE);
     ovs_assert(lib.n_enqueued == 5);
 
     maps_fail = false;
     settle();
-    ovs_assert(!p->async.port.no_dma);
+    ovs_assert(!port_no_dma(p));
     check_traffic(p, r, 5, LARGE);
     ovs_assert(lib.n_enqueued == 5);
     ovs_assert(goes_by_dma(p, r));
