@@ -4,6 +4,7 @@ import glob
 import os
 import re
 
+import release
 import series
 import tree
 from common import JOBS, ROOT, Stop, capture, lock, out, read, run, tail, write
@@ -60,10 +61,12 @@ def hooks(suite):
     suite.add("%d changed lines in all hooks, %d are too many"
               % (total, MAX_HOOK_LINES), total < MAX_HOOK_LINES,
               ", ".join("%s: %d" % x for x in lines.items()))
-    unlisted = (set(os.path.basename(p) for p in
-                    glob.glob(os.path.join(ROOT, "patches/*.patch")))
-                - set(tree.series()))
-    suite.add("patches/series names every patch", not unlisted,
+    unlisted = set(glob.glob("**/*.patch", recursive=True,
+                             root_dir=os.path.join(ROOT, "patches")))
+    for of in release.all_releases():
+        if os.path.exists(release.series_path(of)):
+            unlisted -= set(tree.series(of))
+    suite.add("patches/series.* name every patch", not unlisted,
               "not named: " + ", ".join(sorted(unlisted)))
 
 

@@ -13,6 +13,7 @@ import shutil
 import stat
 import sys
 
+import release
 from common import (ROOT, Progress, Stop, capture, lock, main, out, read, run,
                     tail, write)
 from tree import digest
@@ -153,7 +154,8 @@ def fetch(package, version, include):
         if not os.path.exists(path):
             progress.done("failed")
             raise Stop("%s %s has no %s: this driver is for the DPDK of "
-                       "Debian 12." % (package, version, header))
+                       "%s." % (package, version, header,
+                                release.titles()))
         shutil.copy(path, fresh)
     os.makedirs(os.path.dirname(include), exist_ok=True)
     os.rename(fresh, include)
