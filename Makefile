@@ -45,8 +45,8 @@ demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
-check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them (as root)
-	@$(CHECK)
+check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them; SUITES="style unit" are these alone (as root)
+	@$(CHECK) $(SUITES)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
