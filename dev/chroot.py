@@ -195,6 +195,8 @@ def enter(wanted, target):
     """In a mount namespace of our own: becomes make in the chroot."""
     path, builds = chroot_path(wanted), out(wanted.name)
     os.makedirs(builds, exist_ok=True)
+    # What 'ip netns exec' does to the mount at / needs one.
+    mount("--bind", path, path)
     for place in SHARED:
         mount("--rbind", place, path + place)
     for name in ("/etc/resolv.conf", "/etc/hosts"):
