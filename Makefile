@@ -92,6 +92,6 @@ series: deps ## out/series: the series as mails for 'git am' on an OVS tree
 	@$(PYTHON) dev/series.py
 
 clean: ## remove out/
-	@rm -rf --one-file-system out
+	@$(PYTHON) dev/chroot.py clean
 
 endif

@@ -3,10 +3,11 @@
 # has, in a chroot:
 #   chroot.py RELEASE TARGET
 #   chroot.py RELEASE clean     throws the chroot and its builds away
+#   chroot.py clean             throws all of out/ away
 # The chroot, out/chroot/RELEASE, is made by mmdebstrap of packages from where
-# this machine has its own.  The repository is mounted into it, with out/RELEASE
-# as its out/, in a mount namespace that ends with the command: outside of it
-# there is no mount, whatever happens.
+# this machine has its own.  The repository is mounted into it, with
+# out/RELEASE as its out/, in a mount namespace that ends with the command:
+# outside of it there is no mount, whatever happens.
 
 import os
 import re
@@ -38,7 +39,17 @@ def chroot_path(wanted):
 
 
 def remove(path):
-    """Removes what is on this file system and nothing else."""
+    """Removes what is there, but never through a mount.  Those of a run in a
+    chroot are not seen here; somebody may have made others.  (That rm stays on
+    a file system is not enough: the repository is on the same.)"""
+    for line in read("/proc/self/mountinfo").splitlines():
+        # Its fifth word is where; blanks in it are written \040.
+        mounted = re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)),
+                         line.split()[4])
+        if (mounted + "/").startswith(os.path.realpath(path) + "/"):
+            raise Stop("%s is a mount, and what is there must not be removed: "
+                       "run 'umount %s', then this again."
+                       % (mounted, mounted))
     if os.path.lexists(path):
         status, text = capture(["rm", "-rf", "--one-file-system", path])
         if status:
@@ -227,9 +238,11 @@ def clean(wanted):
 
 def run_command():
     args = sys.argv[1:]
+    if args == ["clean"]:
+        return remove(OUT)
     inside = args[:1] == ["--inside"]
     if len(args) != 2 + inside:
-        raise Stop("usage: chroot.py RELEASE TARGET")
+        raise Stop("usage: chroot.py RELEASE TARGET | clean")
     wanted, target = release.named(args[-2]), args[-1]
     if inside:
         enter(wanted, target)
