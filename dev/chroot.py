@@ -212,6 +212,9 @@ def enter(wanted, target):
         mount("--rbind", place, path + place)
     for name in ("/etc/resolv.conf", "/etc/hosts"):
         if os.path.isfile(name):
+            if os.path.islink(path + name):
+                # It would lead out of the chroot.
+                os.unlink(path + name)
             open(path + name, "a").close()
             mount("--bind", os.path.realpath(name), path + name)
     os.makedirs(path + ROOT, exist_ok=True)
