@@ -4,6 +4,7 @@
 #   tree.py build ENGINE    out/ENGINE: out/src, built for that engine
 #   tree.py stock           out/stock: OVS as Debian has it, built alike
 
+import contextlib
 import filecmp
 import hashlib
 import json
@@ -279,9 +280,45 @@ def make_stock_src():
             os.rename(fresh, tree)
 
 
-def configure(src, build, args, like=None):
+def keep_times(old, new):
+    """Headers that configure wrote anew, but as they were, are not newer than
+    the objects that depend on them; nor is config.status, or else make would
+    write them once more."""
+    for name in tree_files(new):
+        a, b = os.path.join(old, name), os.path.join(new, name)
+        if (name in ("config.status", "stamp-h1")
+                or name.endswith(".h") and os.path.exists(a) and same(a, b)):
+            shutil.copystat(a, b)
+
+
+ASYNC_DEFINES = re.compile(r".*\b(?:VHOST_ASYNC|HAVE_RTE_)\w*.*\n")
+
+
+def share_without_async(old, new):
+    """In 'new', configured as 'old' but without async: keeps the objects that
+    do not look at headers of ours, and removes the others.  No other file asks
+    what config.h says of async."""
+    keep_times(old, new)
+    a, b = (os.path.join(where, "config.h") for where in (old, new))
+    if ASYNC_DEFINES.sub("", read(a)) != ASYNC_DEFINES.sub("", read(b)):
+        return
+    shutil.copystat(a, b)
+    ours = {os.path.basename(name) for name in own_files()
+            if name.endswith((".h", ".h.in"))}
+    ours |= {name[:-len(".in")] for name in ours if name.endswith(".in")}
+    for name in tree_files(new):
+        if "/.deps/" not in name:
+            continue
+        target, _, needs = read(os.path.join(new, name)).partition(":")
+        if ours & {os.path.basename(n) for n in needs.split()}:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(new, target))
+
+
+def configure(src, build, args, like=None, keep=keep_times):
     """Configures out-of-tree in 'build', unless that is done already.  A build
-    'like' it is the start, if there is one."""
+    'like' it is the start, if there is one; 'keep' then has the files that
+    did not change keep their times."""
     name = os.path.relpath(build, ROOT)
     stamp = os.path.join(build, ".configured")
     wanted = "\n".join([os.path.realpath(src)] + args)
@@ -310,20 +347,9 @@ def configure(src, build, args, like=None):
         raise Stop("configure failed in %s, see %s:\n%s"
                    % (name, log, "\n".join(errors) or tail(log)))
     if like:
-        keep_times(like, build)
+        keep(like, build)
     write(stamp, wanted)
     progress.done()
-
-
-def keep_times(old, new):
-    """Headers that configure wrote anew, but as they were, are not newer than
-    the objects that depend on them; nor is config.status, or else make would
-    write them once more."""
-    for name in tree_files(new):
-        a, b = os.path.join(old, name), os.path.join(new, name)
-        if (name in ("config.status", "stamp-h1")
-                or name.endswith(".h") and os.path.exists(a) and same(a, b)):
-            shutil.copystat(a, b)
 
 
 def make_values(build, *names):
