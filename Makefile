@@ -13,9 +13,18 @@ PYTHON = /usr/bin/python3
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
-	@echo "the checks are for defer and ring unless one is given):"
+	@echo "the checks are for defer and ring unless one is given;"
+	@echo "RELEASE=bookworm, trixie or sid: on that release of Debian, in a"
+	@echo "chroot if it is not this machine's, as root):"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | \
 	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'
+
+# On another release than this machine has: the same, in a chroot of it.
+HOST = $(shell $(PYTHON) dev/release.py 2>/dev/null)
+ifneq ($(if $(RELEASE),$(filter-out $(HOST),$(RELEASE))),)
+$(filter-out help,$(MAKECMDGOALS)):
+	@$(PYTHON) dev/chroot.py '$(RELEASE)' '$@'
+else
 
 deps: ## install the packages that are missing (as root)
 	@sh dev/deps.sh
@@ -36,8 +45,8 @@ demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) dev/tree.py build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
-check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them (as root)
-	@$(CHECK)
+check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them; SUITES="style unit" are these alone (as root)
+	@$(CHECK) $(SUITES)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
@@ -83,4 +92,6 @@ series: deps ## out/series: the series as mails for 'git am' on an OVS tree
 	@$(PYTHON) dev/series.py
 
 clean: ## remove out/
-	@rm -rf out
+	@$(PYTHON) dev/chroot.py clean
+
+endif

@@ -1,9 +1,11 @@
 # The checks that read and compile our changes without running them.
 
+import concurrent.futures
 import glob
 import os
 import re
 
+import release
 import series
 import tree
 from common import JOBS, ROOT, Stop, capture, lock, out, read, run, tail, write
@@ -19,10 +21,13 @@ CHECKPATCH = ["timeout", "-v", "60", "/usr/bin/python3",
               os.path.join(out("src"), "utilities/checkpatch.py")]
 
 
-def record(suite, name, cmd, cwd=ROOT):
-    """One test: passes when 'cmd' succeeds."""
-    status, text = capture(cmd, cwd=cwd)
-    suite.add(name, not status, text)
+def record(suite, tests, cwd=ROOT):
+    """Each of the tests, (name, command), passes when the command
+    succeeds."""
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        results = pool.map(lambda test: capture(test[1], cwd=cwd), tests)
+        for (name, _), (status, text) in zip(tests, results):
+            suite.add(name, not status, text)
 
 
 def unfolded(path):
@@ -37,18 +42,17 @@ def unfolded(path):
 
 def checkpatch(suite):
     # By the path in OVS, because some rules depend on it.
-    for name in tree.own_files():
-        record(suite, "checkpatch " + name, CHECKPATCH + ["-f", name])
-    for name in sorted(glob.glob("dev/**/*.[ch]", root_dir=ROOT,
-                                 recursive=True)):
-        record(suite, "checkpatch " + name,
-               CHECKPATCH + ["-f", os.path.join(ROOT, name)])
-    for name in ("acinclude.m4", "NEWS"):
-        if os.path.exists(os.path.join(ROOT, name)):
-            record(suite, "checkpatch " + name, CHECKPATCH + ["-f", name])
-    for name in tree.series():
-        record(suite, "checkpatch patches/" + name,
-               CHECKPATCH + [unfolded(tree.patch_path(name))])
+    files = [(name, name) for name in tree.own_files()]
+    files += [(name, os.path.join(ROOT, name)) for name in
+              sorted(glob.glob("dev/**/*.[ch]", root_dir=ROOT,
+                               recursive=True))]
+    files += [(name, name) for name in ("acinclude.m4", "NEWS")
+              if os.path.exists(os.path.join(ROOT, name))]
+    record(suite, [("checkpatch " + name, CHECKPATCH + ["-f", path])
+                   for name, path in files])
+    record(suite, [("checkpatch patches/" + name,
+                    CHECKPATCH + [unfolded(tree.patch_path(name))])
+                   for name in tree.series()])
 
 
 def hooks(suite):
@@ -60,10 +64,12 @@ def hooks(suite):
     suite.add("%d changed lines in all hooks, %d are too many"
               % (total, MAX_HOOK_LINES), total < MAX_HOOK_LINES,
               ", ".join("%s: %d" % x for x in lines.items()))
-    unlisted = (set(os.path.basename(p) for p in
-                    glob.glob(os.path.join(ROOT, "patches/*.patch")))
-                - set(tree.series()))
-    suite.add("patches/series names every patch", not unlisted,
+    unlisted = set(glob.glob("**/*.patch", recursive=True,
+                             root_dir=os.path.join(ROOT, "patches")))
+    for of in release.all_releases():
+        if os.path.exists(release.series_path(of)):
+            unlisted -= set(tree.series(of))
+    suite.add("patches/series.* name every patch", not unlisted,
               "not named: " + ", ".join(sorted(unlisted)))
 
 
@@ -76,25 +82,29 @@ def mails(suite):
         suite.add("git am applies the series", False, str(e))
         return
     suite.add("git am applies the series", True)
-    for mail in sorted(glob.glob(out("series", "*.patch"))):
-        record(suite, "checkpatch out/series/" + os.path.basename(mail),
-               CHECKPATCH + [unfolded(mail)], out("src"))
+    record(suite, [("checkpatch out/series/" + os.path.basename(mail),
+                    CHECKPATCH + [unfolded(mail)])
+                   for mail in sorted(glob.glob(out("series", "*.patch")))],
+           out("src"))
 
 
 def scripts(suite):
-    for name in sorted(glob.glob("dev/**/*.py", root_dir=ROOT, recursive=True)
-                       + glob.glob("tests/*.py", root_dir=ROOT)):
-        record(suite, "flake8 " + name,
-               ["/usr/bin/flake8", "--ignore=" + FLAKE8_IGNORE, name])
-    for name in sorted(glob.glob("dev/*.sh", root_dir=ROOT)) + [".ci/run"]:
-        record(suite, "sh -n " + name, ["sh", "-n", name])
+    record(suite, [
+        ("flake8 " + name,
+         ["/usr/bin/flake8", "--ignore=" + FLAKE8_IGNORE, name])
+        for name in sorted(glob.glob("dev/**/*.py", root_dir=ROOT,
+                                     recursive=True)
+                           + glob.glob("tests/*.py", root_dir=ROOT))])
+    record(suite, [("sh -n " + name, ["sh", "-n", name]) for name in
+                   sorted(glob.glob("dev/*.sh", root_dir=ROOT))
+                   + [".ci/run"]])
 
 
 def documentation(suite):
-    record(suite, "documentation builds with no warning",
-           ["/usr/bin/sphinx-build", "-W", "-n", "-q", "--keep-going",
-            "-b", "html", "-d", out("check/doctrees"),
-            os.path.join(out("src"), "Documentation"), out("check/html")])
+    record(suite, [("documentation builds with no warning", [
+        "/usr/bin/sphinx-build", "-W", "-n", "-q", "--keep-going", "-b",
+        "html", "-d", out("check/doctrees"),
+        os.path.join(out("src"), "Documentation"), out("check/html")])])
 
 
 def touched_sources():
@@ -119,25 +129,23 @@ def objects_of(build, sources):
     return objects
 
 
-def compile_touched(suite, name, args, expect_async, link=False):
-    """Compiles what the series touches in a configuration of its own, and
-    with 'link' all of the switch."""
+def compile_touched(suite, name, args, expect_async, link=None, **start):
+    """Compiles what the series touches in a configuration of its own.  With
+    'link', which are variables for make, also the rest of the switch.  -Werror
+    has it that an object was compiled without a warning.  'start' is for
+    tree.configure()."""
     build = out(name)
     log = os.path.join(build, "build.log")
     label = {"no": "--with-vhost-async=no",
              "nodpdk": "without DPDK"}.get(name, name + " -Werror")
     try:
         with lock(name):
-            tree.configure(out("src"), build, args)
+            tree.configure(out("src"), build, args, **start)
             generated = tree.make_values(build, "BUILT_SOURCES")
             if run(["make", "V=0", "-j%d" % JOBS] + generated, log,
                    cwd=build):
                 raise Stop("make failed, see %s:\n%s" % (log, tail(log)))
             objects = objects_of(build, touched_sources())
-            for obj in objects.values():
-                # Compile anew: a warning must not be lost to an earlier run.
-                for path in glob.glob(os.path.join(build, obj)):
-                    os.unlink(path)
             run(["make", "-k", "V=0", "-j%d" % JOBS]
                 + sorted(objects.values()), log, cwd=build, append=True)
     except Stop as e:
@@ -148,58 +156,73 @@ def compile_touched(suite, name, args, expect_async, link=False):
         about = [line for line in text.splitlines()
                  if os.path.basename(source) in line]
         suite.add("%s: %s" % (label, source),
-                  os.path.exists(os.path.join(build, obj)),
+                  os.path.exists(os.path.join(build, obj))
+                  and ": %s] Error" % obj not in text,
                   "\n".join(about[-20:]) or tail(log))
     defined = re.findall(r"^#define \w*VHOST_ASYNC\w*",
                          read(os.path.join(build, "config.h")), re.M)
     suite.add("%s: async is %sconfigured"
               % (label, "" if expect_async else "not "),
               bool(defined) == expect_async, "config.h: %s" % defined)
-    if link and all(os.path.exists(os.path.join(build, obj))
+    if link is not None and all(os.path.exists(os.path.join(build, obj))
                     for obj in objects.values()):
         try:
             with lock(name):
-                tree.make(build, ["vswitchd/ovs-vswitchd"])
+                tree.make(build, ["vswitchd/ovs-vswitchd"], extra=link)
             suite.add(label + ": ovs-vswitchd links", True)
         except Stop as e:
             suite.add(label + ": ovs-vswitchd links", False, str(e))
 
 
-def configurations(suite):
-    base = tree.CONFIGURE
-    for engine in ("defer", "ring"):
-        compile_touched(suite, "clang-" + engine,
-                        [a for a in base if not a.startswith("CC=")]
-                        + ["CC=clang", "--with-vhost-async=" + engine], True)
-    compile_touched(suite, "no", base + ["--with-vhost-async=no"], False,
-                    link=True)
-    compile_touched(suite, "nodpdk",
-                    [a for a in base if not a.startswith("--with-dpdk")],
-                    False, link=True)
+# What the compiler and the packages are asked, the next configure knows.
+CACHE = "config.cache"
+
+
+def clang(engine):
+    return ([a for a in tree.CONFIGURE if not a.startswith("CC=")]
+            + ["CC=clang", "--cache-file=" + CACHE,
+               "--with-vhost-async=" + engine])
+
+
+def configurations(suite, engine):
+    compile_touched(suite, "clang-defer", clang("defer"), True)
+    compile_touched(suite, "clang-ring", clang("ring"), True,
+                    like=out("clang-defer"))
     refusals(suite)
+    # The objects that our headers have no part in are those of the build.
+    compile_touched(suite, "no", tree.CONFIGURE + ["--with-vhost-async=no"],
+                    False, [],
+                    like=out(engine) if engine != "no" else None,
+                    keep=tree.share_without_async)
+    # What the series does not touch is only to be linked with.
+    compile_touched(suite, "nodpdk", [a for a in tree.CONFIGURE
+                                      if not a.startswith("--with-dpdk")],
+                    False, ["CFLAGS=-O0"])
 
 
 def refusals(suite):
     """What configure cannot do it refuses in words that help."""
     build = out("check/refusals")
     os.makedirs(build, exist_ok=True)
+    write(os.path.join(build, CACHE),
+          read(os.path.join(out("clang-defer"), CACHE)))
     for name, args, words in (
-            ("--with-vhost-async=foo is refused by name",
-             ["--with-vhost-async=foo"], ("foo", "defer")),
+            ("--with-vhost-async=foo is refused by name", clang("foo"),
+             ("foo", "defer")),
             ("what DPDK lacks is named",
-             ["--with-vhost-async=defer", "ac_cv_header_rte_dmadev_h=no",
-              "ac_cv_func_rte_vhost_set_vring_base=no"],
+             clang("defer") + ["ac_cv_header_rte_dmadev_h=no",
+                               "ac_cv_func_rte_vhost_set_vring_base=no"],
              ("rte_dmadev.h", "rte_vhost_set_vring_base"))):
         status, text = capture([os.path.join(out("src"), "configure")]
-                               + tree.CONFIGURE + args, cwd=build)
+                               + args, cwd=build)
         error = "".join(line for line in text.splitlines()
                         if line.startswith("configure: error:"))
         suite.add(name, status and all(word in error for word in words),
                   error or text[-2000:])
 
 
-def style(suite, _engine):
+def style(suite, engine):
     tree.make_src()
     for part in (checkpatch, hooks, scripts, mails, documentation):
         part(suite)
-    configurations(suite)
+    configurations(suite, engine)

@@ -12,7 +12,6 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 OUT = os.path.join(ROOT, "out")
-TARBALL = "/usr/src/openvswitch/openvswitch.tar.gz"
 ENGINES = ("defer", "ring", "no")
 JOBS = len(os.sched_getaffinity(0))
 

@@ -40,7 +40,6 @@ TRAFFIC = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                        "traffic.py")
 MODEL = os.path.join(os.path.dirname(os.path.abspath(__file__)),
                      "../out/model/librte_dma_model.so")
-TARBALL = "/usr/src/openvswitch/openvswitch.tar.gz"
 FILE_SIZE = 150 << 20
 MTU = 9000
 TCP_PORT = 5001
@@ -237,7 +236,8 @@ class Demo:
             self.connect(guest, ("v1", "v2"))
         with steps.step("TCP from A to B, with ping beside it"):
             source = os.path.join(self.data, "file")
-            size, digest = traffic.repeat_file(TARBALL, source, FILE_SIZE)
+            size, digest = traffic.repeat_file(
+                self.switch.program("ovs-vswitchd"), source, FILE_SIZE)
             self.transfer(ns_a, ns_b, source, size, digest)
         with steps.step("draining"):
             guest.cmd("stop")
@@ -452,7 +452,7 @@ def preflight(args):
     """What can be known before anything is touched."""
     if os.geteuid():
         raise LabError("this must run as root: use sudo")
-    lablib.need_debian_12()
+    lablib.need_release()
     if not args.preflight:
         lablib.Switch.check_build(args.build)
     lablib.need_programs(
@@ -460,15 +460,12 @@ def preflight(args):
         ("ethtool", "ethtool"), ("ping", "iputils-ping"),
         ("sysctl", "procps"))
     if args.dma is True:
-        lablib.need_driver("dma_skeleton", "librte-dma-skeleton23")
+        lablib.need_driver("dma_skeleton")
     elif args.dma and not args.preflight:
         lablib.need_file(MODEL, "run dev/model.py")
     lablib.need_file("/dev/net/tun", "run 'modprobe tun'")
-    lablib.need_driver("net_virtio", "librte-net-virtio23")
-    lablib.need_driver("net_pcap", "librte-net-pcap23")
-    if "tcp" in args.only and not os.path.exists(TARBALL):
-        raise LabError("%s is missing: run 'apt-get install "
-                       "openvswitch-source'" % TARBALL)
+    lablib.need_driver("net_virtio")
+    lablib.need_driver("net_pcap")
 
 
 def model_arguments(device):

@@ -19,10 +19,19 @@ die() {
     exit 1
 }
 
-release=$(. /etc/os-release 2>/dev/null && echo "${ID:-?} ${VERSION_ID:-?}")
-[ "$release" = "debian 12" ] ||
-    die "this system is '${release:-unknown}', the series is built on" \
-        "Debian 12 (bookworm): run it there, a container or a VM will do."
+if [ "${1:-}" = --list ]; then
+    echo $build $run $check $bench
+    exit
+fi
+
+# As in dev/release.py.
+table=$(dirname "$0")/releases
+system=$(. /etc/os-release 2>/dev/null && echo "${ID:-?} ${VERSION_ID:--}")
+awk -v found="$system" '!/^#/ { known["debian " $2] }
+    END { exit !(found in known) }' "$table" ||
+    die "this system is '${system:-unknown}', the series is for Debian" \
+        "$(awk '!/^#/ { s = s ", " $1 } END { print substr(s, 3) }' "$table"):" \
+        "run it there, a container or a VM will do."
 
 missing=
 for package in $build $run $check $bench; do

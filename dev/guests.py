@@ -120,7 +120,7 @@ def main():
 
 def run_all(args):
     lablib.Switch.check_build(args.build)
-    lablib.need_driver("dma_skeleton", "librte-dma-skeleton23")
+    lablib.need_driver("dma_skeleton")
     lablib.need_programs(("qemu-system-x86_64", "qemu-system-x86"))
     results = []
     try:

@@ -46,6 +46,9 @@ import tempfile
 import time
 import tty
 
+import release
+from common import Stop
+
 RUN_PARENT = "/run"
 RUN_PREFIX = "vasync-"
 LOCK_NAME = "\0vhost-async-lab"
@@ -1051,15 +1054,11 @@ def sweep(steps=None):
 
 # Preflight checks, for callers to choose from.
 
-def need_debian_12():
-    release = dict(line.split("=", 1) for line
-                   in read("/etc/os-release", "").splitlines()
-                   if "=" in line)
-    name = release.get("PRETTY_NAME", "an unknown system").strip('"')
-    if (release.get("ID", "").strip('"') != "debian"
-            or release.get("VERSION_ID", "").strip('"') != "12"):
-        raise LabError("this is %s: use Debian 12, whose Open vSwitch and "
-                       "DPDK packages the series is made for" % name)
+def need_release():
+    try:
+        release.here()
+    except Stop as e:
+        raise LabError(e)
 
 
 def need_programs(*programs):
@@ -1076,10 +1075,12 @@ def need_file(path, remedy):
         raise LabError("%s is missing: %s" % (path, remedy))
 
 
-def need_driver(driver, package):
+def need_driver(driver):
     if not glob.glob(PMD_GLOB % driver):
         raise LabError("the DPDK driver %s is not installed: run "
-                       "'apt-get install %s'" % (driver, package))
+                       "'apt-get install librte-%s%s'"
+                       % (driver, driver.replace("_", "-"),
+                          release.here().drivers))
 
 
 def report_failure(name, lab, error):

@@ -13,6 +13,7 @@ import shutil
 import stat
 import sys
 
+import release
 from common import (ROOT, Progress, Stop, capture, lock, main, out, read, run,
                     tail, write)
 from tree import digest
@@ -136,8 +137,10 @@ def fetch(package, version, include):
         progress.done("failed")
         raise Stop("cannot fetch the source of %s %s, see %s; its end is:\n"
                    "%sIf the archive has moved on to another version, upgrade "
-                   "libdpdk-dev and run this again."
-                   % (package, version, log, tail(log, 8)))
+                   "libdpdk-dev and run this again.  If it has no sources, "
+                   "put these files of DPDK %s into %s: %s."
+                   % (package, version, log, tail(log, 8),
+                      version.split("-")[0], include, ", ".join(HEADERS)))
     dsc = [name for name in os.listdir(work) if name.endswith(".dsc")]
     tree = os.path.join(work, "tree")
     # apt has verified what it fetched.
@@ -153,7 +156,8 @@ def fetch(package, version, include):
         if not os.path.exists(path):
             progress.done("failed")
             raise Stop("%s %s has no %s: this driver is for the DPDK of "
-                       "Debian 12." % (package, version, header))
+                       "%s." % (package, version, header,
+                                release.titles()))
         shutil.copy(path, fresh)
     os.makedirs(os.path.dirname(include), exist_ok=True)
     os.rename(fresh, include)
@@ -185,10 +189,17 @@ def compile_command(cc, source, target, args=()):
             + list(args))
 
 
+def driver_libs():
+    """Logging is a library of its own from DPDK 23.11 on."""
+    _, text = capture(["pkg-config", "--libs-only-l", "libdpdk"])
+    return DRIVER_LIBS + [flag for flag in text.split()
+                          if flag == "-lrte_log"]
+
+
 def driver_command(cc, target):
     return compile_command(cc, SOURCE, target, [
         "-isystem" + headers(), "-DALLOW_INTERNAL_API", "-fPIC", "-shared",
-        "-Wl,-z,defs"] + DRIVER_LIBS)
+        "-Wl,-z,defs"] + driver_libs())
 
 
 def check_place(path):

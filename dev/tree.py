@@ -4,6 +4,7 @@
 #   tree.py build ENGINE    out/ENGINE: out/src, built for that engine
 #   tree.py stock           out/stock: OVS as Debian has it, built alike
 
+import contextlib
 import filecmp
 import hashlib
 import json
@@ -14,9 +15,9 @@ import shutil
 import stat
 import sys
 
-from common import (ENGINES, JOBS, OUT, ROOT, TARBALL, Progress, Stop, capture,
-                    check_engine, lock, main, out, read, run,
-                    tail, write)
+import release
+from common import (ENGINES, JOBS, OUT, ROOT, Progress, Stop, capture,
+                    check_engine, lock, main, out, read, run, tail, write)
 
 # The directories of the repository that mirror those of OVS.
 MIRRORED = ("Documentation", "include", "lib", "m4", "ofproto", "tests",
@@ -41,19 +42,25 @@ CONFIGURE = ["--with-dpdk=shared", "--enable-Werror", "CC=gcc",
              "ovs_cv_flake8=no"]
 
 
-def series():
-    """The names of our patches, in order."""
-    lines = (line.split("#")[0].strip()
-             for line in read(os.path.join(ROOT, "patches/series"))
-             .splitlines())
+def series(of=None):
+    """The names of our patches, as paths below patches/, in order: those for
+    the OVS of a release, of this machine's unless one is given."""
+    path = release.series_path(of or release.here())
+    if not os.path.exists(path):
+        raise Stop("%s is missing: the series has no hooks yet for the Open "
+                   "vSwitch %s of %s." % (os.path.relpath(path, ROOT),
+                                          (of or release.here()).ovs,
+                                          (of or release.here()).name))
+    lines = (line.split("#")[0].strip() for line in read(path).splitlines())
     return [line for line in lines if line]
 
 
 def patch_path(name):
     path = os.path.join(ROOT, "patches", name)
     if not os.path.isfile(path):
-        raise Stop("patches/series names %s, which patches/ does not have: "
-                   "add it or take the line out." % name)
+        raise Stop("patches/series.%s names %s, which patches/ does not have: "
+                   "add it or take the line out."
+                   % (release.here().name, name))
     return path
 
 
@@ -73,15 +80,34 @@ def own_files():
 
 def unpack(dest):
     """Unpacks OVS, as it is in the package, as 'dest'."""
-    if not os.path.exists(TARBALL):
-        raise Stop("%s is missing: run 'make deps' (it installs the package "
-                   "openvswitch-source)." % TARBALL)
+    source = ovs_source()
     shutil.rmtree(dest, ignore_errors=True)
     os.makedirs(dest)
-    status, text = capture(["tar", "-xzf", TARBALL, "-C", dest,
-                            "--no-same-owner", "--strip-components=1"])
+    if os.path.isdir(source):
+        command = ["cp", "-R", "--preserve=mode,timestamps,links",
+                   source + "/.", dest]
+    else:
+        command = ["tar", "-xzf", source, "-C", dest, "--no-same-owner",
+                   "--strip-components=1"]
+    status, text = capture(command)
     if status:
-        raise Stop("cannot unpack %s: %s" % (TARBALL, text.strip()))
+        raise Stop("cannot unpack %s: %s" % (source, text.strip()))
+
+
+def ovs_source():
+    """Where the package has the source: a tarball or a directory."""
+    source = release.here().source
+    if not os.path.exists(source):
+        raise Stop("%s is missing: run 'make deps' (it installs the package "
+                   "openvswitch-source)." % source)
+    return source
+
+
+def ovs_source_files():
+    source = ovs_source()
+    if os.path.isdir(source):
+        return [os.path.join(source, name) for name in tree_files(source)]
+    return [source]
 
 
 def add_news(tree):
@@ -202,9 +228,9 @@ def sync(fresh, tree, old):
 def make_src():
     """Makes out/src, or brings it up to date."""
     tree, stamp = out("src"), out(".src.json")
-    inputs = [TARBALL, os.path.join(ROOT, "acinclude.m4"),
-              os.path.join(ROOT, "NEWS"),
-              os.path.join(ROOT, "patches/series")]
+    inputs = ovs_source_files() + [
+        os.path.join(ROOT, "acinclude.m4"), os.path.join(ROOT, "NEWS"),
+        release.series_path(release.here())]
     inputs += [os.path.join(ROOT, "patches", name) for name in series()]
     inputs += [os.path.join(ROOT, name) for name in own_files()
                if is_autotools_input(name)]
@@ -254,9 +280,45 @@ def make_stock_src():
             os.rename(fresh, tree)
 
 
-def configure(src, build, args, like=None):
+def keep_times(old, new):
+    """Headers that configure wrote anew, but as they were, are not newer than
+    the objects that depend on them; nor is config.status, or else make would
+    write them once more."""
+    for name in tree_files(new):
+        a, b = os.path.join(old, name), os.path.join(new, name)
+        if (name in ("config.status", "stamp-h1")
+                or name.endswith(".h") and os.path.exists(a) and same(a, b)):
+            shutil.copystat(a, b)
+
+
+ASYNC_DEFINES = re.compile(r".*\b(?:VHOST_ASYNC|HAVE_RTE_)\w*.*\n")
+
+
+def share_without_async(old, new):
+    """In 'new', configured as 'old' but without async: keeps the objects that
+    do not look at headers of ours, and removes the others.  No other file asks
+    what config.h says of async."""
+    keep_times(old, new)
+    a, b = (os.path.join(where, "config.h") for where in (old, new))
+    if ASYNC_DEFINES.sub("", read(a)) != ASYNC_DEFINES.sub("", read(b)):
+        return
+    shutil.copystat(a, b)
+    ours = {os.path.basename(name) for name in own_files()
+            if name.endswith((".h", ".h.in"))}
+    ours |= {name[:-len(".in")] for name in ours if name.endswith(".in")}
+    for name in tree_files(new):
+        if "/.deps/" not in name:
+            continue
+        target, _, needs = read(os.path.join(new, name)).partition(":")
+        if ours & {os.path.basename(n) for n in needs.split()}:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(os.path.join(new, target))
+
+
+def configure(src, build, args, like=None, keep=keep_times):
     """Configures out-of-tree in 'build', unless that is done already.  A build
-    'like' it is the start, if there is one."""
+    'like' it is the start, if there is one; 'keep' then has the files that
+    did not change keep their times."""
     name = os.path.relpath(build, ROOT)
     stamp = os.path.join(build, ".configured")
     wanted = "\n".join([os.path.realpath(src)] + args)
@@ -285,20 +347,9 @@ def configure(src, build, args, like=None):
         raise Stop("configure failed in %s, see %s:\n%s"
                    % (name, log, "\n".join(errors) or tail(log)))
     if like:
-        keep_times(like, build)
+        keep(like, build)
     write(stamp, wanted)
     progress.done()
-
-
-def keep_times(old, new):
-    """Headers that configure wrote anew, but as they were, are not newer than
-    the objects that depend on them; nor is config.status, or else make would
-    write them once more."""
-    for name in tree_files(new):
-        a, b = os.path.join(old, name), os.path.join(new, name)
-        if (name in ("config.status", "stamp-h1")
-                or name.endswith(".h") and os.path.exists(a) and same(a, b)):
-            shutil.copystat(a, b)
 
 
 def make_values(build, *names):

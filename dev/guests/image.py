@@ -4,6 +4,7 @@
 
 import functools
 import glob
+import lzma
 import os
 import re
 import sys
@@ -16,10 +17,8 @@ WHERE = out("guest")
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PROGRAMS_PACKAGE = "busybox-static"
 
-# In an order in which they can be loaded.
-MODULES = ("virtio_ring", "virtio", "virtio_pci_modern_dev",
-           "virtio_pci_legacy_dev", "virtio_pci", "failover", "net_failover",
-           "virtio_net")
+# With these come those that they depend on.
+MODULES = ("virtio_pci", "virtio_net")
 
 # Commands come in through the second serial port, each with a number that
 # the answer ends with, next to the exit status.  The shell that reads them
@@ -32,7 +31,7 @@ INIT = """\
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in %s; do
+for module in $(cat /modules/order); do
     insmod /modules/$module.ko
 done
 ip link set lo up
@@ -48,7 +47,7 @@ exec > /dev/ttyS1 2>&1
 while :; do
     sleep 1
 done
-""" % " ".join(MODULES)
+"""
 
 
 class Unavailable(Stop):
@@ -141,22 +140,62 @@ def file(path):
         return f.read()
 
 
+def module_files(kernel):
+    """The paths of all modules, by name."""
+    return {os.path.basename(path).split(".ko")[0].replace("-", "_"): path
+            for path in glob.glob(os.path.join(kernel, "**/*.ko*"),
+                                  recursive=True)}
+
+
+def is_built_in(kernel, name):
+    lists = glob.glob(os.path.join(kernel, "**/modules.builtin"),
+                      recursive=True)
+    return any(re.search(r"/%s\.ko$" % name.replace("_", "[_-]"), read(path),
+                         re.M) for path in lists)
+
+
+def with_dependencies(kernel, names):
+    """These modules and those that they need, in an order in which they can
+    be loaded: what they contain, by name."""
+    files = module_files(kernel)
+    found = {}
+
+    def add(name):
+        name = name.replace("-", "_")
+        if name in found or is_built_in(kernel, name):
+            return
+        if name not in files:
+            raise Stop("the kernel of %s has no module %s"
+                       % (KERNEL_PACKAGE, name))
+        data = file(files[name])
+        if files[name].endswith(".xz"):
+            # As from Debian 13 on.
+            data = lzma.decompress(data)
+        needs = re.search(rb"\0depends=([^\0]*)\0", data)
+        for other in filter(None, (needs[1] if needs else b"").split(b",")):
+            add(other.decode())
+        found[name] = data
+
+    for name in names:
+        add(name)
+    return found
+
+
 def make_initramfs(path, kernel, programs):
     archive = Archive(path + ".tmp")
     for name in ("bin", "modules"):
         archive.add(name, 0o040755)
-    archive.add("bin/busybox", 0o100755,
-                file(os.path.join(programs, "bin/busybox")))
+    # In /usr from Debian 13 on.
+    busybox = glob.glob(os.path.join(programs, "**/bin/busybox"),
+                        recursive=True)
+    archive.add("bin/busybox", 0o100755, file(busybox[0]))
     archive.add("bin/datagrams", 0o100755,
                 file(compile_program("datagrams")))
     archive.add("init", 0o100755, INIT.encode())
-    for module in MODULES:
-        found = glob.glob(os.path.join(kernel, "lib/modules/*/kernel/**",
-                                       module + ".ko"), recursive=True)
-        if not found:
-            raise Stop("the kernel of %s has no module %s"
-                       % (KERNEL_PACKAGE, module))
-        archive.add("modules/%s.ko" % module, 0o100644, file(found[0]))
+    modules = with_dependencies(kernel, MODULES)
+    archive.add("modules/order", 0o100644, "\n".join(modules).encode())
+    for name, data in modules.items():
+        archive.add("modules/%s.ko" % name, 0o100644, data)
     archive.close()
     os.replace(path + ".tmp", path)
 
