@@ -2,8 +2,7 @@ dnl OVS_CHECK_VHOST_ASYNC
 dnl
 dnl Chooses the completion engine for copies to vhost ports by DMA, and checks
 dnl that the DPDK which OVS_CHECK_DPDK found, and which must have run before,
-dnl has what the engine needs.  The dmadev library is experimental before DPDK
-dnl 23.11: the files that use it are compiled with VHOST_ASYNC_CFLAGS.
+dnl has what the engine needs.
 AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
   AC_ARG_WITH([vhost-async],
               [AS_HELP_STRING([--with-vhost-async=defer|ring|no],
@@ -48,7 +47,6 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
 
   if test "$vhost_async" != no; then
     AC_DEFINE([VHOST_ASYNC], [1], [Copies to vhost ports can be done by DMA.])
-    AC_SUBST([VHOST_ASYNC_CFLAGS])
   fi
   dnl The engine has a header of its own, so that builds which differ in it can
   dnl share all objects that do not look at it.
@@ -63,8 +61,7 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
 dnl OVS_VHOST_ASYNC_LACKS
 dnl
 dnl Sets vhost_async_lacks to the headers and functions of DPDK that are
-dnl missing, and VHOST_ASYNC_CFLAGS to what is needed to use them.  DPDK 22.11
-dnl has them all.
+dnl missing.  DPDK 22.11 has them all.
 AC_DEFUN([OVS_VHOST_ASYNC_LACKS], [
   vhost_async_save_CFLAGS=$CFLAGS
   CFLAGS="$CFLAGS $DPDK_INCLUDE"
@@ -80,16 +77,5 @@ AC_DEFUN([OVS_VHOST_ASYNC_LACKS], [
       rte_vhost_set_vring_base
     ]),
     [], [vhost_async_lacks="$vhost_async_lacks $ac_func()"])
-  VHOST_ASYNC_CFLAGS=
-  AC_MSG_CHECKING([whether the dmadev library of DPDK is stable])
-  AC_COMPILE_IFELSE(
-    [AC_LANG_PROGRAM([#include <rte_config.h>
-                      #include <rte_version.h>],
-      [#if RTE_VERSION < RTE_VERSION_NUM(23, 11, 0, 0)
-       #error experimental
-       #endif])],
-    [AC_MSG_RESULT([yes])],
-    [AC_MSG_RESULT([no])
-     VHOST_ASYNC_CFLAGS=-DALLOW_EXPERIMENTAL_API])
   CFLAGS=$vhost_async_save_CFLAGS
 ])

@@ -24,9 +24,13 @@
 
 #include <config.h>
 
+#include "vhost-async-dpdk-compat.h"
+
 #include "dpdk-dma-chan.h"
 
 #include <string.h>
+
+#include <sched.h>
 
 #include <rte_cycles.h>
 #include <rte_dmadev.h>
@@ -161,7 +165,8 @@ dpdk_dma_chan_add(struct dpdk_dma_chan *chan, rte_iova_t dst_iova,
  * which must not be NULL.  There must have been one since the last packet
  * ended. */
 void
-dpdk_dma_chan_end_packet(struct dpdk_dma_chan *chan, void *owner, uint32_t seq)
+dpdk_dma_chan_end_packet(struct dpdk_dma_chan *chan,
+                         struct dpdk_dma_owner *owner, uint32_t seq)
 {
     uint64_t last = chan_submitted(chan) - 1;
     struct dpdk_dma_copy *copy = &chan->copies[last & chan->copies_mask];
@@ -181,13 +186,58 @@ dpdk_dma_chan_doorbell(struct dpdk_dma_chan *chan)
     }
 }
 
-/* Copies by CPU what copy number 'pos' was to. */
+/* Copies by CPU what copy number 'pos' was to, unless its packet was given
+ * up. */
 static void
 chan_copy_by_cpu(const struct dpdk_dma_chan *chan, uint64_t pos)
 {
     const struct dpdk_dma_copy *copy = &chan->copies[pos & chan->copies_mask];
+    struct dpdk_dma_owner *owner;
+    uint32_t orig;
+    bool gave_up;
 
-    memcpy(copy->dst, copy->src, copy->len);
+    /* The last copy of the packet has it. */
+    while (!(owner = chan->copies[pos & chan->copies_mask].owner)) {
+        pos++;
+    }
+    /* Sequentially consistent, as in dpdk_dma_owner_give_up(): either that one
+     * sees this writer and waits for it, or this sees that it gave up. */
+    atomic_add(&owner->n_writers, 1, &orig);
+    atomic_read(&owner->gave_up, &gave_up);
+    if (OVS_LIKELY(!gave_up)) {
+        memcpy(copy->dst, copy->src, copy->len);
+    }
+    atomic_sub(&owner->n_writers, 1, &orig);
+}
+
+/* Prepares 'owner', which has no packets. */
+void
+dpdk_dma_owner_init(struct dpdk_dma_owner *owner)
+{
+    atomic_init(&owner->n_writers, 0);
+    atomic_init(&owner->gave_up, false);
+}
+
+/* Gives all packets of 'owner' in flight up: when this returns the CPU copies
+ * nothing more to their targets, whatever becomes of their engines.  Waits for
+ * threads that are at it, for one copy each.  Any thread. */
+void
+dpdk_dma_owner_give_up(struct dpdk_dma_owner *owner)
+{
+    uint32_t n;
+
+    atomic_store(&owner->gave_up, true);
+    for (atomic_read(&owner->n_writers, &n); n;
+         atomic_read(&owner->n_writers, &n)) {
+        sched_yield();
+    }
+}
+
+/* 'owner', which has nothing in flight, is to have packets again. */
+void
+dpdk_dma_owner_take_up(struct dpdk_dma_owner *owner)
+{
+    atomic_store(&owner->gave_up, false);
 }
 
 /* Returns 'n', but no more than the 'max' that the driver was asked for: it

@@ -48,18 +48,27 @@
 #include "ovs-atomic.h"
 #include "util.h"
 
+/* What packets belong to that have copies in flight.  It may give them up:
+ * then their targets are somebody else's, and the CPU must not do copies to
+ * them again. */
+struct dpdk_dma_owner {
+    atomic_uint32_t n_writers;  /* Threads whose CPU copies for it now. */
+    atomic_bool gave_up;
+};
+
 /* A copy in flight. */
 struct dpdk_dma_copy {
     void *dst;
     const void *src;
-    void *owner;                /* Of the packet that ends with it, or NULL. */
+    struct dpdk_dma_owner *owner;   /* Of the packet that ends with it, or
+                                     * NULL. */
     uint32_t len;               /* Bytes. */
     uint32_t seq;               /* Which packet of 'owner'. */
 };
 
 /* A packet all of whose copies are done. */
 struct dpdk_dma_done {
-    void *owner;
+    struct dpdk_dma_owner *owner;
     uint32_t seq;
 };
 
@@ -108,8 +117,8 @@ unsigned int dpdk_dma_chan_room(const struct dpdk_dma_chan *);
 bool dpdk_dma_chan_add(struct dpdk_dma_chan *, rte_iova_t dst_iova,
                        rte_iova_t src_iova, void *dst, const void *src,
                        uint32_t len);
-void dpdk_dma_chan_end_packet(struct dpdk_dma_chan *, void *owner,
-                              uint32_t seq);
+void dpdk_dma_chan_end_packet(struct dpdk_dma_chan *,
+                              struct dpdk_dma_owner *, uint32_t seq);
 void dpdk_dma_chan_doorbell(struct dpdk_dma_chan *);
 unsigned int dpdk_dma_chan_reap(struct dpdk_dma_chan *,
                                 struct dpdk_dma_done *, unsigned int max);
@@ -117,6 +126,10 @@ bool dpdk_dma_chan_is_overdue(struct dpdk_dma_chan *, uint32_t timeout_ms);
 void dpdk_dma_chan_abandon(struct dpdk_dma_chan *);
 unsigned int dpdk_dma_chan_redo(struct dpdk_dma_chan *,
                                 struct dpdk_dma_done *, unsigned int max);
+
+void dpdk_dma_owner_init(struct dpdk_dma_owner *);
+void dpdk_dma_owner_give_up(struct dpdk_dma_owner *);
+void dpdk_dma_owner_take_up(struct dpdk_dma_owner *);
 
 static inline uint64_t
 dpdk_dma_chan_submitted(const struct dpdk_dma_chan *chan)

@@ -27,6 +27,8 @@
 
 #include <config.h>
 
+#include "vhost-async-dpdk-compat.h"
+
 #include "dpdk-dma-dev.h"
 
 #include <errno.h>
@@ -35,6 +37,7 @@
 #include <rte_dmadev.h>
 #include <rte_eal.h>
 
+#include "bitmap.h"
 #include "dpdk-dma-map.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -71,16 +74,27 @@ static struct ovs_mutex dma_dev_mutex = OVS_MUTEX_INITIALIZER;
 static struct dma_dev dma_devs[RTE_DMADEV_DEFAULT_MAX]
     OVS_GUARDED_BY(dma_dev_mutex);
 
-/* Written in discovery only. */
-static size_t n_dma_devs;
+/* Grows only, in discovery.  Who reads it without the mutex sees the devices
+ * below it. */
+static atomic_size_t n_dma_devs;
 
 /* Nothing is ordered by it. */
 static atomic_uint32_t timeout_ms = DPDK_DMA_DEV_TIMEOUT_MS;
 
 static void dma_dev_discover(struct dpdk_dma_map *);
 
+static size_t
+dma_dev_count(void)
+{
+    size_t n;
+
+    atomic_read_explicit(&n_dma_devs, &n, memory_order_acquire);
+    return n;
+}
+
 /* Returns the map of all channels, discovering them in the first call.  Any
- * thread may call this once the main thread has; it never changes then. */
+ * thread may call this once the main thread has.  Channels are added by
+ * dpdk_dma_dev_start_all() only. */
 struct dpdk_dma_map *
 dpdk_dma_dev_map(void)
 {
@@ -133,20 +147,28 @@ dma_dev_unfit(const struct rte_dma_info *info)
     return NULL;
 }
 
-/* Devices exist since rte_eal_init(): OVS has no way to add one later.  Ids
+/* Takes devices into 'map' that were not there before: those that EAL probed
+ * when it started, and later those of dpdk-dma-probe.h.  None goes away.  Ids
  * can have gaps, hence rte_dma_next_dev(). */
 static void
 dma_dev_discover(struct dpdk_dma_map *map)
 {
+    static unsigned long seen[BITMAP_N_LONGS(RTE_DMADEV_DEFAULT_MAX)];
+    size_t n = dma_dev_count();
+
     ovs_mutex_lock(&dma_dev_mutex);
     for (int16_t id = rte_dma_next_dev(0);
-         id != -1 && n_dma_devs < ARRAY_SIZE(dma_devs);
+         id != -1 && id < RTE_DMADEV_DEFAULT_MAX;
          id = rte_dma_next_dev(id + 1)) {
-        struct dma_dev *dev = &dma_devs[n_dma_devs];
+        struct dma_dev *dev = &dma_devs[n];
         struct rte_dma_info info;
         const char *unfit;
         int err;
 
+        if (bitmap_is_set(seen, id)) {
+            continue;
+        }
+        bitmap_set1(seen, id);
         err = rte_dma_info_get(id, &info);
         if (err) {
             VLOG_WARN("DMA device %"PRId16" is not used: cannot get its "
@@ -175,7 +197,7 @@ dma_dev_discover(struct dpdk_dma_map *map)
             dev->n_vchans++;
         }
         if (dev->n_vchans) {
-            n_dma_devs++;
+            atomic_store_explicit(&n_dma_devs, ++n, memory_order_release);
         }
         VLOG_INFO("DMA device %s: %"PRIu16" channel(s) on NUMA node %d.",
                   info.dev_name, dev->n_vchans, info.numa_node);
@@ -369,13 +391,13 @@ dma_dev_note_stop(const struct dma_dev *dev)
     }
 }
 
-/* Starts all devices that are not, and returns the number of channels that
- * can be claimed from now on. */
+/* Starts all devices that are not, new ones included, and returns the number
+ * of channels that can be claimed from now on. */
 unsigned int
 dpdk_dma_dev_start_all(void)
 {
-    dpdk_dma_dev_map();
-    for (size_t i = 0; i < n_dma_devs; i++) {
+    dma_dev_discover(dpdk_dma_dev_map());
+    for (size_t i = 0; i < dma_dev_count(); i++) {
         dma_dev_start(dma_dev_get(i));
     }
     return dpdk_dma_dev_n_channels();
@@ -413,7 +435,7 @@ dma_dev_stop_idle(struct dma_dev *dev)
 void
 dpdk_dma_dev_stop_all(void)
 {
-    for (size_t i = 0; i < n_dma_devs; i++) {
+    for (size_t i = 0; i < dma_dev_count(); i++) {
         struct dma_dev *dev = dma_dev_get(i);
         bool taken;
 
@@ -466,7 +488,7 @@ dpdk_dma_dev_state(const struct dpdk_dma_chan *chan)
     enum dpdk_dma_dev_state state = DPDK_DMA_DEV_STOPPED;
 
     ovs_mutex_lock(&dma_dev_mutex);
-    for (size_t i = 0; i < n_dma_devs; i++) {
+    for (size_t i = 0; i < dma_dev_count(); i++) {
         if (dma_devs[i].id == chan->dev_id) {
             state = dma_devs[i].state;
         }
@@ -511,7 +533,7 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
 
     ovs_mutex_lock(&dma_dev_mutex);
     changed = dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), chan->dev_id);
-    for (size_t i = 0; changed && i < n_dma_devs; i++) {
+    for (size_t i = 0; changed && i < dma_dev_count(); i++) {
         if (dma_devs[i].id == chan->dev_id) {
             /* While it is STOPPED or STOPPING, it is the main thread's, who
              * will see it. */
@@ -608,7 +630,7 @@ dma_dev_kill(struct dma_dev *dev)
 void
 dpdk_dma_dev_stop_failed(void)
 {
-    for (size_t i = 0; i < n_dma_devs; i++) {
+    for (size_t i = 0; i < dma_dev_count(); i++) {
         struct dma_dev *dev = dma_dev_get(i);
         bool dying, done;
 
@@ -670,7 +692,7 @@ dpdk_dma_dev_wait_ms(void)
     int ms = -1;
 
     ovs_mutex_lock(&dma_dev_mutex);
-    for (size_t i = 0; i < n_dma_devs; i++) {
+    for (size_t i = 0; i < dma_dev_count(); i++) {
         const struct dma_dev *dev = &dma_devs[i];
         int dev_ms = -1;
 

@@ -17,7 +17,8 @@
 /* Implementation of the channel map; see dpdk-dma-map.h for its contract.
  *
  * Called by the main thread (configuration), by PMD threads when they attach,
- * reload and detach, and by whichever thread finds that a channel failed.
+ * reload, lack a channel and detach, and by whichever thread finds that a
+ * channel failed.
  * 'mutex' protects all that is not constant. */
 
 #include <config.h>
@@ -29,6 +30,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-thread.h"
 #include "hash.h"
+#include "timeval.h"
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_map);
@@ -46,6 +48,8 @@ struct dma_slot {
     const void *owner;          /* The thread, NULL when free. */
     uint32_t core;              /* That it runs on, DPDK_DMA_NO_CORE when
                                  * free. */
+    const void *keeper;         /* The thread that it is kept for, until... */
+    long long int kept_until;   /* ...time_msec(). */
 };
 
 struct dpdk_dma_map {
@@ -53,12 +57,13 @@ struct dpdk_dma_map {
     /* Slots are allocated one by one and live as long as the map, because
      * threads hold pointers to the channels in them. */
     struct dma_slot *slots[DPDK_DMA_MAX_CHANS] OVS_GUARDED;
-    /* Written under 'mutex', but only while no other thread knows the map's
-     * channels (discovery), hence read without it. */
-    size_t n_slots;
+    /* Grows only, under 'mutex'.  Who reads it without sees the slots below
+     * it. */
+    atomic_size_t n_slots;
     struct hmap pins OVS_GUARDED;
     char *pins_string OVS_GUARDED;      /* As configured. */
     bool open OVS_GUARDED;              /* Whether claims are granted. */
+    atomic_uint32_t n_free;             /* Written under 'mutex'. */
 };
 
 /* Creates an empty map, closed: no claim is granted until
@@ -69,8 +74,10 @@ dpdk_dma_map_create(void)
     struct dpdk_dma_map *map = xzalloc(sizeof *map);
 
     ovs_mutex_init(&map->mutex);
+    atomic_init(&map->n_free, 0);
     ovs_mutex_lock(&map->mutex);
     hmap_init(&map->pins);
+    atomic_init(&map->n_slots, 0);
     ovs_mutex_unlock(&map->mutex);
     return map;
 }
@@ -100,7 +107,7 @@ dpdk_dma_map_destroy(struct dpdk_dma_map *map)
     ovs_mutex_lock(&map->mutex);
     dma_map_clear_pins(map);
     hmap_destroy(&map->pins);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         dpdk_dma_chan_uninit(&map->slots[i]->chan);
         free(map->slots[i]->dev_name);
         free_cacheline(map->slots[i]);
@@ -110,9 +117,23 @@ dpdk_dma_map_destroy(struct dpdk_dma_map *map)
     free(map);
 }
 
+static void
+dma_map_count_free(struct dpdk_dma_map *map)
+    OVS_REQUIRES(map->mutex)
+{
+    uint32_t n = 0;
+
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
+        const struct dma_slot *slot = map->slots[i];
+
+        n += !slot->owner && !dpdk_dma_chan_failed(&slot->chan);
+    }
+    atomic_store_relaxed(&map->n_free, n);
+}
+
 /* Adds 'vchan' of the dmadev 'dev_id', named 'dev_name', on NUMA node
  * 'numa_id' (-1 if unknown) to 'map'.  To be called by the thread that
- * discovers devices, before any other thread uses the map.
+ * discovers devices; others may be using the map.
  *
  * Returns the new channel, or NULL if there are DPDK_DMA_MAX_CHANS. */
 struct dpdk_dma_chan *
@@ -120,16 +141,18 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
                  int16_t dev_id, uint16_t vchan, int numa_id)
 {
     struct dpdk_dma_chan *chan = NULL;
+    size_t n;
 
     ovs_mutex_lock(&map->mutex);
-    if (map->n_slots < DPDK_DMA_MAX_CHANS) {
+    n = dpdk_dma_map_count(map);
+    if (n < DPDK_DMA_MAX_CHANS) {
         struct dma_slot *slot = xzalloc_cacheline(sizeof *slot);
 
         slot->dev_name = xstrdup(dev_name);
         slot->core = DPDK_DMA_NO_CORE;
         chan = &slot->chan;
         chan->dev_name = slot->dev_name;
-        chan->index = map->n_slots;
+        chan->index = n;
         chan->dev_id = dev_id;
         chan->vchan = vchan;
         chan->numa_id = numa_id;
@@ -139,7 +162,9 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
         atomic_init(&chan->submitted, 0);
         atomic_init(&chan->completed, 0);
         atomic_init(&chan->errors, 0);
-        map->slots[map->n_slots++] = slot;
+        map->slots[n] = slot;
+        atomic_store_explicit(&map->n_slots, n + 1, memory_order_release);
+        dma_map_count_free(map);
     }
     ovs_mutex_unlock(&map->mutex);
 
@@ -147,11 +172,15 @@ dpdk_dma_map_add(struct dpdk_dma_map *map, const char *dev_name,
 }
 
 /* Returns the number of channels in 'map', failed ones included.  Takes no
- * lock: the number is constant once devices were discovered. */
+ * lock. */
 size_t
 dpdk_dma_map_count(const struct dpdk_dma_map *map)
 {
-    return map->n_slots;
+    size_t n;
+
+    atomic_read_explicit(&CONST_CAST(struct dpdk_dma_map *, map)->n_slots, &n,
+                         memory_order_acquire);
+    return n;
 }
 
 /* Returns channel 'index' of 'map', or NULL.  Takes no lock, as
@@ -160,7 +189,7 @@ struct dpdk_dma_chan *
 dpdk_dma_map_get(const struct dpdk_dma_map *map, size_t index)
     OVS_NO_THREAD_SAFETY_ANALYSIS
 {
-    return index < map->n_slots ? &map->slots[index]->chan : NULL;
+    return index < dpdk_dma_map_count(map) ? &map->slots[index]->chan : NULL;
 }
 
 static struct dma_pin *
@@ -197,7 +226,7 @@ dma_map_count_dev(const struct dpdk_dma_map *map, const char *dev_name)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         n += !strcmp(map->slots[i]->dev_name, dev_name);
     }
     return n;
@@ -326,7 +355,7 @@ dpdk_dma_map_format_idle_pins(const struct dpdk_dma_map *map_, struct ds *ds)
     HMAP_FOR_EACH (pin, node, &map->pins) {
         bool claimed = false, failed = false;
 
-        for (size_t i = 0; i < map->n_slots; i++) {
+        for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
             const struct dma_slot *slot = map->slots[i];
 
             if (!strcmp(slot->dev_name, pin->dev_name)) {
@@ -352,7 +381,7 @@ dpdk_dma_map_has_claims(const struct dpdk_dma_map *map_)
     bool found = false;
 
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots && !found; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map) && !found; i++) {
         const struct dma_slot *slot = map->slots[i];
 
         found = slot->owner && !dpdk_dma_chan_failed(&slot->chan);
@@ -361,11 +390,26 @@ dpdk_dma_map_has_claims(const struct dpdk_dma_map *map_)
     return found;
 }
 
-/* Lets claims be granted. */
+/* Returns the number of channels that nobody claims and that did not fail, be
+ * they kept or pinned: a thread that lacks one need not try if there is none.
+ * Takes no lock. */
+uint32_t
+dpdk_dma_map_n_free(const struct dpdk_dma_map *map)
+{
+    uint32_t n;
+
+    atomic_read_relaxed(&CONST_CAST(struct dpdk_dma_map *, map)->n_free, &n);
+    return n;
+}
+
+/* Lets claims be granted.  What was kept for a thread is so no more. */
 void
 dpdk_dma_map_open(struct dpdk_dma_map *map)
 {
     ovs_mutex_lock(&map->mutex);
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
+        map->slots[i]->keeper = NULL;
+    }
     map->open = true;
     ovs_mutex_unlock(&map->mutex);
 }
@@ -383,9 +427,13 @@ dpdk_dma_map_close(struct dpdk_dma_map *map)
 
 /* The lower, the better; 3 is no candidate. */
 static int
-dma_map_distance(const struct dma_slot *slot, int numa_id)
+dma_map_distance(const struct dma_slot *slot, const void *owner, int numa_id)
 {
     if (slot->owner || dpdk_dma_chan_failed(&slot->chan)) {
+        return 3;
+    } else if (slot->keeper == owner) {
+        return -1;
+    } else if (slot->keeper && time_msec() < slot->kept_until) {
         return 3;
     } else if (slot->chan.numa_id == numa_id) {
         return 0;
@@ -400,7 +448,8 @@ dma_map_distance(const struct dma_slot *slot, int numa_id)
  * for it alone, on 'core', whose NUMA node is 'numa_id' (-1 if unknown), and
  * returns it.  The device that the explicit map names for 'core' is the only
  * one considered.  Without one, the nearest channel is taken among those which
- * nobody holds and whose devices the explicit map names for no core.
+ * nobody holds, which are not kept for others and whose devices the explicit
+ * map names for no core; one that is kept for 'owner' first of all.
  *
  * A thread that holds a channel already gets the same one.  NULL means that
  * there is none, or that the map is closed; a claim that existed is then
@@ -418,7 +467,7 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
     if (map->open) {
         const struct dma_pin *pin = dma_map_find_pin(map, core);
 
-        for (size_t i = 0; i < map->n_slots; i++) {
+        for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
             struct dma_slot *slot = map->slots[i];
             int distance;
 
@@ -430,7 +479,7 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
                     : dma_map_is_pinned(map, slot->dev_name)) {
                 continue;
             }
-            distance = dma_map_distance(slot, numa_id);
+            distance = dma_map_distance(slot, owner, numa_id);
             if (distance < best_distance) {
                 best_distance = distance;
                 best = slot;
@@ -439,6 +488,8 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
         if (best) {
             best->owner = owner;
             best->core = core;
+            best->keeper = NULL;
+            dma_map_count_free(map);
             /* Relaxed: who looks for channels that are not in use any more
              * took the mutex, in dpdk_dma_map_fail_dev(), after the last
              * claim. */
@@ -450,25 +501,46 @@ dpdk_dma_map_claim(struct dpdk_dma_map *map, const void *owner, uint32_t core,
     return best ? &best->chan : NULL;
 }
 
-/* Gives up what 'owner' holds, if anything.  The thread must not use the
- * channel any more.  Copies that are still in flight on one that has not
- * failed are for its next owner to reap. */
-void
-dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
+static void
+dma_map_give_up(struct dpdk_dma_map *map, const void *owner,
+                const void *keeper, long long int until)
 {
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         struct dma_slot *slot = map->slots[i];
 
         if (slot->owner == owner) {
             slot->owner = NULL;
             slot->core = DPDK_DMA_NO_CORE;
+            slot->keeper = keeper;
+            slot->kept_until = until;
             /* Release: as in dpdk_dma_chan_abandon(). */
             atomic_store_explicit(&slot->chan.in_use, false,
                                   memory_order_release);
+        } else if (slot->keeper == owner) {
+            slot->keeper = keeper;
         }
     }
+    dma_map_count_free(map);
     ovs_mutex_unlock(&map->mutex);
+}
+
+/* Gives up what 'owner' holds, if anything, or has kept.  The thread must not
+ * use the channel any more.  Copies that are still in flight on one that has
+ * not failed are for its next owner to reap. */
+void
+dpdk_dma_map_release(struct dpdk_dma_map *map, const void *owner)
+{
+    dma_map_give_up(map, owner, NULL, 0);
+}
+
+/* As dpdk_dma_map_release(), but until time_msec() is 'until' nobody else
+ * claims the channel: for a thread that will soon need it again. */
+void
+dpdk_dma_map_keep(struct dpdk_dma_map *map, const void *owner,
+                  long long int until)
+{
+    dma_map_give_up(map, owner, owner, until);
 }
 
 /* Marks all channels of the dmadev 'dev_id' as failed: an engine that hangs
@@ -480,7 +552,7 @@ dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
     bool changed = false;
 
     ovs_mutex_lock(&map->mutex);
-    for (size_t i = 0; i < map->n_slots; i++) {
+    for (size_t i = 0; i < dpdk_dma_map_count(map); i++) {
         struct dpdk_dma_chan *chan = &map->slots[i]->chan;
 
         if (chan->dev_id == dev_id && !dpdk_dma_chan_failed(chan)) {
@@ -488,6 +560,7 @@ dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
             changed = true;
         }
     }
+    dma_map_count_free(map);
     ovs_mutex_unlock(&map->mutex);
 
     return changed;

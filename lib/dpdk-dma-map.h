@@ -22,7 +22,8 @@
  * A channel is one vchan of one dmadev (dpdk-dma-chan.h).  Each PMD thread
  * claims at most one channel, and a channel has at most one owner, so that the
  * owner may use it without a lock.  Claims last: they are made when a PMD
- * thread attaches or reloads and given up when it detaches or when the map
+ * thread attaches or reloads, or when a channel becomes free and the thread
+ * lacks one, and given up when it detaches, has nothing to poll or the map
  * changes, never per packet.
  *
  * The owner is a thread, known by an address of its own, and not a core: PMD
@@ -84,6 +85,9 @@ struct dpdk_dma_chan *dpdk_dma_map_claim(struct dpdk_dma_map *,
                                          const void *owner, uint32_t core,
                                          int numa_id);
 void dpdk_dma_map_release(struct dpdk_dma_map *, const void *owner);
+void dpdk_dma_map_keep(struct dpdk_dma_map *, const void *owner,
+                       long long int until);
+uint32_t dpdk_dma_map_n_free(const struct dpdk_dma_map *);
 
 bool dpdk_dma_map_fail_dev(struct dpdk_dma_map *, int16_t dev_id);
 

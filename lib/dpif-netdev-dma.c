@@ -31,11 +31,14 @@
 #include "dpdk.h"
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
 #include "netdev-dpdk-async.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
 #include "smap.h"
+#include "timeval.h"
 #include "unixctl.h"
 #include "util.h"
 #include "vhost-async-engine.h"
@@ -43,6 +46,14 @@
 #include "vhost-async-txq.h"
 
 VLOG_DEFINE_THIS_MODULE(dpif_netdev_dma);
+
+/* How long the channel of a thread that has nothing to poll is kept for it, in
+ * milliseconds. */
+#define KEEP_CLAIM_MS 1000
+
+/* How often a thread that lacks a channel looks for one: some milliseconds,
+ * and nothing that iterations would notice. */
+#define LOOK_OUT_ITERATIONS 4096
 
 static struct ovs_mutex threads_mutex = OVS_MUTEX_INITIALIZER;
 /* All PMD threads. */
@@ -54,10 +65,16 @@ static struct ovs_list threads OVS_GUARDED_BY(threads_mutex)
 static bool was_enabled;
 static char *last_pins;
 
+/* What the PMD threads are to reload for. */
+static enum {
+    RELOAD_NOTHING,
+    RELOAD_TO_RELEASE,          /* Their claims may be against the
+                                 * configuration. */
+    RELOAD_TO_CLAIM,            /* They gave them up. */
+} reload_for;
+
 /* Takes the keys of 'other_config' that concern DMA.  Returns true if claims
- * may be against them now: all PMD threads must reload then, which gives up
- * their claims, and once more after dpif_netdev_dma_config_done(), to claim
- * anew. */
+ * may be against them now, see dpif_netdev_dma_wants_reload(). */
 bool
 dpif_netdev_dma_set_config(const struct smap *other_config)
 {
@@ -77,6 +94,8 @@ dpif_netdev_dma_set_config(const struct smap *other_config)
         was_enabled = enabled;
         free(last_pins);
         last_pins = nullable_xstrdup(pins);
+        reload_for = RELOAD_TO_RELEASE;
+        poll_immediate_wake();
     }
     return changed;
 }
@@ -94,6 +113,25 @@ dpif_netdev_dma_config_done(void)
     return false;
 }
 
+/* Returns true if all PMD threads are to reload now.  To be called until it
+ * returns false, with a reload each time, whenever the main thread runs the
+ * datapath: threads give up their claims first, and then claim anew. */
+bool
+dpif_netdev_dma_wants_reload(void)
+{
+    switch (reload_for) {
+    case RELOAD_TO_RELEASE:
+        reload_for = RELOAD_TO_CLAIM;
+        return true;
+    case RELOAD_TO_CLAIM:
+        reload_for = RELOAD_NOTHING;
+        return dpif_netdev_dma_config_done();
+    case RELOAD_NOTHING:
+    default:
+        return false;
+    }
+}
+
 /* PMD threads. */
 
 static void
@@ -101,12 +139,14 @@ dma_thread_set_chan(struct vhost_async_thread *self,
                     struct dpdk_dma_chan *chan)
 {
     ovs_mutex_lock(&threads_mutex);
-    vhost_async_thread_init(self, chan);
+    vhost_async_thread_set_chan(self, chan);
     ovs_mutex_unlock(&threads_mutex);
 }
 
+/* Lets go of the channel; it is kept for this thread until time_msec() is
+ * 'kept_until'. */
 static void
-dma_thread_release(struct vhost_async_thread *self)
+dma_thread_release(struct vhost_async_thread *self, long long int kept_until)
 {
     vhost_async_thread_drain(self);
     if (!self->claimed) {
@@ -116,7 +156,7 @@ dma_thread_release(struct vhost_async_thread *self)
               ".", self->core_id, self->claimed->dev_name,
               self->claimed->vchan);
     dma_thread_set_chan(self, NULL);
-    dpdk_dma_map_release(dpdk_dma_dev_map(), self);
+    dpdk_dma_map_keep(dpdk_dma_dev_map(), self, kept_until);
 }
 
 static void
@@ -126,6 +166,7 @@ dma_thread_claim(struct vhost_async_thread *self)
 
     chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
                               self->numa_id);
+    self->lacks_chan = !chan;
     if (!chan) {
         return;
     }
@@ -143,7 +184,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     self->core_id = core_id;
     self->numa_id = numa_id == OVS_NUMA_UNSPEC ? -1 : numa_id;
     self->dp_name = xstrdup(dp_name);
-    vhost_async_thread_init(self, NULL);
+    vhost_async_thread_init(self);
     *vhost_async_self_get() = self;
 
     ovs_mutex_lock(&threads_mutex);
@@ -154,7 +195,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
 
 /* To be called when the PMD thread starts and at the end of each reload:
  * tries to claim a channel if the thread has none and polls 'n_rxqs' > 0
- * queues.  A thread that polls none leaves the channel to others. */
+ * queues.  Without success it tries again when one is free. */
 void
 dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
                        int n_rxqs)
@@ -167,30 +208,46 @@ dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
     if (!self) {
         self = dma_thread_create(dp_name, core_id, numa_id);
     }
+    self->lacks_chan = false;
     if (!self->claimed && n_rxqs && netdev_dpdk_async_is_enabled()) {
         dma_thread_claim(self);
     }
 }
 
+/* The part of dpif_netdev_dma_reap() for a thread that lacks a channel: claims
+ * one that became free since, or was kept for another thread. */
+void
+dpif_netdev_dma_look_out(struct vhost_async_thread *self)
+{
+    if (++self->n_looks >= LOOK_OUT_ITERATIONS) {
+        self->n_looks = 0;
+        if (dpdk_dma_map_n_free(dpdk_dma_dev_map())) {
+            dma_thread_claim(self);
+        }
+    }
+}
+
 /* To be called in a reload, before the main thread is told that it is done
  * and may take ports away: afterwards the thread has no reference to a port.
- * A claim that is no longer confirmed, or of no use because 'n_rxqs' is 0, is
- * given up. */
+ * A claim that is no longer confirmed is given up; one that is of no use since
+ * 'n_rxqs' is 0, too, but kept for a while: a guest that connects again has
+ * the datapath take its rxqs away and give them back. */
 void
 dpif_netdev_dma_drain(int n_rxqs)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
+    bool confirmed;
 
     if (!self) {
         return;
     }
     vhost_async_thread_drain(self);
-    if (self->sender.chan && n_rxqs
-        && dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
-                              self->numa_id) == self->sender.chan) {
-        return;
+    confirmed = self->sender.chan
+                && dpdk_dma_map_claim(dpdk_dma_dev_map(), self, self->core_id,
+                                      self->numa_id) == self->sender.chan;
+    if (!confirmed || !n_rxqs) {
+        dma_thread_release(self, confirmed ? time_msec() + KEEP_CLAIM_MS : 0);
     }
-    dma_thread_release(self);
 }
 
 /* To be called before the PMD thread ends. */
@@ -202,7 +259,8 @@ dpif_netdev_dma_detach(void)
     if (!self) {
         return;
     }
-    dma_thread_release(self);
+    dma_thread_release(self, 0);
+    dpdk_dma_map_release(dpdk_dma_dev_map(), self);
     ovs_mutex_lock(&threads_mutex);
     ovs_list_remove(&self->list_node);
     ovs_mutex_unlock(&threads_mutex);
@@ -304,6 +362,9 @@ format_channels(struct ds *ds)
                   n[DPDK_DMA_CHAN_CLAIMED], n[DPDK_DMA_CHAN_FREE],
                   n[DPDK_DMA_CHAN_FAILED]);
     dpdk_dma_map_format_idle_pins(map, ds);
+    if (!dpdk_dma_map_count(map)) {
+        ds_put_cstr(ds, "  no DMA device: "DPDK_DMA_PROBE_REMEDY"\n");
+    }
 }
 
 /* Parses "[-pmd core] [dp]".  Returns NULL, or an error to be freed. */
@@ -382,7 +443,7 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
         if (dp_name) {
             ds_put_format(&ds, " of a datapath \"%s\"", dp_name);
         }
-        ds_put_cstr(&ds, "; dpif-netdev/pmd-stats-show lists them");
+        ds_put_cstr(&ds, "; dpif-netdev/pmd-perf-show lists them");
         unixctl_command_reply_error(conn, ds_cstr(&ds));
     } else {
         if (core == UINT_MAX) {

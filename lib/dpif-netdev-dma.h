@@ -21,8 +21,8 @@
  * iteration, lets go in a reload; and what an operator sees of it.
  *
  * dpif-netdev.c calls these functions: from the PMD thread itself, except for
- * dpif_netdev_dma_init() and dpif_netdev_dma_set_config(), which are the main
- * thread's. */
+ * dpif_netdev_dma_init(), and those that concern the configuration, which are
+ * the main thread's. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,23 +41,28 @@ struct smap;
 void dpif_netdev_dma_init(void);
 bool dpif_netdev_dma_set_config(const struct smap *other_config);
 bool dpif_netdev_dma_config_done(void);
+bool dpif_netdev_dma_wants_reload(void);
 
 void dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id,
                             int numa_id, int n_rxqs);
 void dpif_netdev_dma_drain(int n_rxqs);
 void dpif_netdev_dma_detach(void);
 
+void dpif_netdev_dma_look_out(struct vhost_async_thread *);
 unsigned int dpif_netdev_dma_reap__(struct vhost_async_thread *,
                                     struct pmd_perf_stats *);
 
-/* Reaps.  Returns the number of packets that came back, which makes the
- * iteration a busy one. */
+/* Reaps, or looks for a channel if the thread lacks one.  Returns the number
+ * of packets that came back, which makes the iteration a busy one. */
 static inline unsigned int
 dpif_netdev_dma_reap(struct pmd_perf_stats *s)
 {
     struct vhost_async_thread *self = *vhost_async_self_get();
 
     if (OVS_LIKELY(!self || !vhost_async_thread_is_busy(self))) {
+        if (OVS_UNLIKELY(self && self->lacks_chan)) {
+            dpif_netdev_dma_look_out(self);
+        }
         return 0;
     }
     return dpif_netdev_dma_reap__(self, s);
@@ -71,6 +76,19 @@ dpif_netdev_dma_is_busy(void)
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
     return self && vhost_async_thread_is_busy(self);
+}
+
+/* To be called once per iteration: reaps, and sets '*sleep_time' to 0 if the
+ * thread must not sleep now.  Returns as dpif_netdev_dma_reap(). */
+static inline unsigned int
+dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
+{
+    unsigned int n = dpif_netdev_dma_reap(s);
+
+    if (dpif_netdev_dma_is_busy()) {
+        *sleep_time = 0;
+    }
+    return n;
 }
 
 /* Returns the cycles spent reaping, for the rxqs whose packets were just sent
@@ -105,7 +123,7 @@ dpif_netdev_dma_set_config(const struct smap *other_config OVS_UNUSED)
 }
 
 static inline bool
-dpif_netdev_dma_config_done(void)
+dpif_netdev_dma_wants_reload(void)
 {
     return false;
 }
@@ -128,15 +146,10 @@ dpif_netdev_dma_detach(void)
 }
 
 static inline unsigned int
-dpif_netdev_dma_reap(struct pmd_perf_stats *s OVS_UNUSED)
+dpif_netdev_dma_run(struct pmd_perf_stats *s OVS_UNUSED,
+                    uint64_t *sleep_time OVS_UNUSED)
 {
     return 0;
-}
-
-static inline bool
-dpif_netdev_dma_is_busy(void)
-{
-    return false;
 }
 
 static inline uint64_t

@@ -145,8 +145,8 @@ txq_vring_counter(const struct vhost_async_txq *txq, const char *name)
 
     BUILD_ASSERT(ARRAY_SIZE(bins) == ARRAY_SIZE(stats->size_bins));
     if (!strcmp(name, "good_packets")) {
-        return vhost_async_counter(&stats->dma_packets)
-               + vhost_async_counter(&stats->cpu_packets);
+        /* Those that the guest got: what is lost is among the drops. */
+        return vhost_async_counter(&stats->published);
     } else if (!strcmp(name, "good_bytes")) {
         return vhost_async_counter(&stats->dma_bytes)
                + vhost_async_counter(&stats->cpu_bytes);

@@ -27,6 +27,7 @@
 
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
 #include "netdev-provider.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/vlog.h"
@@ -53,6 +54,7 @@ static struct {
     char *support_string;       /* As in the database, for warnings. */
     char *threshold_string;
     char *timeout_string;
+    char *pins_string;
 } config;
 
 /* Configuration. */
@@ -214,6 +216,8 @@ ports_update_wanted(void)
 void
 netdev_dpdk_async_configure(const struct smap *other_config)
 {
+    const char *pins = smap_get(other_config, "vhost-async-dma-map");
+    bool pins_changed = config_changed(&config.pins_string, pins);
     bool was_enabled = config.enabled;
 
     configure_threshold(other_config);
@@ -221,10 +225,13 @@ netdev_dpdk_async_configure(const struct smap *other_config)
     configure_support(other_config);
     if (config.enabled) {
         vhost_async_helper_start();
-        if (!was_enabled && !dpdk_dma_dev_start_all()) {
-            VLOG_WARN("other_config:vhost-async-support is true, but there is "
-                      "no DMA channel; add a DMA device, for instance by "
-                      "other_config:dpdk-extra.");
+        if (!was_enabled || pins_changed) {
+            dpdk_dma_probe(pins);
+            if (!dpdk_dma_dev_start_all()) {
+                VLOG_WARN("other_config:vhost-async-support is true, but "
+                          "there is no DMA channel; "DPDK_DMA_PROBE_REMEDY
+                          ".");
+            }
         }
         configure_pins(other_config);
     }
@@ -276,6 +283,9 @@ netdev_dpdk_async_register(struct netdev_dpdk_async *async, const char *path,
                     ? "other_config:vhost-postcopy-support is true"
                     : !strncmp(path, "/dev/vduse/", 11)
                     ? "it is a VDUSE device" : NULL);
+    /* It may be registered anew (OVS 3.5 and later): the library does not tell
+     * then that guests are gone. */
+    vhost_async_guest_forget_port(&async->port);
     vhost_async_port_set_path(&async->port, path);
     async_update_wanted(async);
 }
@@ -385,6 +395,27 @@ netdev_dpdk_async_destroy_connection(int vid)
 
 /* Sending. */
 
+/* Has the library send, if the ring of 'txq' is still its.  Who takes it over
+ * has the lock of 'txq' for that, and does not wait for it: the library's own
+ * locks, which this waits for with that lock held, are those of whoever
+ * handles a message, who waits for the one that takes over. */
+static bool
+async_send_by_library(struct vhost_async_txq *txq, int vid, uint16_t vring,
+                      struct rte_mbuf **pkts, uint16_t cnt, uint16_t *n)
+{
+    bool is_library;
+
+    if (!vhost_async_txq_lock_unless_closed(txq)) {
+        return false;
+    }
+    is_library = vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
+    if (is_library) {
+        *n = rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+    }
+    vhost_async_engine_unlock(NULL, txq);
+    return is_library;
+}
+
 /* The part of netdev_dpdk_async_enqueue() for a port that is on DMA, or was
  * when its guest connected. */
 uint16_t
@@ -401,8 +432,9 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
         return 0;
     }
     if (OVS_UNLIKELY(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY)
-        && !vhost_async_guest_take_over(&async->port, txq)) {
-        return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
+        && !vhost_async_guest_take_over(&async->port, txq)
+        && async_send_by_library(txq, vid, vring, pkts, cnt, &n)) {
+        return n;
     }
     if (OVS_UNLIKELY(!self)) {
         return vhost_async_engine_send(NULL, txq, pkts, cnt);

@@ -122,6 +122,16 @@ netdev_dpdk_async_needs_lock(const struct netdev_dpdk_async *async)
     return vhost_async_port_needs_lock(&async->port);
 }
 
+/* Whether rings of the guest are ours, or are to be.  Then PMD threads make no
+ * call to the vhost library that waits for the locks of rings, as
+ * rte_vhost_rx_queue_count() does (22.11 to 25.11): who handles a message has
+ * them, and may itself wait for copies of this thread. */
+static inline bool
+netdev_dpdk_async_has_rings(const struct netdev_dpdk_async *async)
+{
+    return vhost_async_port_txqs(&async->port) != NULL;
+}
+
 /* Sends 'cnt' packets to virtqueue 'vring' of device 'vid', as
  * rte_vhost_enqueue_burst() does, which it is when the port is not on DMA.
  * Returns how many packets, from the first on, were taken.  Those in whose
@@ -134,7 +144,7 @@ netdev_dpdk_async_enqueue(struct netdev_dpdk_async *async, int vid,
                           uint16_t vring, struct rte_mbuf **pkts,
                           uint16_t cnt)
 {
-    if (OVS_LIKELY(!vhost_async_port_txqs(&async->port))) {
+    if (OVS_LIKELY(!netdev_dpdk_async_has_rings(async))) {
         return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
     }
     return netdev_dpdk_async_send(async, vid, vring, pkts, cnt);
@@ -160,6 +170,7 @@ netdev_dpdk_async_print_version(void)
 }
 
 #define netdev_dpdk_async_needs_lock(ASYNC) true
+#define netdev_dpdk_async_has_rings(ASYNC) false
 #define netdev_dpdk_async_init(ASYNC, NETDEV, TX_RETRIES) ((void) (ASYNC))
 #define netdev_dpdk_async_register(ASYNC, PATH, FLAGS) ((void) (ASYNC))
 #define netdev_dpdk_async_free(ASYNC) ((void) (ASYNC))

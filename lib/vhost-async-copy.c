@@ -306,7 +306,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         }
         if (done) {
             txq_add_in_flight(txq, sent, pkt, chan);
-            dpdk_dma_chan_end_packet(chan, txq, sent++);
+            dpdk_dma_chan_end_packet(chan, &txq->owner, sent++);
             pkts[i] = NULL;
             in_flight = true;
             n_dma++;

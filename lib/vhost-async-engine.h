@@ -72,7 +72,7 @@ bool vhost_async_engine_txq_is_idle(struct vhost_async_txq *);
 size_t vhost_async_engine_txq_memory(const struct vhost_async_txq *);
 unsigned int vhost_async_engine_txq_waiting(const struct vhost_async_txq *);
 void vhost_async_engine_run(struct vhost_async_sender *);
-void vhost_async_engine_leave(struct vhost_async_sender *);
+bool vhost_async_engine_leave(struct vhost_async_sender *);
 #else
 static inline bool
 vhost_async_engine_txq_init(struct vhost_async_txq *txq OVS_UNUSED)
@@ -108,9 +108,10 @@ vhost_async_engine_run(struct vhost_async_sender *self OVS_UNUSED)
 {
 }
 
-static inline void
+static inline bool
 vhost_async_engine_leave(struct vhost_async_sender *self OVS_UNUSED)
 {
+    return true;
 }
 #endif
 

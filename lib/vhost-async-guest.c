@@ -153,14 +153,27 @@ guest_set_mem(struct guest *g, struct vhost_guest_mem *mem)
     rings->mem = mem;
     if (mem) {
         vhost_async_old_mem_mark(&rings->mem_since);
+        vhost_async_port_set_no_dma(rings->port, mem->no_dma);
     }
 }
 
-/* Has the memory of 'g' be what the library knows of, if it has a table.  No
- * ring is mapped in another one, or the gate is closed and they will be mapped
- * anew.  Returns why it cannot be mapped, a constant, or NULL. */
-static const char *
-guest_map_mem(struct guest *g)
+/* Maps 'mem' for engines, as far as they get to it. */
+static void
+map_for_dma(struct vhost_guest_mem *mem, const char *port_name)
+{
+    const char *no_dma = vhost_guest_mem_map_for_dma(mem);
+
+    if (no_dma) {
+        VLOG_WARN_RL(&rl, "%s: packets are copied by CPU: %s.", port_name,
+                     no_dma);
+    }
+}
+
+/* Has the memory of 'g', whose rings are ours, be what the library knows of,
+ * if it has a table.  No ring is mapped in another one, or the gate is closed
+ * and they will be mapped anew. */
+static void
+guest_update_mem(struct guest *g)
 {
     struct vhost_async_rings *rings = &g->rings;
     struct vhost_guest_mem *mem = NULL;
@@ -168,32 +181,17 @@ guest_map_mem(struct guest *g)
 
     if (rings->has_table) {
         if (rings->mem && vhost_guest_mem_equals(rings->mem, rings->vid)) {
-            return NULL;
+            return;
         }
         mem = vhost_guest_mem_create(rings->vid, &error);
     }
-    guest_set_mem(g, mem);
     if (mem) {
-        const char *no_dma = vhost_guest_mem_map_for_dma(mem);
-
-        if (no_dma) {
-            VLOG_WARN_RL(&rl, "%s: packets are copied by CPU: %s.",
-                         rings->port->name, no_dma);
-        }
-        vhost_async_port_set_no_dma(rings->port, no_dma);
+        map_for_dma(mem, rings->port->name);
     }
-    return error;
-}
-
-/* guest_map_mem() for rings that are ours. */
-static void
-guest_update_mem(struct guest *g)
-{
-    const char *error = guest_map_mem(g);
-
+    guest_set_mem(g, mem);
     if (error) {
         VLOG_ERR_RL(&rl, "%s: nothing can be sent to its guest (device %d): "
-                    "%s.", g->rings.port->name, g->rings.vid, error);
+                    "%s.", rings->port->name, rings->vid, error);
     }
 }
 
@@ -572,46 +570,74 @@ vhost_async_guest_destroy_device(int vid)
 
 /* Ports that change sides. */
 
+/* Maps the memory of the guest that is connected as 'vid', for
+ * vhost_async_guest_enable().  That can take seconds, for which nobody waits:
+ * nobody is in control meanwhile.  Stores NULL in '*memp' if the guest has
+ * told none, and why it cannot be mapped, a constant, in '*error', or NULL.
+ * Returns false if this is to be tried again soon.  The helper's thread,
+ * without a lock. */
+bool
+vhost_async_guest_map(int vid, const char *port_name,
+                      struct vhost_guest_mem **memp, const char **error)
+{
+    struct guest *g = guest_by_vid(vid);
+
+    *memp = NULL;
+    *error = NULL;
+    if (!g || !control_try(g)) {
+        return false;
+    }
+    if (g->rings.vid == vid && g->rings.has_table) {
+        *memp = vhost_guest_mem_create(vid, error);
+    }
+    control_give(g, CONTROL_FREE);
+    if (*memp) {
+        map_for_dma(*memp, port_name);
+    }
+    return true;
+}
+
 /* Gives 'port' txqs and, if a guest is connected, has its rings wait for
  * vhost_async_guest_take_over(), which may be called by those who know that no
- * thread can be sending by the library.  A guest whose memory cannot be mapped
- * stays with the library, until the next call.  Returns false if that is to be
- * soon.  The helper's thread, which lets a grace period pass, with the list of
- * ports locked for 'port' not to go. */
+ * thread can be sending by the library unless it has the lock of the txq.
+ * Takes 'mem', which vhost_async_guest_map() mapped.  Returns false if that
+ * was for another guest or other memory: to be tried again soon.  The helper's
+ * thread, which lets a grace period pass, with the list of ports locked for
+ * 'port' not to go. */
 bool
-vhost_async_guest_enable(struct vhost_async_port *port)
+vhost_async_guest_enable(struct vhost_async_port *port,
+                         struct vhost_guest_mem *mem)
 {
     int vid = vhost_async_port_owner(port);
     struct guest *g = guest_by_vid(vid);
-    const char *error;
-    bool done;
+    bool done = false;
 
     if (!g) {
-        return vhost_async_port_add_txqs(port, vid, 0);
-    }
-    if (!control_try(g)) {
-        return false;
-    }
-    done = g->rings.port == port;
-    error = done ? guest_map_mem(g) : NULL;
-    if (error) {
-        VLOG_WARN_RL(&rl, "%s: the guest (device %d) stays with the vhost "
-                     "library: %s.", port->name, vid, error);
-        vhost_async_port_set_no_dma(port, error);
-    } else if (done) {
-        unsigned int n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
+        done = vhost_async_port_add_txqs(port, vid, 0);
+    } else if (control_try(g)) {
+        if (g->rings.port == port
+            && (g->rings.has_table ? mem && vhost_guest_mem_equals(mem, vid)
+                                   : !mem)) {
+            unsigned int n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
 
-        done = vhost_async_port_add_txqs(port, vid, n);
+            done = vhost_async_port_add_txqs(port, vid, n);
+        }
+        if (done && mem) {
+            guest_set_mem(g, mem);
+            mem = NULL;
+        }
+        control_give(g, CONTROL_FREE);
     }
-    control_give(g, CONTROL_FREE);
+    vhost_guest_mem_destroy(mem);
     return done;
 }
 
 /* Takes the ring of 'txq' over from the library, unless somebody else is in
  * control of the guest.  Returns whether it is ours.
  *
- * A sender that holds the tx lock of the netdev, hence nobody is sending by
- * the library, or the helper's thread, when nobody can be. */
+ * A sender that holds the tx lock of the netdev, or the helper's thread, when
+ * all senders know of the txqs: who sends by the library then holds the lock
+ * of 'txq'. */
 bool
 vhost_async_guest_take_over(struct vhost_async_port *port,
                             struct vhost_async_txq *txq)
@@ -625,7 +651,7 @@ vhost_async_guest_take_over(struct vhost_async_port *port,
     /* Without control, or with that of a guest that the port has not any more,
      * somebody else may be at the rings. */
     if ((!g || vhost_async_port_owner(port) == vid)
-        && vhost_async_txq_lock_unless_closed(txq)) {
+        && vhost_async_txq_trylock(txq)) {
         if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY) {
             vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
             if (g && guest_is_ours(g)) {

@@ -63,6 +63,7 @@
 
 struct vhost_async_port;
 struct vhost_async_txq;
+struct vhost_guest_mem;
 
 /* Devices of the vhost library, at most (RTE_MAX_VHOST_DEVICE, 22.11). */
 #define VHOST_ASYNC_MAX_GUESTS 1024
@@ -73,7 +74,10 @@ void vhost_async_guest_forget_port(const struct vhost_async_port *);
 void vhost_async_guest_new_device(int vid);
 void vhost_async_guest_destroy_device(int vid);
 
-bool vhost_async_guest_enable(struct vhost_async_port *);
+bool vhost_async_guest_map(int vid, const char *port_name,
+                           struct vhost_guest_mem **, const char **error);
+bool vhost_async_guest_enable(struct vhost_async_port *,
+                              struct vhost_guest_mem *);
 bool vhost_async_guest_take_over(struct vhost_async_port *,
                                  struct vhost_async_txq *);
 bool vhost_async_guest_look_after(int vid);

@@ -39,6 +39,7 @@
 #include "vhost-async-old-mem.h"
 #include "vhost-async-port.h"
 #include "vhost-async-txq.h"
+#include "vhost-guest-mem.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_helper);
 
@@ -46,6 +47,8 @@ VLOG_DEFINE_THIS_MODULE(vhost_async_helper);
 #define HELPER_POLL_MS 10
 
 #define HELPER_BURST 64
+
+static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 5);
 
 typedef unsigned int helper_get_func(struct dpdk_dma_chan *,
                                      struct dpdk_dma_done *,
@@ -62,7 +65,8 @@ helper_publish(struct dpdk_dma_chan *chan, helper_get_func *get)
     do {
         n = get(chan, done, ARRAY_SIZE(done));
         for (unsigned int i = 0; i < n; i++) {
-            struct vhost_async_txq *txq = done[i].owner;
+            struct vhost_async_txq *txq
+                = vhost_async_txq_of_owner(done[i].owner);
 
             vhost_async_txq_done(txq, done[i].seq);
             vhost_async_engine_publish(NULL, txq);
@@ -99,6 +103,73 @@ txq_is_library(const struct vhost_async_txq *txq)
     return vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
 }
 
+static bool
+port_is_to_change(const struct vhost_async_port *port)
+{
+    return vhost_async_port_wants_dma(port) && !vhost_async_port_txqs(port);
+}
+
+/* Has 'port' change sides.  Returns false if that is to be tried again.  Lets
+ * go of the list of ports to map the guest's memory: 'port' may be gone
+ * then. */
+static bool
+helper_enable(struct vhost_async_port *port)
+    OVS_REQUIRES(vhost_async_ports_mutex)
+{
+    int vid = vhost_async_port_owner(port);
+    struct vhost_guest_mem *mem = NULL;
+    struct vhost_async_port *p;
+    const char *error = NULL;
+    bool done = false;
+
+    if (vid >= 0) {
+        char *name = xstrdup(port->name);
+        bool mapped;
+
+        ovs_mutex_unlock(&vhost_async_ports_mutex);
+        mapped = vhost_async_guest_map(vid, name, &mem, &error);
+        free(name);
+        ovs_mutex_lock(&vhost_async_ports_mutex);
+        if (!mapped) {
+            return false;
+        }
+    }
+    LIST_FOR_EACH (p, list_node, &vhost_async_ports) {
+        if (p != port || !port_is_to_change(port)
+            || vhost_async_port_owner(port) != vid) {
+            continue;
+        }
+        if (!error) {
+            return vhost_async_guest_enable(port, mem);
+        }
+        VLOG_WARN_RL(&rl, "%s: the guest (device %d) stays with the vhost "
+                     "library: %s.", port->name, vid, error);
+        vhost_async_port_set_no_dma(port, error);
+        /* Again when there is something else to do. */
+        done = true;
+    }
+    vhost_guest_mem_destroy(mem);
+    return done;
+}
+
+/* Returns the next port that is to change sides behind number '*n' of the
+ * list, and stores its number there; NULL if there is none. */
+static struct vhost_async_port *
+helper_next_to_change(size_t *n)
+    OVS_REQUIRES(vhost_async_ports_mutex)
+{
+    struct vhost_async_port *port;
+    size_t i = 0;
+
+    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
+        if (i++ >= *n && port_is_to_change(port)) {
+            *n = i;
+            return port;
+        }
+    }
+    return NULL;
+}
+
 /* Has ports whose rings are to be ours, or need not be any more, change sides.
  * Returns whether that is to be tried again. */
 static bool
@@ -106,19 +177,21 @@ helper_change_sides(void)
 {
     struct vhost_async_port *port;
     bool enabled = false, wait = false;
+    size_t n = 0;
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
+    /* By number, since the list can change meanwhile: then a port that is
+     * missed has its turn soon, for who adds or removes one wakes us. */
+    while ((port = helper_next_to_change(&n))) {
+        if (helper_enable(port)) {
+            enabled = true;
+        } else {
+            wait = true;
+        }
+    }
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        bool ours = vhost_async_port_txqs(port) != NULL;
-        bool want = vhost_async_port_wants_dma(port);
-
-        if (want && !ours) {
-            if (vhost_async_guest_enable(port)) {
-                enabled = true;
-            } else {
-                wait = true;
-            }
-        } else if (ours && !want) {
+        if (vhost_async_port_txqs(port)
+            && !vhost_async_port_wants_dma(port)) {
             /* If there is a guest, when it goes. */
             vhost_async_port_remove_txqs(port);
         }

@@ -47,8 +47,6 @@
 
 #include "vhost-async-engine.h"
 
-#include <sched.h>
-
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
@@ -222,37 +220,58 @@ vhost_async_engine_publish(struct vhost_async_sender *self,
     }
 }
 
-/* Sends 'cnt' packets through the ring: all of them, or none if it is full.
- * Returns how many. */
-static uint16_t
-ring_send_through(struct vhost_async_sender *self,
-                  struct vhost_async_txq *txq, struct rte_mbuf **pkts,
-                  uint16_t cnt)
+/* Puts 'cnt' packets into the ring, RING_BURST at most: all of them, or none
+ * if it is full.  Returns whether it did. */
+static bool
+ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
+         struct rte_mbuf **pkts, uint16_t cnt)
 {
     uint64_t deadline = 0;
     uint32_t orig;
 
-    COVERAGE_INC(vhost_async_ring_contended);
     atomic_add_relaxed(&txq->engine.waiting, cnt, &orig);
     if (OVS_UNLIKELY(!rte_ring_enqueue_bulk(txq->engine.ring, (void **) pkts,
                                             cnt, NULL))) {
-        COVERAGE_INC(vhost_async_ring_full);
         ring_left(txq, cnt);
-        vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
-        return 0;
+        return false;
     }
     memset(pkts, 0, cnt * sizeof *pkts);
     if (vhost_async_txq_trylock_or_leave(txq)) {
         ring_see_to(self, txq, &deadline);
         vhost_async_engine_unlock(self, txq);
     }
-    return cnt;
+    return true;
+}
+
+/* Sends 'cnt' packets through the ring, from OVS 4.0 on more than RING_BURST,
+ * and maybe more than it holds.  Returns how many it took. */
+static uint16_t
+ring_send_through(struct vhost_async_sender *self,
+                  struct vhost_async_txq *txq, struct rte_mbuf **pkts,
+                  uint16_t cnt)
+{
+    uint16_t n = 0;
+
+    COVERAGE_INC(vhost_async_ring_contended);
+    while (n < cnt) {
+        uint16_t burst = MIN(cnt - n, RING_BURST);
+
+        if (OVS_UNLIKELY(!ring_put(self, txq, &pkts[n], burst))) {
+            COVERAGE_INC(vhost_async_ring_full);
+            break;
+        }
+        n += burst;
+    }
+    if (OVS_UNLIKELY(!n)) {
+        vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
+    }
+    return n;
 }
 
 /* Copies 'cnt' packets to 'txq', or puts them into its ring.  Returns how many
- * were taken; of those that go through the ring, all are or none.  Those in
- * whose place is NULL then belong to the txq; all others still to the caller,
- * who drops what is not taken if none is. */
+ * were taken; of RING_BURST that go through the ring, all are or none.  Those
+ * in whose place is NULL then belong to the txq; all others still to the
+ * caller, who drops what is not taken if none is. */
 uint16_t
 vhost_async_engine_send(struct vhost_async_sender *self,
                         struct vhost_async_txq *txq, struct rte_mbuf **pkts,
@@ -307,23 +326,28 @@ vhost_async_engine_run(struct vhost_async_sender *self)
     }
 }
 
-/* Lets go of the txqs that 'self' keeps, so that no reference is left. */
-void
+/* Lets go of the txqs that 'self' keeps, so that no reference is left.  Does
+ * not wait for messages of guests, which may themselves wait for copies of
+ * this thread: returns false if that is to be tried again. */
+bool
 vhost_async_engine_leave(struct vhost_async_sender *self)
 {
-    while (!dma_defer_is_empty(&self->kept)) {
+    for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
         uint64_t deadline = 0;
 
-        while (!vhost_async_txq_lock_unless_closed(txq)) {
-            sched_yield();
+        if (!vhost_async_txq_lock_unless_closed(txq)) {
+            dma_defer_remove(&self->kept, node);
+            dma_defer_push(&self->kept, node);
+            continue;
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
         ring_see_to(NULL, txq, &deadline);
         vhost_async_engine_unlock(NULL, txq);
     }
+    return dma_defer_is_empty(&self->kept);
 }
 
 /* The life of a ring. */

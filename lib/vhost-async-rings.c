@@ -235,7 +235,10 @@ vhost_async_rings_update(struct vhost_async_rings *rings)
                 continue;
             }
         }
-        if (gate && txq->is_closed) {
+        if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY) {
+            /* Its lock is not waited for, see netdev-dpdk-async.c. */
+            continue;
+        } else if (gate && txq->is_closed) {
             ring_update(rings, txq, true);
             txq->is_closed = false;
             vhost_async_txq_open(txq);
@@ -286,6 +289,13 @@ ring_drain_and_stop(struct vhost_async_rings *rings,
     vhost_async_engine_unlock(NULL, txq);
 }
 
+static bool
+ring_is_to_stop(const struct vhost_async_txq *txq, int only)
+{
+    return (only < 0 || txq->qid == only)
+           && vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+}
+
 /* Stops ring 'only', or all if that is negative, and tells the library their
  * indices.  Waits for copies in flight, with one deadline for all: time enough
  * for an engine that hangs to be found out and stopped, and for the CPU to do
@@ -299,13 +309,13 @@ vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
 
     /* All together, so that they are drained at the same time. */
     VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if ((only < 0 || txq->qid == only) && !txq->is_closed) {
+        if (ring_is_to_stop(txq, only) && !txq->is_closed) {
             vhost_async_txq_close(txq);
             txq->is_closed = true;
         }
     }
     VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (only < 0 || txq->qid == only) {
+        if (ring_is_to_stop(txq, only)) {
             ring_drain_and_stop(rings, txq, deadline);
         }
     }
@@ -391,7 +401,8 @@ vhost_async_rings_move_call(struct vhost_async_rings *rings, uint32_t index)
     struct vhost_async_txq *txq = txq_by_vring(rings, index);
     struct rte_vhost_vring vring;
 
-    if (txq && !rte_vhost_get_vhost_vring(rings->vid, index, &vring)) {
+    if (txq && vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY
+        && !rte_vhost_get_vhost_vring(rings->vid, index, &vring)) {
         vhost_async_txq_lock(txq);
         if (ring_is_set_up(txq)) {
             ring_dup_callfd(txq, vring.callfd);

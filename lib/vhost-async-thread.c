@@ -37,12 +37,19 @@ COVERAGE_DEFINE(vhost_async_reap);
 
 DEFINE_EXTERN_PER_THREAD_DATA(vhost_async_self, NULL);
 
-/* Prepares 'self' for 'chan', which it claimed, or NULL. */
+/* Prepares 'self', all zeros, which has no channel. */
 void
-vhost_async_thread_init(struct vhost_async_thread *self,
-                        struct dpdk_dma_chan *chan)
+vhost_async_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->sender.kept);
+}
+
+/* Has 'self' use 'chan', which it claimed, or none if that is NULL.  Nothing
+ * of it is in flight. */
+void
+vhost_async_thread_set_chan(struct vhost_async_thread *self,
+                            struct dpdk_dma_chan *chan)
+{
     self->sender.chan = chan;
     self->claimed = chan;
     self->sample_tsc = 0;
@@ -113,11 +120,11 @@ thread_reap_channel(struct vhost_async_thread *self,
 
     /* Packets of one burst follow each other. */
     for (unsigned int i = 0; i < n; i++) {
-        if (done[i].owner != txq) {
+        if (!txq || done[i].owner != &txq->owner) {
             if (txq) {
                 vhost_async_engine_publish(sender, txq);
             }
-            txq = done[i].owner;
+            txq = vhost_async_txq_of_owner(done[i].owner);
         }
         vhost_async_txq_done(txq, done[i].seq);
     }
@@ -151,9 +158,11 @@ vhost_async_thread_reap(struct vhost_async_thread *self)
 void
 vhost_async_thread_drain(struct vhost_async_thread *self)
 {
-    vhost_async_engine_leave(&self->sender);
-    while (vhost_async_thread_has_copies(self)) {
-        if (!thread_reap_channel(self, NULL)) {
+    /* Both together: who handles a message of a guest, and is to open a txq
+     * again, may wait for these copies. */
+    while (!vhost_async_engine_leave(&self->sender)
+           || vhost_async_thread_has_copies(self)) {
+        if (!self->sender.chan || !thread_reap_channel(self, NULL)) {
             /* A software engine may need this very core. */
             sched_yield();
         }

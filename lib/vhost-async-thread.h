@@ -56,6 +56,8 @@ struct vhost_async_thread {
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
     bool charge;                    /* Submitted since the last charge. */
+    bool lacks_chan;                /* Polls rxqs, and has no claim. */
+    uint32_t n_looks;               /* Iterations without a channel. */
 
     /* For those who print it. */
     uint32_t core_id;
@@ -70,8 +72,9 @@ struct vhost_async_thread {
 /* The calling thread's, NULL if it is no PMD thread. */
 DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
 
-void vhost_async_thread_init(struct vhost_async_thread *,
-                             struct dpdk_dma_chan *);
+void vhost_async_thread_init(struct vhost_async_thread *);
+void vhost_async_thread_set_chan(struct vhost_async_thread *,
+                                 struct dpdk_dma_chan *);
 unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
 void vhost_async_thread_drain(struct vhost_async_thread *);
 

@@ -199,6 +199,7 @@ vhost_async_txq_create(const char *port, uint16_t qid,
     atomic_init(&txq->sent, 0);
     atomic_init(&txq->published, 0);
     txq->callfd = -1;
+    dpdk_dma_owner_init(&txq->owner);
     vhost_vring_init(&txq->vring);
     return txq;
 }
@@ -273,12 +274,16 @@ vhost_async_txq_start(struct vhost_async_txq *txq,
 }
 
 /* Stops the ring.  What is in flight to it is given up: it will be freed once
- * its copies are done, and nothing is published any more.
+ * its copies are done, and nothing is published any more.  The CPU does not do
+ * them again: the memory that they are to is the guest's from now on.
  *
  * The holder of the lock, once vhost_async_txq_drain() was tried. */
 void
 vhost_async_txq_stop(struct vhost_async_txq *txq)
 {
+    if (vhost_async_txq_in_flight(txq)) {
+        dpdk_dma_owner_give_up(&txq->owner);
+    }
     vhost_vring_unmap(&txq->vring);
     vhost_vring_forget(&txq->vring);
     vhost_async_txq_set_state(txq, (vhost_async_txq_in_flight(txq)
@@ -405,6 +410,7 @@ vhost_async_txq_publish(struct vhost_async_txq *txq)
         txq->log_all = false;
         if (OVS_UNLIKELY(vhost_async_txq_state(txq)
                          == VHOST_ASYNC_TXQ_STUCK)) {
+            dpdk_dma_owner_take_up(&txq->owner);
             vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
         }
     }

@@ -58,12 +58,12 @@
 #include <stdint.h>
 
 #include "dma-defer-queue.h"
+#include "dpdk-dma-chan.h"
 #include "ovs-atomic.h"
 #include "util.h"
 #include "vhost-async-engine-txq.h"
 #include "vhost-vring.h"
 
-struct dpdk_dma_chan;
 struct rte_mbuf;
 
 /* Bits of the lock. */
@@ -151,6 +151,9 @@ struct vhost_async_txq {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         atomic_uint32_t lock;
     );
+    PADDED_MEMBERS(CACHE_LINE_SIZE,
+        struct dpdk_dma_owner owner;    /* Of copies; for any thread. */
+    );
 
     struct vhost_async_engine_txq engine;
 
@@ -203,6 +206,12 @@ void vhost_async_txq_publish(struct vhost_async_txq *);
 bool vhost_async_txq_drain(struct vhost_async_txq *, uint64_t deadline_tsc);
 int vhost_async_txq_waits_for(const struct vhost_async_txq *);
 size_t vhost_async_txq_memory(const struct vhost_async_txq *);
+
+static inline struct vhost_async_txq *
+vhost_async_txq_of_owner(struct dpdk_dma_owner *owner)
+{
+    return CONTAINER_OF(owner, struct vhost_async_txq, owner);
+}
 
 /* Takes the lock if nobody holds it. */
 static inline bool

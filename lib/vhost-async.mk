@@ -1,7 +1,7 @@
 # Copies to vhost ports by DMA, included by lib/automake.mk.
 #
-# A library of its own, since DPDK's dmadev library is experimental before
-# 23.11.
+# A convenience library, since lib/automake.mk includes this before it lists
+# the sources of libopenvswitch.
 
 EXTRA_DIST += \
 	lib/dpif-netdev-dma-unixctl.man \
@@ -11,7 +11,6 @@ MAN_FRAGMENTS += lib/dpif-netdev-dma-unixctl.man
 if VHOST_ASYNC
 noinst_LTLIBRARIES += lib/libvhostasync.la
 lib_libopenvswitch_la_LIBADD += lib/libvhostasync.la
-lib_libvhostasync_la_CFLAGS = $(VHOST_ASYNC_CFLAGS) $(AM_CFLAGS)
 lib_libvhostasync_la_SOURCES = \
 	lib/dma-defer-queue.h \
 	lib/dpdk-dma-chan.c \
@@ -20,6 +19,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpdk-dma-dev.h \
 	lib/dpdk-dma-map.c \
 	lib/dpdk-dma-map.h \
+	lib/dpdk-dma-probe.c \
+	lib/dpdk-dma-probe.h \
 	lib/dpif-netdev-dma.c \
 	lib/dpif-netdev-dma.h \
 	lib/netdev-dpdk-async-stats.c \
@@ -27,6 +28,7 @@ lib_libvhostasync_la_SOURCES = \
 	lib/netdev-dpdk-async.h \
 	lib/vhost-async-copy.c \
 	lib/vhost-async-copy.h \
+	lib/vhost-async-dpdk-compat.h \
 	lib/vhost-async-engine-txq.h \
 	lib/vhost-async-engine.h \
 	lib/vhost-async-guest.c \

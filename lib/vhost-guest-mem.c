@@ -24,6 +24,8 @@
 
 #include <config.h>
 
+#include "vhost-async-dpdk-compat.h"
+
 #include "vhost-guest-mem.h"
 
 #include <errno.h>
@@ -38,7 +40,6 @@
 
 #include <rte_eal.h>
 #include <rte_errno.h>
-#include <rte_version.h>
 #include <rte_vhost.h>
 
 #include "openvswitch/thread.h"
@@ -46,9 +47,7 @@
 #include "ovs-atomic.h"
 #include "util.h"
 
-/* The functions for vfio are internal to DPDK from 26.11 on. */
-#if RTE_VERSION < RTE_VERSION_NUM(26, 11, 0, 0)
-#define HAVE_RTE_VFIO 1
+#ifdef VHOST_ASYNC_HAVE_VFIO
 #include <linux/vfio.h>
 #include <rte_vfio.h>
 #endif
@@ -417,7 +416,7 @@ find_physical(struct vhost_guest_mem *mem)
  * for by RTE_VFIO_DEFAULT_CONTAINER_FD.  (Engines of NXP's fslmc bus are in
  * one of their own, and what they copy to a guest fails.) */
 
-#ifdef HAVE_RTE_VFIO
+#ifdef VHOST_ASYNC_HAVE_VFIO
 /* Returns NULL, or a constant that says why memory cannot be mapped;
  * '*no_device' if that is for lack of a device. */
 static const char *

@@ -21,7 +21,10 @@
  * struct virtio_net_hdr (Virtual I/O Device 1.2, section 5.1.6), made of the
  * offloads that an mbuf asks for.
  *
- * Called by vhost-async-txq.c, for one packet after the other. */
+ * Called by vhost-async-copy.c, for one packet after the other.  The flags of
+ * an mbuf that is sent mean the same with every release of OVS: the compliant
+ * and the legacy ones (RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS) differ for
+ * packets that come from the guest. */
 
 #include <linux/virtio_net.h>
 #include <stdint.h>

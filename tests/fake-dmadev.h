@@ -28,6 +28,8 @@
  * count it, in how they stop.  After DPDK 22.11: drivers/dma/skeleton, idxd,
  * ioat. */
 
+#include "vhost-async-dpdk-compat.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>

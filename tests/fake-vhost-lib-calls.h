@@ -215,6 +215,12 @@ lib_enqueue_burst(int vid, uint16_t index, struct rte_mbuf **pkts,
     if (!vq->enabled) {
         return 0;
     }
+    if (lib.while_enqueuing) {
+        void (*during)(void) = lib.while_enqueuing;
+
+        lib.while_enqueuing = NULL;
+        during();
+    }
     while (n < cnt && (dev->features & LIB_F_PACKED
                        ? lib_enqueue_packed(dev, vq, pkts[n])
                        : lib_enqueue_split(dev, vq, pkts[n]))) {

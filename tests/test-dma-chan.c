@@ -24,11 +24,6 @@
 #undef NDEBUG
 #include <config.h>
 
-/* As for the sources that are tested. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include "fake-dmadev.h"
 
 #include "coverage.h"
@@ -46,6 +41,9 @@
 #define dpdk_dma_chan_add dc_chan_add
 #define dpdk_dma_chan_doorbell dc_chan_doorbell
 #define dpdk_dma_chan_end_packet dc_chan_end_packet
+#define dpdk_dma_owner_give_up dc_owner_give_up
+#define dpdk_dma_owner_init dc_owner_init
+#define dpdk_dma_owner_take_up dc_owner_take_up
 #define dpdk_dma_chan_is_overdue dc_chan_is_overdue
 #define dpdk_dma_chan_reap dc_chan_reap
 #define dpdk_dma_chan_redo dc_chan_redo
@@ -97,6 +95,7 @@
  * which they were sent and must come back in. */
 struct flow {
     struct dpdk_dma_chan *chan;
+    struct dpdk_dma_owner owner;
     uint8_t src[N_SLOTS][PIECE_SIZE];
     uint8_t dst[N_SLOTS][PIECE_SIZE];
     uint64_t end[N_SLOTS];      /* Copy behind the last one, by packet. */
@@ -127,7 +126,7 @@ static void
 end_packet(struct flow *f)
 {
     f->end[f->n_sent % N_SLOTS] = f->n_copies;
-    dpdk_dma_chan_end_packet(f->chan, f, f->n_sent++);
+    dpdk_dma_chan_end_packet(f->chan, &f->owner, f->n_sent++);
 }
 
 /* Sends packets of 'n_pieces', without a doorbell. */
@@ -148,7 +147,7 @@ static void
 check_done(const struct dpdk_dma_done *done, unsigned int n)
 {
     for (unsigned int i = 0; i < n; i++) {
-        struct flow *f = done[i].owner;
+        struct flow *f = CONTAINER_OF(done[i].owner, struct flow, owner);
 
         ovs_assert(done[i].seq == f->n_back);
         ovs_assert(f->n_back < f->n_sent);
@@ -862,6 +861,62 @@ test_redo_no_more_than_asked_for(void)
     check_in_flight(f, 4);
 }
 
+/* What was given up is the guest's again: the CPU does not write to it, be it
+ * that its device is stopped late, or that it reports errors late. */
+
+static void
+run_given_up(bool late_stop)
+{
+    struct flow *f = start_one(FAKE_IDXD, 64);
+    static const uint8_t zeros[PIECE_SIZE];
+    struct dpdk_dma_done done[64];
+    unsigned int n = 0;
+
+    send_packets(f, 4, 3);
+    for (int i = 0; i < 12; i++) {
+        fake_fail(0, 0, i);
+    }
+    dpdk_dma_chan_doorbell(f->chan);
+    dpdk_dma_owner_give_up(&f->owner);
+    if (late_stop) {
+        dpdk_dma_dev_quarantine(f->chan, "test");
+        dpdk_dma_chan_abandon(f->chan);
+        n = dpdk_dma_chan_redo(f->chan, done, 64);
+    } else {
+        for (int i = 0; i < 50 && n < 4; i++) {
+            fake_work(0, 0, 100);
+            n += dpdk_dma_chan_reap(f->chan, done, 64);
+        }
+    }
+    ovs_assert(n == 4);
+    check_in_flight(f, 0);
+    for (int i = 0; i < 12; i++) {
+        ovs_assert(!memcmp(f->dst[i], zeros, PIECE_SIZE));
+    }
+    f->n_back = 4;
+    f->n_checked = 12;
+    if (!late_stop) {
+        dpdk_dma_owner_take_up(&f->owner);
+        send_packets(f, 1, 1);
+        fake_fail(0, 0, 0);
+        dpdk_dma_chan_doorbell(f->chan);
+        fake_work(0, 0, 1);
+        ovs_assert(reap(f, 64) == 1);
+    }
+}
+
+static void
+test_given_up_and_stopped_late(void)
+{
+    run_given_up(true);
+}
+
+static void
+test_given_up_and_errors(void)
+{
+    run_given_up(false);
+}
+
 static void
 test_redo_exactly_max(void)
 {
@@ -951,6 +1006,33 @@ test_discovery(void)
     ovs_assert(dpdk_dma_map_get(map, 2)->dev_id == 5);
     ovs_assert(dpdk_dma_map_get(map, 2)->numa_id == 1);
     ovs_assert(dpdk_dma_dev_map() == map);
+}
+
+/* Devices that appear later are found by the next start. */
+static void
+test_discovery_later(void)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+
+    fake_dev_add(1, "dma0", FAKE_IDXD, 1, 64);
+    fake_dev_add(2, "only_copy", FAKE_IDXD, 1, 64)->capa
+        = RTE_DMA_CAPA_OPS_COPY;
+    ovs_assert(!dpdk_dma_map_count(map));
+    ovs_assert(dpdk_dma_dev_start_all() == 1);
+    fake_dev_add(0, "dma1", FAKE_IDXD, 2, 64);
+    ovs_assert(dpdk_dma_map_count(map) == 1);
+    for (int i = 0; i < 2; i++) {
+        ovs_assert(dpdk_dma_dev_start_all() == 3);
+        ovs_assert(dpdk_dma_map_count(map) == 3);
+    }
+    ovs_assert(!strcmp(dpdk_dma_map_get(map, 0)->dev_name, "dma0"));
+    ovs_assert(!strcmp(dpdk_dma_map_get(map, 2)->dev_name, "dma1"));
+    ovs_assert(dpdk_dma_map_get(map, 2)->vchan == 1);
+    ovs_assert(fake.devs[0].started && fake.devs[1].started);
+    ovs_assert(dpdk_dma_dev_state(dpdk_dma_map_get(map, 2))
+               == DPDK_DMA_DEV_RUNNING);
+    dpdk_dma_dev_stop_all();
+    ovs_assert(!fake.devs[0].started && !fake.devs[1].started);
 }
 
 static void
@@ -1562,10 +1644,13 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(redo_behind_what_was_reported),
     DMA_TEST_CASE(redo_some_at_a_time),
     DMA_TEST_CASE(redo_no_more_than_asked_for),
+    DMA_TEST_CASE(given_up_and_stopped_late),
+    DMA_TEST_CASE(given_up_and_errors),
     DMA_TEST_CASE(redo_exactly_max),
     DMA_TEST_CASE(redo_without_an_end),
     DMA_TEST_CASE(completed_by_other_threads),
     DMA_TEST_CASE(discovery),
+    DMA_TEST_CASE(discovery_later),
     DMA_TEST_CASE(virtual_addresses_in_pa_mode),
     DMA_TEST_CASE(virtual_addresses_in_va_mode),
     DMA_TEST_CASE(physical_addresses_in_pa_mode),

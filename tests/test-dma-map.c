@@ -29,6 +29,7 @@
 #include "ovs-thread.h"
 #include "ovstest.h"
 #include "random.h"
+#include "timeval.h"
 #include "util.h"
 
 /* Helpers. */
@@ -319,6 +320,54 @@ test_in_use_until_release(void)
 }
 
 /* NUMA. */
+
+/* What a thread keeps is for nobody else until its time is over, or the map
+ * is opened anew, and first of all for itself. */
+static void
+test_kept_claim(void)
+{
+    struct dpdk_dma_map *map = MAKE_MAP({ "dma0", 1, 0 }, { "dma1", 1, 1 });
+    long long int future = time_msec() + 1000000;
+
+    check_claim(map, 1, 1, 1);
+    check_claim(map, 2, 0, 0);
+    ovs_assert(!dpdk_dma_map_n_free(map));
+    dpdk_dma_map_keep(map, &threads[1], future);
+    check_free(map, 1);
+    ovs_assert(dpdk_dma_map_n_free(map) == 1);
+    check_claim(map, 3, 1, -1);
+
+    /* Although the other one is nearer. */
+    release(map, 2);
+    ovs_assert(dpdk_dma_map_n_free(map) == 2);
+    check_claim(map, 1, 0, 1);
+    check_claim(map, 2, 0, 0);
+    ovs_assert(!dpdk_dma_map_n_free(map));
+
+    /* Its time is over. */
+    dpdk_dma_map_keep(map, &threads[1], time_msec());
+    check_claim(map, 3, 1, 1);
+    check_claim(map, 1, 1, -1);
+
+    /* The thread is gone. */
+    dpdk_dma_map_keep(map, &threads[3], future);
+    check_claim(map, 1, 1, -1);
+    release(map, 3);
+    check_claim(map, 1, 1, 1);
+
+    /* All let go, and claim anew. */
+    dpdk_dma_map_keep(map, &threads[1], future);
+    dpdk_dma_map_close(map);
+    dpdk_dma_map_open(map);
+    check_claim(map, 3, 1, 1);
+
+    /* What failed is not free. */
+    release(map, 3);
+    ovs_assert(dpdk_dma_map_n_free(map) == 1);
+    ovs_assert(dpdk_dma_map_fail_dev(map, 1));
+    ovs_assert(!dpdk_dma_map_n_free(map));
+    dpdk_dma_map_destroy(map);
+}
 
 static void
 test_nearest_node_first(void)
@@ -1200,6 +1249,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(vchans_are_channels),
     DMA_TEST_CASE(threads_of_one_core),
     DMA_TEST_CASE(in_use_until_release),
+    DMA_TEST_CASE(kept_claim),
     DMA_TEST_CASE(nearest_node_first),
     DMA_TEST_CASE(other_node_rather_than_none),
     DMA_TEST_CASE(unknown_node_of_channel),

@@ -316,8 +316,11 @@ helper_main(void *aux OVS_UNUSED)
         while ((chan = dpdk_dma_dev_next_dead())) {
             while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
                 for (unsigned int i = 0; i < n; i++) {
-                    vhost_async_txq_done(done[i].owner, done[i].seq);
-                    vhost_async_engine_publish(NULL, done[i].owner);
+                    struct vhost_async_txq *txq
+                        = vhost_async_txq_of_owner(done[i].owner);
+
+                    vhost_async_txq_done(txq, done[i].seq);
+                    vhost_async_engine_publish(NULL, txq);
                 }
             }
         }
@@ -508,7 +511,8 @@ sender_init(struct sender *s, bool is_pmd, bool has_chan, size_t pool_size)
                                   0);
         ovs_assert(chan);
     }
-    vhost_async_thread_init(&s->thread, chan);
+    vhost_async_thread_init(&s->thread);
+    vhost_async_thread_set_chan(&s->thread, chan);
     s->is_pmd = is_pmd;
     s->pool_size = pool_size;
     s->pool = xcalloc(pool_size, sizeof *s->pool);

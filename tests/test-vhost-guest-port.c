@@ -246,6 +246,101 @@ test_enable_race(void)
     finish(p, vm);
 }
 
+/* A ring is not taken over while a sender, who could not do that, is in the
+ * library. */
+
+static struct guest *enqueuing_guest;
+
+static void
+take_over_meanwhile(void)
+{
+    control_give(enqueuing_guest, CONTROL_FREE);
+    ovs_assert(helper_take_over());
+    ovs_assert(port_state(the_port, &the_vm->rings[1])
+               == VHOST_ASYNC_TXQ_LIBRARY);
+    ovs_assert(control_try(enqueuing_guest));
+}
+
+static void
+take_over_enqueuing(uint64_t layout)
+{
+    struct ring *r;
+
+    the_port = set_up_library(&the_vm, layout, 2);
+    r = &the_vm->rings[1];
+    check_traffic(the_port, r, 5, LARGE);
+    others.helper = false;
+    set_support(true);
+    ovs_assert(!helper_change_sides());
+    enqueuing_guest = &guests[the_vm->vid];
+    ovs_assert(control_try(enqueuing_guest));
+    lib.while_enqueuing = take_over_meanwhile;
+    check_traffic(the_port, r, 5, LARGE);
+    ovs_assert(!lib.while_enqueuing && lib.n_enqueued == 10);
+    control_give(enqueuing_guest, CONTROL_FREE);
+    ovs_assert(!helper_take_over());
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_RUNNING);
+    check_traffic(the_port, r, 60, LARGE);
+    ovs_assert(lib.n_enqueued == 10);
+    finish(the_port, the_vm);
+}
+FOR_LAYOUTS(take_over_enqueuing)
+
+/* While memory is mapped for engines, which takes as long as it takes, guests
+ * send messages and ports come and go; for nothing if the memory changed. */
+
+static void
+live_on(void)
+    OVS_NO_THREAD_SAFETY_ANALYSIS   /* Clang does not follow ovs_assert(). */
+{
+    struct ring *r = &the_vm->rings[0];
+
+    ovs_assert(!ovs_mutex_trylock(&vhost_async_ports_mutex));
+    ovs_mutex_unlock(&vhost_async_ports_mutex);
+    ovs_assert(ring_fd(r, VHOST_ASYNC_SET_VRING_CALL, r->callfd));
+}
+
+static void
+change_memory(void)
+{
+    live_on();
+    ovs_assert(vm_mem_table(the_vm, 1));
+}
+
+static void
+test_enable_slow(void)
+{
+    struct ring *r;
+
+    the_port = set_up_library(&the_vm, 0, 1);
+    r = &the_vm->rings[0];
+    others.helper = false;
+    set_support(true);
+    while_mapping = change_memory;
+    ovs_assert(helper_change_sides());
+    ovs_assert(!while_mapping);
+    ovs_assert(!vhost_async_port_txqs(&the_port->async.port));
+    ovs_assert(!n_maps);
+    while_mapping = live_on;
+    ovs_assert(!helper_change_sides());
+    ovs_assert(!while_mapping);
+    others.helper = true;
+    settle();
+    ovs_assert(goes_by_dma(the_port, r));
+    finish(the_port, the_vm);
+}
+
+static const char *
+port_no_dma(struct port *p)
+{
+    const char *why;
+
+    ovs_mutex_lock(&p->async.port.mutex);
+    why = p->async.port.no_dma;
+    ovs_mutex_unlock(&p->async.port.mutex);
+    return why;
+}
+
 /* A guest whose memory cannot be mapped stays with the library until it can
  * be. */
 static void
@@ -259,13 +354,13 @@ test_enable_unmapped(void)
     set_support(true);
     settle();
     ovs_assert(!vhost_async_port_txqs(&p->async.port));
-    ovs_assert(p->async.port.no_dma);
+    ovs_assert(port_no_dma(p));
     check_traffic(p, r, 5, LARGE);
     ovs_assert(lib.n_enqueued == 5);
 
     maps_fail = false;
     settle();
-    ovs_assert(!p->async.port.no_dma);
+    ovs_assert(!port_no_dma(p));
     check_traffic(p, r, 5, LARGE);
     ovs_assert(lib.n_enqueued == 5);
     ovs_assert(goes_by_dma(p, r));
@@ -660,6 +755,9 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(take_over_new_ring),
     DMA_TEST_CASE(take_over_gone),
     DMA_TEST_CASE(enable_race),
+    DMA_TEST_CASE(take_over_enqueuing_split),
+    DMA_TEST_CASE(take_over_enqueuing_packed),
+    DMA_TEST_CASE(enable_slow),
     DMA_TEST_CASE(enable_unmapped),
     DMA_TEST_CASE(unfit),
     DMA_TEST_CASE(off_split),

@@ -182,8 +182,17 @@ stop_hung(uint64_t layout)
 }
 FOR_LAYOUTS(stop_hung)
 
+static bool
+txq_gave_up(struct vhost_async_txq *txq)
+{
+    bool gave_up;
+
+    atomic_read(&txq->owner.gave_up, &gave_up);
+    return gave_up;
+}
+
 /* If it cannot be stopped, the ring stands still until it is known that its
- * copies are done. */
+ * copies are done, which the CPU does not do any more. */
 static void
 stop_stuck(uint64_t layout)
 {
@@ -201,6 +210,7 @@ stop_stuck(uint64_t layout)
     ovs_assert(base == ring_base(r));
     ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_STUCK);
     ovs_assert(port_in_flight(the_port, r) == 3);
+    ovs_assert(txq_gave_up(port_txq(the_port, r)));
     ring_lose(r, 3);
 
     /* Started again, and with other memory, it still does. */
@@ -220,6 +230,7 @@ stop_stuck(uint64_t layout)
     settle();
     ovs_assert(n_maps == 1);
     ovs_assert(port_totals(the_port).lost_drops == 3);
+    ovs_assert(!txq_gave_up(port_txq(the_port, r)));
     check_ring(r, r->size, LARGE);
     finish(the_port, the_vm);
 }

@@ -21,6 +21,7 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-chan.c \
 	tests/test-dma-defer.c \
 	tests/test-dma-map.c \
+	tests/test-dma-probe.c \
 	tests/test-vhost-engine.c \
 	tests/test-vhost-guest-mem.c \
 	tests/test-vhost-guest-port.c \

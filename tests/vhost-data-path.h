@@ -24,11 +24,6 @@
  * Names that the library has, too, begin with those of the test program: it
  * defines DP() before it includes this. */
 
-/* As for the sources: rte_dmadev.h is experimental before 23.11. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include <errno.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -59,6 +54,9 @@
 #define dpdk_dma_chan_add DP(dpdk_dma_chan_add)
 #define dpdk_dma_chan_doorbell DP(dpdk_dma_chan_doorbell)
 #define dpdk_dma_chan_end_packet DP(dpdk_dma_chan_end_packet)
+#define dpdk_dma_owner_give_up DP(dpdk_dma_owner_give_up)
+#define dpdk_dma_owner_init DP(dpdk_dma_owner_init)
+#define dpdk_dma_owner_take_up DP(dpdk_dma_owner_take_up)
 #define dpdk_dma_chan_is_overdue DP(dpdk_dma_chan_is_overdue)
 #define dpdk_dma_chan_reap DP(dpdk_dma_chan_reap)
 #define dpdk_dma_chan_redo DP(dpdk_dma_chan_redo)
@@ -97,6 +95,7 @@
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
+#define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)
 #define vhost_async_txq_close DP(vhost_async_txq_close)
 #define vhost_async_txq_count_drops DP(vhost_async_txq_count_drops)

@@ -137,8 +137,9 @@ start_engines(void)
     dpdk_dma_dev_start_all();
     dpdk_dma_map_open(map);
     for (unsigned int i = 0; i < N_PMDS; i++) {
-        vhost_async_thread_init(&pmds[i],
-                                dpdk_dma_map_claim(map, &pmds[i], i, 0));
+        vhost_async_thread_init(&pmds[i]);
+        vhost_async_thread_set_chan(&pmds[i],
+                                    dpdk_dma_map_claim(map, &pmds[i], i, 0));
         ovs_assert(pmds[i].sender.chan == dpdk_dma_map_get(map, i));
     }
 }

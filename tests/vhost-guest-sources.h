@@ -25,11 +25,6 @@
  * Names that the library has, too, begin with those of the test program: it
  * defines DP() before it includes this. */
 
-/* As for the sources: rte_dmadev.h is experimental before 23.11. */
-#ifndef ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include "fake-dmadev.h"
 
 /* Others run while one waits. */
@@ -83,6 +78,7 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 #define vhost_async_guest_destroy_device DP(vhost_async_guest_destroy_device)
 #define vhost_async_guest_disconnect DP(vhost_async_guest_disconnect)
 #define vhost_async_guest_enable DP(vhost_async_guest_enable)
+#define vhost_async_guest_map DP(vhost_async_guest_map)
 #define vhost_async_guest_forget_port DP(vhost_async_guest_forget_port)
 #define vhost_async_guest_look_after DP(vhost_async_guest_look_after)
 #define vhost_async_guest_new_device DP(vhost_async_guest_new_device)
@@ -199,12 +195,32 @@ guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
 #include "vhost-async-rings.c"
 #undef this_module
 #undef rl
+/* Called when memory is mapped for engines, which can take long. */
+static void (*while_mapping)(void);
+
+static const char *
+slow_map_for_dma(struct vhost_guest_mem *mem)
+{
+    if (while_mapping) {
+        void (*during)(void) = while_mapping;
+
+        while_mapping = NULL;
+        during();
+    }
+    return vhost_guest_mem_map_for_dma(mem);
+}
+
+#undef vhost_guest_mem_map_for_dma
+#define vhost_guest_mem_map_for_dma slow_map_for_dma
 #define this_module vhost_async_guest_module
 #include "vhost-async-guest.c"
+#undef vhost_guest_mem_map_for_dma
 #undef this_module
 #define this_module vhost_async_helper_module
+#define rl helper_rl
 #include "vhost-async-helper.c"
 #undef this_module
+#undef rl
 #define this_module netdev_dpdk_async_module
 #include "netdev-dpdk-async.c"
 #include "netdev-dpdk-async-stats.c"

@@ -88,6 +88,32 @@ test_full_ring(void)
     port_finish(p);
 }
 
+/* From OVS 4.0 on a burst can be of any size; as much goes into the ring as
+ * there is room for. */
+static void
+test_large_bursts(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 1024, 2048);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    for (int i = 0; i < 16; i++) {
+        ovs_assert(port_engine_send(p, &pmds[0], 60, SMALL) == 60);
+    }
+    ovs_assert(port_engine_send(p, &pmds[0], 24, SMALL) == 24);
+    ovs_assert(vhost_async_engine_txq_waiting(p->txq) == RING_SIZE - 40);
+    ovs_assert(port_engine_send(p, &pmds[0], 60, SMALL) == RING_BURST);
+    ovs_assert(!COUNTER(p, ring_full_drops));
+    /* Its sender tries again. */
+    ovs_assert(!port_engine_send(p, &pmds[0], 60 - RING_BURST, SMALL));
+    ovs_assert(COUNTER(p, ring_full_drops) == 60 - RING_BURST);
+    ovs_assert(vhost_async_engine_txq_waiting(p->txq) == RING_SIZE - 8);
+    vhost_async_engine_unlock(NULL, p->txq);
+    port_get(p, RING_SIZE - 8);
+    port_finish(p);
+}
+
 /* A PMD thread does not go on for ever for others, it comes back.  What waits
  * has one keeper. */
 static void
@@ -116,6 +142,9 @@ test_kept(void)
     vhost_async_txq_close(p->txq);
     vhost_async_thread_reap(&pmds[0]);
     ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    /* Nor does a thread that is to let go of it wait for that: the message
+     * may wait for copies of this thread. */
+    ovs_assert(!vhost_async_engine_leave(&pmds[0].sender));
     atomic_store_relaxed(&p->txq->lock, 0);
     vhost_async_thread_reap(&pmds[0]);
     port_get(p, round);
@@ -291,6 +320,7 @@ test_drops_out_of_the_ring(void)
     DMA_TEST_CASE(contended), \
     DMA_TEST_CASE(nobody_overtakes_what_waits), \
     DMA_TEST_CASE(full_ring), \
+    DMA_TEST_CASE(large_bursts), \
     DMA_TEST_CASE(kept), \
     DMA_TEST_CASE(gets_away), \
     DMA_TEST_CASE(keeper_leaves), \

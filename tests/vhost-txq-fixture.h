@@ -121,7 +121,8 @@ start_engines(enum fake_driver driver, unsigned int n, uint16_t max_desc)
             chan = dpdk_dma_map_claim(map, &pmds[i], i, 0);
             ovs_assert(chan == dpdk_dma_map_get(map, i));
         }
-        vhost_async_thread_init(&pmds[i], chan);
+        vhost_async_thread_init(&pmds[i]);
+        vhost_async_thread_set_chan(&pmds[i], chan);
     }
 }
 
@@ -345,8 +346,11 @@ rescue(void)
     while ((chan = dpdk_dma_dev_next_dead())) {
         while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
             for (unsigned int i = 0; i < n; i++) {
-                vhost_async_txq_done(done[i].owner, done[i].seq);
-                vhost_async_engine_publish(NULL, done[i].owner);
+                struct vhost_async_txq *txq
+                    = vhost_async_txq_of_owner(done[i].owner);
+
+                vhost_async_txq_done(txq, done[i].seq);
+                vhost_async_engine_publish(NULL, txq);
             }
             total += n;
         }

@@ -1,0 +1,97 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of dpdk-dma-probe.h. */
+
+#include <config.h>
+
+#include "vhost-async-dpdk-compat.h"
+
+#include "dpdk-dma-probe.h"
+
+#include <errno.h>
+
+#include <rte_dev.h>
+#include <rte_dmadev.h>
+
+#include "openvswitch/vlog.h"
+#include "util.h"
+
+VLOG_DEFINE_THIS_MODULE(dpdk_dma_probe);
+
+/* Returns how many characters of 'name' are the address of a PCI device, with
+ * or without the queue behind it, as the drivers name their dmadevs
+ * ("0000:00:04.0" by ioat, "0000:6a:01.0-q0" by idxd), or 0. */
+static int
+pci_address_len(const char *name)
+{
+    unsigned int domain, bus, device, function, queue;
+    int len, queue_len;
+
+    if (!ovs_scan(name, "%x:%x:%x.%x%n", &domain, &bus, &device, &function,
+                  &len)) {
+        return 0;
+    }
+    if (name[len]
+        && (!ovs_scan(&name[len], "-q%u%n", &queue, &queue_len)
+            || name[len + queue_len])) {
+        return 0;
+    }
+    return len;
+}
+
+/* Probes the PCI device of the dmadev 'name' unless that is there. */
+static void
+probe_one(const char *name)
+{
+    int len = pci_address_len(name);
+    char *address;
+    int err;
+
+    if (!len || rte_dma_get_dev_id_by_name(name) >= 0) {
+        return;
+    }
+    address = xmemdup0(name, len);
+    err = -rte_dev_probe(address);
+    if (!err) {
+        VLOG_INFO("PCI device %s is probed.", address);
+    } else if (err != EEXIST) {
+        VLOG_WARN("PCI device %s cannot be probed: %s; is it bound to a "
+                  "driver that DPDK can use, such as vfio-pci?", address,
+                  ovs_strerror(err));
+    }
+    free(address);
+}
+
+/* Probes PCI devices that 'pins' names and that were not probed yet.  'pins'
+ * is as dpdk_dma_map_set_pins() takes it, which warns of what is wrong with
+ * it.  Main thread. */
+void
+dpdk_dma_probe(const char *pins)
+{
+    char *copy = xstrdup(pins ? pins : "");
+    char *save = NULL;
+
+    for (char *entry = strtok_r(copy, ", \t\n", &save); entry;
+         entry = strtok_r(NULL, ", \t\n", &save)) {
+        const char *at = strchr(entry, '@');
+
+        if (at) {
+            probe_one(at + 1);
+        }
+    }
+    free(copy);
+}

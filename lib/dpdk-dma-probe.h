@@ -1,0 +1,35 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef DPDK_DMA_PROBE_H
+#define DPDK_DMA_PROBE_H 1
+
+/* DMA devices that EAL did not probe when it started.
+ *
+ * From OVS 4.0 on, EAL probes no PCI device at its start, unless
+ * other_config:dpdk-extra or other_config:dpdk-probe-at-init say otherwise.
+ * Those that other_config:vhost-async-dma-map names are probed when they are
+ * wanted.  On other buses there is nothing to do: EAL probes work queues of
+ * the kernel's idxd driver, and virtual devices, on any release. */
+
+/* What to do about a DMA device that is not there. */
+#define DPDK_DMA_PROBE_REMEDY                                               \
+    "name a PCI device in other_config:vhost-async-dma-map, or add a device " \
+    "by other_config:dpdk-extra"
+
+void dpdk_dma_probe(const char *pins);
+
+#endif /* dpdk-dma-probe.h */
