@@ -12,7 +12,11 @@ from common import (OUT, ROOT, Progress, Stop, capture, child_env, lock, main,
                     out, read)
 
 IDENTITY = {"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null",
-            "GIT_COMMITTER_NAME": "series", "GIT_COMMITTER_EMAIL": "series@"}
+            "GIT_COMMITTER_NAME": "series", "GIT_COMMITTER_EMAIL": "series@",
+            # Nothing in the background: the repositories are thrown away.
+            "GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "maintenance.auto",
+            "GIT_CONFIG_VALUE_0": "false", "GIT_CONFIG_KEY_1": "gc.auto",
+            "GIT_CONFIG_VALUE_1": "0"}
 
 
 def git(where, *args, text=None, env=None):
@@ -88,7 +92,9 @@ def commit(where, name, files, with_acinclude, with_news):
     if "Subject" not in info or "Email" not in info:
         raise Stop("patches/%s has no From: or no Subject: line; write it "
                    "as git format-patch does." % name)
-    git(where, "apply", "--index", diff)
+    # As 'make src' does it: with little context, a hook can fit in two places,
+    # and git takes another one than patch does.
+    tree.apply_patch(where, name)
     for f in files:
         tree.add_own_file(where, f)
     if with_acinclude:
