@@ -92,9 +92,8 @@ dma_dev_count(void)
     return n;
 }
 
-/* Returns the map of all channels, discovering them in the first call.  Any
- * thread may call this once the main thread has.  Channels are added by
- * dpdk_dma_dev_start_all() only. */
+/* Returns the map of all channels, discovered in the first call and by each
+ * dpdk_dma_dev_start_all().  Any thread. */
 struct dpdk_dma_map *
 dpdk_dma_dev_map(void)
 {
@@ -154,9 +153,10 @@ static void
 dma_dev_discover(struct dpdk_dma_map *map)
 {
     static unsigned long seen[BITMAP_N_LONGS(RTE_DMADEV_DEFAULT_MAX)];
-    size_t n = dma_dev_count();
+    size_t n;
 
     ovs_mutex_lock(&dma_dev_mutex);
+    n = dma_dev_count();
     for (int16_t id = rte_dma_next_dev(0);
          id != -1 && id < RTE_DMADEV_DEFAULT_MAX;
          id = rte_dma_next_dev(id + 1)) {
@@ -448,19 +448,6 @@ dpdk_dma_dev_stop_all(void)
             dma_dev_stop_idle(dev);
         }
     }
-}
-
-/* Returns the number of channels that have not failed.  Any thread. */
-unsigned int
-dpdk_dma_dev_n_channels(void)
-{
-    const struct dpdk_dma_chan *chan;
-    unsigned int n = 0;
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
-        n += !dpdk_dma_chan_failed(chan);
-    }
-    return n;
 }
 
 /* Sets the time after which engines are quarantined, and which drains may

@@ -43,10 +43,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dpdk-dma-map.h"
 #include "seq.h"
 
 struct dpdk_dma_chan;
-struct dpdk_dma_map;
 
 /* Time after which an engine that has copies and completes none is taken for
  * dead, in milliseconds, unless configured otherwise: no engine that works
@@ -69,7 +69,6 @@ struct dpdk_dma_map *dpdk_dma_dev_map(void);
 
 unsigned int dpdk_dma_dev_start_all(void);
 void dpdk_dma_dev_stop_all(void);
-unsigned int dpdk_dma_dev_n_channels(void);
 
 void dpdk_dma_dev_set_timeout_ms(uint32_t);
 uint32_t dpdk_dma_dev_timeout_ms(void);
@@ -91,6 +90,19 @@ static inline void
 dpdk_dma_dev_wake(void)
 {
     seq_change(dpdk_dma_dev_seq());
+}
+
+/* Returns the number of channels that have not failed.  Any thread. */
+static inline unsigned int
+dpdk_dma_dev_n_channels(void)
+{
+    const struct dpdk_dma_chan *chan;
+    unsigned int n = 0;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(dpdk_dma_dev_map(), i)); i++) {
+        n += !dpdk_dma_chan_failed(chan);
+    }
+    return n;
 }
 
 #endif /* dpdk-dma-dev.h */

@@ -52,7 +52,6 @@
 #define dpdk_dma_chan_stop dc_chan_stop
 #define dpdk_dma_chan_uninit dc_chan_uninit
 #define dpdk_dma_dev_map dc_dev_map
-#define dpdk_dma_dev_n_channels dc_dev_n_channels
 #define dpdk_dma_dev_next_dead dc_dev_next_dead
 #define dpdk_dma_dev_next_stuck dc_dev_next_stuck
 #define dpdk_dma_dev_quarantine dc_dev_quarantine

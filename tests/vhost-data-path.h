@@ -65,7 +65,6 @@
 #define dpdk_dma_chan_stop DP(dpdk_dma_chan_stop)
 #define dpdk_dma_chan_uninit DP(dpdk_dma_chan_uninit)
 #define dpdk_dma_dev_map DP(dpdk_dma_dev_map)
-#define dpdk_dma_dev_n_channels DP(dpdk_dma_dev_n_channels)
 #define dpdk_dma_dev_next_dead DP(dpdk_dma_dev_next_dead)
 #define dpdk_dma_dev_next_stuck DP(dpdk_dma_dev_next_stuck)
 #define dpdk_dma_dev_quarantine DP(dpdk_dma_dev_quarantine)
