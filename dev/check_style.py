@@ -73,6 +73,27 @@ def hooks(suite):
               "not named: " + ", ".join(sorted(unlisted)))
 
 
+def old_texts(patch):
+    """What each hunk of a patch stands for: (file, text)."""
+    for diff in re.split(r"^diff --git ", patch, flags=re.M)[1:]:
+        name = re.search(r"^--- a/(.*)$", diff, re.M)[1]
+        for hunk in re.split(r"^@@ .*\n", diff, flags=re.M)[1:]:
+            yield name, "".join(line[1:] + "\n" for line in hunk.split("\n")
+                                if line.startswith((" ", "-")))
+
+
+def places(suite):
+    """Whoever applies a hook to a release finds one place for it, however the
+    lines around it moved."""
+    source = out("check", "ovs")
+    tree.unpack(source)
+    bad = ["%s: %s has %d times:\n%s" % (patch, name, n, text)
+           for patch in tree.series()
+           for name, text in old_texts(read(tree.patch_path(patch)))
+           for n in [read(os.path.join(source, name)).count(text)] if n != 1]
+    suite.add("each hook has one place", not bad, "\n".join(bad))
+
+
 def mails(suite):
     """The series as a maintainer gets it: it applies, and passes the checks
     that need patch and new files together (a document is in the index)."""
@@ -223,6 +244,6 @@ def refusals(suite):
 
 def style(suite, engine):
     tree.make_src()
-    for part in (checkpatch, hooks, scripts, mails, documentation):
+    for part in (checkpatch, hooks, places, scripts, mails, documentation):
         part(suite)
     configurations(suite, engine)
