@@ -87,9 +87,9 @@ BROKEN_RING = BROKEN + [
            r"ring_see_to\(self, txq, &deadline\);", r"\1(void) deadline;",
            "lone_packets", NOBODY, tsan=False),
     Broken("a thread that goes keeps something", THREAD,
-           r"thread_reap_channel\(self, NULL\)",
-           "thread_reap_channel(self, &self->sender)", "reloads", BUSY,
-           tsan=False),
+           r"while \(!(vhost_async_engine_leave\(&self->sender\))\s+\|\| "
+           r"(.*?thread_reap_channel\(self, )NULL\)",
+           r"\1; while (\2&self->sender)", "reloads", BUSY, tsan=False),
 ]
 
 
