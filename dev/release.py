@@ -61,11 +61,6 @@ def here():
                         titles()))
 
 
-def series_path(release):
-    """The list of its patches."""
-    return os.path.join(ROOT, "patches", "series." + release.name)
-
-
 def run_command():
     if len(sys.argv) > 1:
         raise Stop("usage: release.py, without arguments")

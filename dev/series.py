@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 
-import release
 import tree
 from common import (OUT, ROOT, Progress, Stop, capture, child_env, lock, main,
                     out, read)
@@ -115,8 +114,7 @@ def commit(where, name, files, with_acinclude, with_news):
 def make_series():
     names = tree.series()
     if not names:
-        raise Stop("patches/series.%s names no patch, there is nothing to "
-                   "send." % release.here().name)
+        raise Stop("patches/series names no patch, there is nothing to send.")
     work, again, dest = out(".series-work"), out(".series-am"), out("series")
     with lock("series"):
         progress = Progress("out/series: %d mails" % len(names))

@@ -42,25 +42,19 @@ CONFIGURE = ["--with-dpdk=shared", "--enable-Werror", "CC=gcc",
              "ovs_cv_flake8=no"]
 
 
-def series(of=None):
-    """The names of our patches, as paths below patches/, in order: those for
-    the OVS of a release, of this machine's unless one is given."""
-    path = release.series_path(of or release.here())
-    if not os.path.exists(path):
-        raise Stop("%s is missing: the series has no hooks yet for the Open "
-                   "vSwitch %s of %s." % (os.path.relpath(path, ROOT),
-                                          (of or release.here()).ovs,
-                                          (of or release.here()).name))
-    lines = (line.split("#")[0].strip() for line in read(path).splitlines())
+def series():
+    """The names of our patches, in order."""
+    lines = (line.split("#")[0].strip()
+             for line in read(os.path.join(ROOT, "patches/series"))
+             .splitlines())
     return [line for line in lines if line]
 
 
 def patch_path(name):
     path = os.path.join(ROOT, "patches", name)
     if not os.path.isfile(path):
-        raise Stop("patches/series.%s names %s, which patches/ does not have: "
-                   "add it or take the line out."
-                   % (release.here().name, name))
+        raise Stop("patches/series names %s, which patches/ does not have: "
+                   "add it or take the line out." % name)
     return path
 
 
@@ -230,7 +224,7 @@ def make_src():
     tree, stamp = out("src"), out(".src.json")
     inputs = ovs_source_files() + [
         os.path.join(ROOT, "acinclude.m4"), os.path.join(ROOT, "NEWS"),
-        release.series_path(release.here())]
+        os.path.join(ROOT, "patches/series")]
     inputs += [os.path.join(ROOT, "patches", name) for name in series()]
     inputs += [os.path.join(ROOT, name) for name in own_files()
                if is_autotools_input(name)]

@@ -28,9 +28,8 @@
 
 #include "dpdk-dma-chan.h"
 
-#include <string.h>
-
 #include <sched.h>
+#include <string.h>
 
 #include <rte_cycles.h>
 #include <rte_dmadev.h>

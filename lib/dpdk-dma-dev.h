@@ -46,8 +46,6 @@
 #include "dpdk-dma-map.h"
 #include "seq.h"
 
-struct dpdk_dma_chan;
-
 /* Time after which an engine that has copies and completes none is taken for
  * dead, in milliseconds, unless configured otherwise: no engine that works
  * needs a thousandth of it. */

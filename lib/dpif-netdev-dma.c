@@ -73,23 +73,22 @@ static enum {
     RELOAD_TO_CLAIM,            /* They gave them up. */
 } reload_for;
 
-/* Takes the keys of 'other_config' that concern DMA.  Returns true if claims
- * may be against them now, see dpif_netdev_dma_wants_reload(). */
-bool
+/* Takes the keys of 'other_config' that concern DMA.  Claims may be against
+ * them then, see dpif_netdev_dma_wants_reload(). */
+void
 dpif_netdev_dma_set_config(const struct smap *other_config)
 {
     const char *pins = smap_get(other_config, "vhost-async-dma-map");
-    bool enabled, changed;
+    bool enabled;
 
     if (!dpdk_available()) {
-        return false;
+        return;
     }
 
     netdev_dpdk_async_configure(other_config);
     enabled = netdev_dpdk_async_is_enabled();
-    changed = enabled != was_enabled
-              || (enabled && !nullable_string_is_equal(pins, last_pins));
-    if (changed) {
+    if (enabled != was_enabled
+        || (enabled && !nullable_string_is_equal(pins, last_pins))) {
         dpdk_dma_map_close(dpdk_dma_dev_map());
         was_enabled = enabled;
         free(last_pins);
@@ -97,13 +96,12 @@ dpif_netdev_dma_set_config(const struct smap *other_config)
         reload_for = RELOAD_TO_RELEASE;
         poll_immediate_wake();
     }
-    return changed;
 }
 
 /* All threads gave up their claims.  Returns true if they are to reload
  * again. */
-bool
-dpif_netdev_dma_config_done(void)
+static bool
+dma_config_done(void)
 {
     if (netdev_dpdk_async_is_enabled()) {
         dpdk_dma_map_open(dpdk_dma_dev_map());
@@ -125,7 +123,7 @@ dpif_netdev_dma_wants_reload(void)
         return true;
     case RELOAD_TO_CLAIM:
         reload_for = RELOAD_NOTHING;
-        return dpif_netdev_dma_config_done();
+        return dma_config_done();
     case RELOAD_NOTHING:
     default:
         return false;
@@ -214,7 +212,7 @@ dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id, int numa_id,
     }
 }
 
-/* The part of dpif_netdev_dma_reap() for a thread that lacks a channel: claims
+/* The part of dpif_netdev_dma_run() for a thread that lacks a channel: claims
  * one that became free since, or was kept for another thread. */
 void
 dpif_netdev_dma_look_out(struct vhost_async_thread *self)
@@ -269,10 +267,9 @@ dpif_netdev_dma_detach(void)
     free_cacheline(self);
 }
 
-/* The part of dpif_netdev_dma_reap() for a thread with copies in flight. */
+/* The part of dpif_netdev_dma_run() for a thread with copies in flight. */
 unsigned int
-dpif_netdev_dma_reap__(struct vhost_async_thread *self,
-                       struct pmd_perf_stats *s)
+dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
 {
     bool in_flight = vhost_async_thread_has_copies(self);
     struct cycle_timer timer;

@@ -39,8 +39,7 @@ struct smap;
 #include "vhost-async-thread.h"
 
 void dpif_netdev_dma_init(void);
-bool dpif_netdev_dma_set_config(const struct smap *other_config);
-bool dpif_netdev_dma_config_done(void);
+void dpif_netdev_dma_set_config(const struct smap *other_config);
 bool dpif_netdev_dma_wants_reload(void);
 
 void dpif_netdev_dma_attach(const char *dp_name, unsigned int core_id,
@@ -49,43 +48,28 @@ void dpif_netdev_dma_drain(int n_rxqs);
 void dpif_netdev_dma_detach(void);
 
 void dpif_netdev_dma_look_out(struct vhost_async_thread *);
-unsigned int dpif_netdev_dma_reap__(struct vhost_async_thread *,
-                                    struct pmd_perf_stats *);
+unsigned int dpif_netdev_dma_reap(struct vhost_async_thread *,
+                                  struct pmd_perf_stats *);
 
-/* Reaps, or looks for a channel if the thread lacks one.  Returns the number
+/* To be called once per iteration: reaps, or looks for a channel if the thread
+ * lacks one.  Sets '*sleep_time' to 0 if the thread must not sleep now, since
+ * it has to come back for copies in flight, or the like.  Returns the number
  * of packets that came back, which makes the iteration a busy one. */
-static inline unsigned int
-dpif_netdev_dma_reap(struct pmd_perf_stats *s)
-{
-    struct vhost_async_thread *self = *vhost_async_self_get();
-
-    if (OVS_LIKELY(!self || !vhost_async_thread_is_busy(self))) {
-        if (OVS_UNLIKELY(self && self->lacks_chan)) {
-            dpif_netdev_dma_look_out(self);
-        }
-        return 0;
-    }
-    return dpif_netdev_dma_reap__(self, s);
-}
-
-/* Whether the thread has to come back for copies in flight, or the like, and
- * must not sleep. */
-static inline bool
-dpif_netdev_dma_is_busy(void)
-{
-    const struct vhost_async_thread *self = *vhost_async_self_get();
-
-    return self && vhost_async_thread_is_busy(self);
-}
-
-/* To be called once per iteration: reaps, and sets '*sleep_time' to 0 if the
- * thread must not sleep now.  Returns as dpif_netdev_dma_reap(). */
 static inline unsigned int
 dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
 {
-    unsigned int n = dpif_netdev_dma_reap(s);
+    struct vhost_async_thread *self = *vhost_async_self_get();
+    unsigned int n = 0;
 
-    if (dpif_netdev_dma_is_busy()) {
+    if (OVS_LIKELY(!self)) {
+        return 0;
+    }
+    if (vhost_async_thread_is_busy(self)) {
+        n = dpif_netdev_dma_reap(self, s);
+    } else if (OVS_UNLIKELY(self->lacks_chan)) {
+        dpif_netdev_dma_look_out(self);
+    }
+    if (vhost_async_thread_is_busy(self)) {
         *sleep_time = 0;
     }
     return n;
@@ -116,10 +100,9 @@ dpif_netdev_dma_init(void)
 {
 }
 
-static inline bool
+static inline void
 dpif_netdev_dma_set_config(const struct smap *other_config OVS_UNUSED)
 {
-    return false;
 }
 
 static inline bool

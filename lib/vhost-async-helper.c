@@ -109,6 +109,21 @@ port_is_to_change(const struct vhost_async_port *port)
     return vhost_async_port_wants_dma(port) && !vhost_async_port_txqs(port);
 }
 
+/* Whether 'port', which may be gone, is there. */
+static bool
+port_is_listed(const struct vhost_async_port *port)
+    OVS_REQUIRES(vhost_async_ports_mutex)
+{
+    const struct vhost_async_port *p;
+
+    LIST_FOR_EACH (p, list_node, &vhost_async_ports) {
+        if (p == port) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Has 'port' change sides.  Returns false if that is to be tried again.  Lets
  * go of the list of ports to map the guest's memory: 'port' may be gone
  * then. */
@@ -118,9 +133,7 @@ helper_enable(struct vhost_async_port *port)
 {
     int vid = vhost_async_port_owner(port);
     struct vhost_guest_mem *mem = NULL;
-    struct vhost_async_port *p;
     const char *error = NULL;
-    bool done = false;
 
     if (vid >= 0) {
         char *name = xstrdup(port->name);
@@ -134,22 +147,19 @@ helper_enable(struct vhost_async_port *port)
             return false;
         }
     }
-    LIST_FOR_EACH (p, list_node, &vhost_async_ports) {
-        if (p != port || !port_is_to_change(port)
-            || vhost_async_port_owner(port) != vid) {
-            continue;
-        }
-        if (!error) {
-            return vhost_async_guest_enable(port, mem);
-        }
+    if (!port_is_listed(port) || !port_is_to_change(port)
+        || vhost_async_port_owner(port) != vid) {
+        vhost_guest_mem_destroy(mem);
+        return false;
+    }
+    if (error) {
         VLOG_WARN_RL(&rl, "%s: the guest (device %d) stays with the vhost "
                      "library: %s.", port->name, vid, error);
         vhost_async_port_set_no_dma(port, error);
         /* Again when there is something else to do. */
-        done = true;
+        return true;
     }
-    vhost_guest_mem_destroy(mem);
-    return done;
+    return vhost_async_guest_enable(port, mem);
 }
 
 /* Returns the next port that is to change sides behind number '*n' of the

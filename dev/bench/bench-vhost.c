@@ -105,13 +105,14 @@ static unsigned int bench_core;
 
 #ifdef VHOST_ASYNC
 static struct pmd_perf_stats perf;
-static volatile bool no_sleep;
+static uint64_t sleep_time;
 
 static void
 async_configure(const struct smap *other_config)
 {
-    if (dpif_netdev_dma_set_config(other_config)) {
-        dpif_netdev_dma_config_done();
+    dpif_netdev_dma_set_config(other_config);
+    while (dpif_netdev_dma_wants_reload()) {
+        /* There are no PMD threads yet. */
     }
 }
 
@@ -140,11 +141,7 @@ async_after_send(void)
 static inline unsigned int
 async_reap(void)
 {
-    unsigned int n = dpif_netdev_dma_reap(&perf);
-
-    /* Decides whether a PMD thread may sleep. */
-    no_sleep = dpif_netdev_dma_is_busy();
-    return n;
+    return dpif_netdev_dma_run(&perf, &sleep_time);
 }
 
 /* Whether something came back since this was asked last. */
