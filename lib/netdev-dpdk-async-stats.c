@@ -275,10 +275,10 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
     }
     ds_put_char(ds, '\n');
     if (t.full_drops || t.down_drops || t.busy_drops || t.lost_drops
-        || t.ring_full_drops || t.ring_drops) {
+        || t.ring_full_drops) {
         ds_put_format(ds, "    dropped: %"PRIu64" virtqueue full, %"PRIu64" "
                       "not running, %"PRIu64" busy, %"PRIu64" lost, %"PRIu64
-                      " ring full, %"PRIu64" out of the ring\n",
+                      " ring full (%"PRIu64" of them out of the ring)\n",
                       t.full_drops, t.down_drops, t.busy_drops, t.lost_drops,
                       t.ring_full_drops, t.ring_drops);
     }

@@ -286,6 +286,7 @@ vhost_async_port_remove_txqs(struct vhost_async_port *port)
             port->gone.lost_drops += port->gone.in_flight;
             port->gone.in_flight = 0;
             port->gone.ring_drops += port->gone.waiting;
+            port->gone.down_drops += port->gone.waiting;
             port->gone.waiting = 0;
             old->txq = txq;
             ovs_mutex_lock(&old_mutex);

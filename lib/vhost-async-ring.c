@@ -91,6 +91,16 @@ ring_left(struct vhost_async_txq *txq, uint32_t n)
     atomic_sub_relaxed(&txq->engine.waiting, n, &orig);
 }
 
+/* Counts 'n' packets that came out of the ring and are dropped because of
+ * 'obstacle'. */
+static void
+ring_count_drops(struct vhost_async_txq *txq,
+                 enum vhost_async_obstacle obstacle, uint32_t n)
+{
+    vhost_async_txq_count_drops(txq, obstacle, n);
+    vhost_async_count_shared(&txq->stats.ring_drops, n);
+}
+
 /* Copies a burst out of the ring, and again what was not taken as often as
  * tx-retries-max says.  Returns false if the ring was empty. */
 static bool
@@ -118,7 +128,7 @@ ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
         }
     }
     if (OVS_UNLIKELY(n < cnt)) {
-        vhost_async_count_shared(&txq->stats.ring_drops, cnt - n);
+        ring_count_drops(txq, obstacle, cnt - n);
     }
     /* Those that belong to the txq are NULL, which is skipped. */
     rte_pktmbuf_free_bulk(pkts, cnt);
@@ -139,9 +149,9 @@ ring_drain(struct vhost_async_sender *self, struct vhost_async_txq *txq)
     return rte_ring_empty(txq->engine.ring);
 }
 
-/* Drops what is in the ring. */
+/* Drops what is in the ring, because of 'obstacle'. */
 static void
-ring_drop(struct vhost_async_txq *txq)
+ring_drop(struct vhost_async_txq *txq, enum vhost_async_obstacle obstacle)
 {
     struct rte_mbuf *pkts[RING_BURST];
     unsigned int cnt;
@@ -149,7 +159,7 @@ ring_drop(struct vhost_async_txq *txq)
     while ((cnt = rte_ring_sc_dequeue_burst(txq->engine.ring, (void **) pkts,
                                             RING_BURST, NULL))) {
         ring_left(txq, cnt);
-        vhost_async_count_shared(&txq->stats.ring_drops, cnt);
+        ring_count_drops(txq, obstacle, cnt);
         rte_pktmbuf_free_bulk(pkts, cnt);
     }
 }
@@ -184,7 +194,7 @@ ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq,
     }
     do {
         if (!txq->engine.is_kept && rte_get_tsc_cycles() > *deadline) {
-            ring_drop(txq);
+            ring_drop(txq, VHOST_ASYNC_BUSY);
         }
     } while (!ring_drain(NULL, txq) && !txq->engine.is_kept);
 }
@@ -381,7 +391,7 @@ void
 vhost_async_engine_txq_destroy(struct vhost_async_txq *txq)
 {
     if (txq->engine.ring) {
-        ring_drop(txq);
+        ring_drop(txq, VHOST_ASYNC_DOWN);
         free_cacheline(txq->engine.ring);
         txq->engine.ring = NULL;
     }

@@ -116,7 +116,9 @@ struct vhost_async_txq_stats {
     atomic_uint64_t busy_drops;     /* The guest's message was handled. */
     atomic_uint64_t lost_drops;     /* In flight when the ring went. */
     atomic_uint64_t ring_full_drops;    /* No room in the engine's ring. */
-    atomic_uint64_t ring_drops;     /* Taken into it, and not placed. */
+
+    /* Of those, after the engine's ring had taken them. */
+    atomic_uint64_t ring_drops;
 };
 
 /* A packet in flight. */

@@ -277,6 +277,7 @@ test_no_pmd_is_bounded(void)
     ovs_assert(p->n_got > 1000);
     p->n_lost = COUNTER(p, ring_drops);
     ovs_assert(p->n_lost && p->n_lost <= RING_SIZE);
+    ovs_assert(p->n_lost == COUNTER(p, busy_drops) + COUNTER(p, full_drops));
     /* They were the last ones. */
     p->n_taken -= p->n_lost;
     while (p->n_got < p->n_taken) {
@@ -300,15 +301,15 @@ test_drops_out_of_the_ring(void)
     ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
     vhost_async_engine_unlock(&pmds[0].sender, p->txq);
     port_get(p, 4);
-    ovs_assert(COUNTER(p, ring_drops) == 2);
+    ovs_assert(COUNTER(p, ring_drops) == 2 && COUNTER(p, full_drops) == 2);
     p->n_lost = 2;
     check_no_leak();
 
     /* Those left in it when the txq goes. */
     ovs_assert(vhost_async_txq_trylock(p->txq));
     ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
-    ring_drop(p->txq);
-    ovs_assert(COUNTER(p, ring_drops) == 8);
+    ring_drop(p->txq, VHOST_ASYNC_DOWN);
+    ovs_assert(COUNTER(p, ring_drops) == 8 && COUNTER(p, down_drops) == 6);
     p->n_lost += 6;
     vhost_async_engine_unlock(NULL, p->txq);
     ovs_assert(vhost_async_engine_txq_memory(p->txq)

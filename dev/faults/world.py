@@ -261,6 +261,15 @@ class World:
     def lost_in_flight(c):
         return c.get("tx_async_lost_drops", 0)
 
+    @staticmethod
+    def lost_out_of_ring(c):
+        """Those that were in the completion engine's ring, but for those that
+        found the virtqueue full then.  At most: senders whose packets do not
+        get into it count theirs as busy or down, too."""
+        return min(c.get("tx_async_ring_drops", 0),
+                   c.get("tx_async_busy_drops", 0)
+                   + c.get("tx_async_down_drops", 0))
+
     @classmethod
     def lost(cls, c):
         return cls.lost_in_flight(c) + c.get("tx_async_ring_drops", 0)
