@@ -47,6 +47,7 @@ class Starvation:
     others may have waited for it."""
 
     def __init__(self):
+        self.lock = threading.Lock()
         self.pid = None
         self.last = {}
         self.total = 0
@@ -54,6 +55,10 @@ class Starvation:
 
     def sample(self, pid):
         """Returns the seconds until now."""
+        with self.lock:
+            return self._sample(pid)
+
+    def _sample(self, pid):
         now = {}
         for process in (pid, os.getpid()):
             for path in glob.glob("/proc/%d/task/*/schedstat" % process):
