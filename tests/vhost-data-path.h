@@ -93,6 +93,7 @@
 #define vhost_async_self_get_unsafe DP(vhost_async_self_get_unsafe)
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
+#define vhost_async_thread_latency DP(vhost_async_thread_latency)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
 #define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)

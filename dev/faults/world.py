@@ -31,7 +31,9 @@ from frontend import FrontEnd
 from lab import LabError
 from packets import ETHERTYPE, Failure, Traffic
 
-SWITCH_MB = 1280
+# By pairs of queues of each port: mempools of MTU 9000, and twice that of the
+# guest that comes with up to eight pairs.
+SWITCH_MB = {1: 1280, 2: 2048}
 APPCTL_LIMIT = 1.0
 TWO_CORES = "0x3"
 
@@ -142,7 +144,7 @@ class World:
         self.traffic = self.watch = None
         self.guests = []
         self.pages_of = [lab.path("dma%d" % i) for i in range(devs)]
-        lab.need_memory(SWITCH_MB)
+        lab.need_memory(SWITCH_MB[pairs])
         self.start_switch(model, pmds, config or {})
         self.switch.add_bridge()
         self.names = ["src"] + ["dst%d" % i for i in range(sinks)]
@@ -184,7 +186,7 @@ class World:
             del settings["vhost-async-support"]
         self.switch = self.lab.start_switch(self.args.build, dma=False,
                                             other_config=settings,
-                                            memory=SWITCH_MB)
+                                            memory=SWITCH_MB[self.pairs])
         self.open_pages()
 
     def open_pages(self):
