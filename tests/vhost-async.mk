@@ -12,12 +12,14 @@ EXTRA_DIST += \
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
+	tests/dma-chan-sources.h \
 	tests/dma-test.h \
 	tests/fake-dmadev.h \
 	tests/fake-guest-ring.h \
 	tests/fake-guest-vm.h \
 	tests/fake-vhost-lib-calls.h \
 	tests/fake-vhost-lib.h \
+	tests/lib-sources.h \
 	tests/test-dma-chan.c \
 	tests/test-dma-defer.c \
 	tests/test-dma-map.c \
@@ -36,5 +38,6 @@ tests_ovstest_SOURCES += \
 	tests/vhost-guest-fixture.h \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
-	tests/vhost-txq-fixture.h
+	tests/vhost-txq-fixture.h \
+	tests/vhost-vring-sources.h
 endif
