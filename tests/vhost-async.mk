@@ -12,7 +12,9 @@ EXTRA_DIST += \
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \
+	tests/dma-chan-fixture.h \
 	tests/dma-chan-sources.h \
+	tests/dma-dev-fixture.h \
 	tests/dma-test.h \
 	tests/fake-dmadev.h \
 	tests/fake-guest-ring.h \
@@ -20,8 +22,12 @@ tests_ovstest_SOURCES += \
 	tests/fake-vhost-lib-calls.h \
 	tests/fake-vhost-lib.h \
 	tests/lib-sources.h \
+	tests/test-dma-chan-errors.c \
+	tests/test-dma-chan-hang.c \
 	tests/test-dma-chan.c \
 	tests/test-dma-defer.c \
+	tests/test-dma-dev-failure.c \
+	tests/test-dma-dev.c \
 	tests/test-dma-map.c \
 	tests/test-dma-probe.c \
 	tests/test-vhost-engine.c \
