@@ -15,6 +15,7 @@ tests_ovstest_SOURCES += \
 	tests/dma-chan-fixture.h \
 	tests/dma-chan-sources.h \
 	tests/dma-dev-fixture.h \
+	tests/dma-map-fixture.h \
 	tests/dma-test.h \
 	tests/fake-dmadev.h \
 	tests/fake-guest-ring.h \
@@ -28,6 +29,9 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-defer.c \
 	tests/test-dma-dev-failure.c \
 	tests/test-dma-dev.c \
+	tests/test-dma-map-pins.c \
+	tests/test-dma-map-random.c \
+	tests/test-dma-map-threads.c \
 	tests/test-dma-map.c \
 	tests/test-dma-probe.c \
 	tests/test-vhost-engine.c \
