@@ -42,6 +42,9 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
 	tests/test-vhost-txq.c \
+	tests/test-vhost-vring-invalid.c \
+	tests/test-vhost-vring-map.c \
+	tests/test-vhost-vring-notify.c \
 	tests/test-vhost-vring.c \
 	tests/vhost-data-path.h \
 	tests/vhost-engine-benchmark.h \
@@ -49,5 +52,6 @@ tests_ovstest_SOURCES += \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
 	tests/vhost-txq-fixture.h \
+	tests/vhost-vring-fixture.h \
 	tests/vhost-vring-sources.h
 endif
