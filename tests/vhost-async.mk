@@ -35,6 +35,8 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-map.c \
 	tests/test-dma-probe.c \
 	tests/test-vhost-engine.c \
+	tests/test-vhost-guest-mem-pages.c \
+	tests/test-vhost-guest-mem-vfio.c \
 	tests/test-vhost-guest-mem.c \
 	tests/test-vhost-guest-port.c \
 	tests/test-vhost-guest-rings.c \
@@ -49,6 +51,7 @@ tests_ovstest_SOURCES += \
 	tests/vhost-data-path.h \
 	tests/vhost-engine-benchmark.h \
 	tests/vhost-guest-fixture.h \
+	tests/vhost-guest-mem-fixture.h \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
 	tests/vhost-txq-fixture.h \
