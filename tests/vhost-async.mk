@@ -40,6 +40,8 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest-mem.c \
 	tests/test-vhost-guest-port.c \
 	tests/test-vhost-guest-rings.c \
+	tests/test-vhost-guest-stats.c \
+	tests/test-vhost-guest-take-over.c \
 	tests/test-vhost-guest.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
