@@ -45,6 +45,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
+	tests/test-vhost-txq-in-flight.c \
 	tests/test-vhost-txq.c \
 	tests/test-vhost-vring-invalid.c \
 	tests/test-vhost-vring-map.c \
