@@ -34,6 +34,7 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-map-threads.c \
 	tests/test-dma-map.c \
 	tests/test-dma-probe.c \
+	tests/test-vhost-engine-benchmark.c \
 	tests/test-vhost-engine.c \
 	tests/test-vhost-guest-mem-pages.c \
 	tests/test-vhost-guest-mem-vfio.c \
@@ -52,7 +53,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-vring-notify.c \
 	tests/test-vhost-vring.c \
 	tests/vhost-data-path.h \
-	tests/vhost-engine-benchmark.h \
+	tests/vhost-engine-fixture.h \
 	tests/vhost-guest-fixture.h \
 	tests/vhost-guest-mem-fixture.h \
 	tests/vhost-guest-sources.h \
