@@ -4,7 +4,10 @@
 TESTSUITE_AT += tests/vhost-async.at
 SYSTEM_DPDK_TESTSUITE_AT += \
 	tests/system-dpdk-dma-macros.at \
-	tests/system-dpdk-dma.at
+	tests/system-dpdk-dma.at \
+	tests/system-dpdk-dma-ports.at \
+	tests/system-dpdk-dma-threads.at \
+	tests/system-dpdk-dma-config.at
 EXTRA_DIST += \
 	tests/dma-pcap.py \
 	tests/fuzz-vhost-vring.c \
