@@ -22,6 +22,7 @@
 
 #define DP(NAME) test_vhost_guest_stats_##NAME
 #include "vhost-guest-fixture.h"
+#include "openvswitch/json.h"
 
 static uint64_t
 vring_stat(struct port *p, const char *name)
@@ -51,6 +52,27 @@ custom_stat(struct port *p, const char *name)
     }
     free(stats.counters);
     return value;
+}
+
+/* What dma-show tells of the ports as JSON begins with 'format', whose keys
+ * are sorted. */
+static void OVS_PRINTF_FORMAT(1, 2)
+check_json(const char *format, ...)
+{
+    struct json *json = netdev_dpdk_async_to_json();
+    char *text = json_to_string(json, JSSF_SORT);
+    char *expected;
+    va_list args;
+
+    va_start(args, format);
+    expected = xvasprintf(format, args);
+    va_end(args);
+    if (strncmp(text, expected, strlen(expected))) {
+        ovs_fatal(0, "%s, not %s", text, expected);
+    }
+    free(expected);
+    free(text);
+    json_destroy(json);
 }
 
 static void
@@ -103,6 +125,12 @@ test_statistics(void)
     ovs_assert(strstr(ds_cstr(&ds), "port port0: DMA\n"));
     ovs_assert(strstr(ds_cstr(&ds), "txq 0: DMA\n"));
     ovs_assert(strstr(ds_cstr(&ds), "by DMA: 2 packets"));
+    check_json("[{\"copies\":\"DMA\",\"guest\":true,\"name\":\"port0\","
+               "\"txqs\":[{\"busy-drops\":0,\"copies\":\"DMA\","
+               "\"cpu-bytes\":%"PRIu64",\"cpu-packets\":70,"
+               "\"dma-bytes\":3037,\"dma-packets\":2,\"down-drops\":3,"
+               "\"full-drops\":4,\"in-flight\":0,\"lost-drops\":0,",
+               custom_stat(p, "tx_async_cpu_bytes"));
 
     /* dma-stats-clear is for dma-show only. */
     netdev_dpdk_async_stats_clear();
@@ -124,6 +152,9 @@ test_statistics(void)
     ds_clear(&ds);
     netdev_dpdk_async_format(&ds);
     ovs_assert(strstr(ds_cstr(&ds), "port port0: CPU: options:vhost-async"));
+    check_json("[{\"copies\":\"CPU\",\"guest\":false,\"name\":\"port0\","
+               "\"reason\":\"options:vhost-async is false\","
+               "\"txqs\":[]}]");
     ds_destroy(&ds);
     finish(p, vm);
 }
