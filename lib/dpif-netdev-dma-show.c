@@ -182,9 +182,9 @@ dpif_netdev_dma_format_thread(struct ds *ds,
     ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
                   " found nothing\n", n.polls,
                   n.bursts ? (double) n.polls / n.bursts : 0, n.empty_polls);
-    ds_put_format(ds, "  completion latency: %.1f us on average, p50 %.1f us, "
-                  "p99 %.1f us, %.1f us at most\n", n.latency_avg,
-                  n.latency_p50, n.latency_p99, n.latency_max);
+    ds_put_format(ds, "  completion latency: average %.1f, p50 %.1f, "
+                  "p99 %.1f, maximum %.1f us\n", n.latency_avg, n.latency_p50,
+                  n.latency_p99, n.latency_max);
 }
 
 static struct json *

@@ -9,6 +9,7 @@ SYSTEM_DPDK_TESTSUITE_AT += \
 	tests/system-dpdk-dma-threads.at \
 	tests/system-dpdk-dma-config.at
 EXTRA_DIST += \
+	tests/dma-doc.py \
 	tests/dma-pcap.py \
 	tests/fuzz-vhost-vring.c \
 	tests/vhost-async-lock.pml
