@@ -34,7 +34,7 @@
  * is idle, as one is that finds its rxqs empty; its cycles are told, too, as
  * "idle".
  *
- * dev/bench.py runs this, one process per variant.  A process reads commands,
+ * dev.bench runs this, one process per variant.  A process reads commands,
  * a line each, and answers each with a line of JSON.  See main_loop(). */
 
 #include <config.h>

@@ -14,9 +14,9 @@
 
 """Scenarios: guest memory and virtqueues change while copies are in flight."""
 
-import frontend
-from frontend import RX
-from packets import Failure
+from dev.faults import frontend
+from dev.faults.frontend import RX
+from dev.faults.packets import Failure
 
 
 class Accesses:

@@ -24,11 +24,11 @@ import socket
 import threading
 import time
 
-import ctl
-import lab as lablib
-from frontend import FrontEnd
-from lab import LabError
-from packets import ETHERTYPE, Failure, Traffic
+from dev import lab as lablib
+from dev.dma_model import ctl
+from dev.faults.frontend import FrontEnd
+from dev.faults.packets import ETHERTYPE, Failure, Traffic
+from dev.lab import LabError
 
 SWITCH_MB = 1280
 APPCTL_LIMIT = 1.0

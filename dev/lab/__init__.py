@@ -1,0 +1,14 @@
+"""A private Open vSwitch, its guests and namespaces, on cores and hugepages of
+this machine, all of which it gives back."""
+
+from dev.lab.laboratory import (
+    LOCK_NAME, RUN_PARENT, RUN_PREFIX, Cores, Interrupted, Lab, LabError,
+    Process, Steps, Switch, die_with_parent, need_driver, need_file,
+    need_programs, need_release, read, report_failure, run, say, signals_held,
+    sweep)
+
+__all__ = (
+    "LOCK_NAME", "RUN_PARENT", "RUN_PREFIX", "Cores", "Interrupted", "Lab",
+    "LabError", "Process", "Steps", "Switch", "die_with_parent", "need_driver",
+    "need_file", "need_programs", "need_release", "read", "report_failure",
+    "run", "say", "signals_held", "sweep")
