@@ -8,7 +8,7 @@
 #     ...
 #     page.clear()
 #
-# 'struct page' in dma_model.c says what the fields mean.
+# 'struct page' in dma_model_page.h says what the fields mean.
 
 import argparse
 import collections

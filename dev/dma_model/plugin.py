@@ -6,6 +6,7 @@
 # source package of the same version and are kept in out/dpdk-src, so that only
 # the first build fetches anything.
 
+import glob
 import os
 import re
 import shutil
@@ -16,7 +17,9 @@ from dev.common.command import Progress, Stop
 from dev.common.files import ROOT, digest, lock, out, read, tail, write
 from dev.release import debian
 
-SOURCE = os.path.join(ROOT, "dev/dma_model/dma_model.c")
+HERE = os.path.join(ROOT, "dev/dma_model")
+SOURCES, INCLUDED = (sorted(glob.glob(os.path.join(HERE, "*." + suffix)))
+                     for suffix in "ch")
 LIBRARY = out("model", "librte_dma_model.so")
 # For who misses it.
 REMEDY = "run '/usr/bin/python3 -m dev.dma_model'"
@@ -175,7 +178,7 @@ def headers():
     return include
 
 
-def compile_command(cc, source, target, args=()):
+def compile_command(cc, sources, target, args=()):
     """How to compile a program or library that uses DPDK."""
     status, text = capture(["pkg-config", "--cflags", "libdpdk"])
     if status:
@@ -184,9 +187,8 @@ def compile_command(cc, source, target, args=()):
     # DPDK's headers are not held to our warnings.
     cflags = [re.sub("^-I", "-isystem", flag) for flag in text.split()]
     return ([cc, "-O2", "-g"] + WARNINGS + cflags
-            + ["-D_GNU_SOURCE", "-DALLOW_EXPERIMENTAL_API", source, "-o",
-               target]
-            + list(args))
+            + ["-D_GNU_SOURCE", "-DALLOW_EXPERIMENTAL_API"]
+            + sources + ["-o", target] + list(args))
 
 
 def driver_libs():
@@ -197,9 +199,9 @@ def driver_libs():
 
 
 def driver_command(cc, target):
-    return compile_command(cc, SOURCE, target, [
-        "-isystem" + headers(), "-DALLOW_INTERNAL_API", "-fPIC", "-shared",
-        "-Wl,-z,defs"] + driver_libs())
+    return compile_command(cc, SOURCES, target, [
+        "-isystem" + headers(), "-DALLOW_INTERNAL_API", "-fPIC",
+        "-fvisibility=hidden", "-shared", "-Wl,-z,defs"] + driver_libs())
 
 
 def check_place(path):
@@ -220,7 +222,7 @@ def build(cc="gcc"):
     check_place(LIBRARY)
     stamp = LIBRARY + ".key"
     command = driver_command(cc, LIBRARY + ".new")
-    key = digest([SOURCE], " ".join(command), capture([cc, "--version"])[1])
+    key = digest(SOURCES + INCLUDED, " ".join(command), capture([cc, "--version"])[1])
     with lock("model"):
         if os.path.exists(LIBRARY) and read(stamp) == key:
             print("out/model: up to date", flush=True)

@@ -230,7 +230,7 @@ def world_writable(bench):
 @case
 def one_layout(bench):
     """ctl.py has the layout that the driver asserts."""
-    text = read(plugin.SOURCE)
+    text = read(os.path.join(plugin.HERE, "dma_model_page.h"))
     for struct, size in (("page", ctl._Page), ("page_ctl", ctl._Ctl),
                          ("page_access", ctl._Access)):
         m = re.search(r"sizeof\(struct %s\) == (\d+)" % struct, text)
@@ -945,7 +945,7 @@ def cheap(bench):
 
 def program_command(cc, target):
     return plugin.compile_command(
-        cc, os.path.join(HERE, "test-dma-model.c"), target,
+        cc, [os.path.join(HERE, "test-dma-model.c")], target,
         ["-lrte_dmadev", "-lrte_eal", "-lrte_bus_vdev", "-lpthread"])
 
 
