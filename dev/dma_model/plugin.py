@@ -222,7 +222,8 @@ def build(cc="gcc"):
     check_place(LIBRARY)
     stamp = LIBRARY + ".key"
     command = driver_command(cc, LIBRARY + ".new")
-    key = digest(SOURCES + INCLUDED, " ".join(command), capture([cc, "--version"])[1])
+    key = digest(SOURCES + INCLUDED, " ".join(command),
+                 capture([cc, "--version"])[1])
     with lock("model"):
         if os.path.exists(LIBRARY) and read(stamp) == key:
             print("out/model: up to date", flush=True)
