@@ -4,6 +4,7 @@
 # ratios of turns that were next to one another.
 
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -16,7 +17,9 @@ from dev.common.command import Stop
 from dev.common.files import ROOT, out, tail, write
 from dev.ovs import tree
 
-SOURCE = os.path.join(ROOT, "dev/bench/bench-vhost.c")
+HERE = os.path.join(ROOT, "dev/bench")
+SOURCES, INCLUDED = (sorted(glob.glob(os.path.join(HERE, "*." + suffix)))
+                     for suffix in "ch")
 
 SIZES = (64, 128, 256, 512, 1024, 1518, 4096, 9000)
 # The longest that Linux sends on a link with an MTU of 1500: 45 segments.
@@ -72,7 +75,7 @@ def build_harness(build):
     """Makes out/BUILD/bench-vhost-0 and so on, which differ in nothing but the
     addresses of their functions."""
     where = out(build)
-    inputs = [SOURCE] + [os.path.join(where, name) for name in (
+    inputs = SOURCES + INCLUDED + [os.path.join(where, name) for name in (
         "lib/.libs/libopenvswitch.a", "config.h")]
     missing = [path for path in inputs if not os.path.exists(path)]
     if missing:
@@ -87,8 +90,10 @@ def build_harness(build):
     write(log, "")
     cflags = tree.make_values(where, "DEFS", "DEFAULT_INCLUDES",
                               "AM_CPPFLAGS", "AM_CFLAGS", "CFLAGS")
-    commands = [["gcc"] + cflags + ["-DALLOW_EXPERIMENTAL_API", "-c", SOURCE,
-                                    "-o", "bench-vhost.o"]]
+    objects = [os.path.basename(source) + ".o" for source in SOURCES]
+    commands = [["gcc"] + cflags + ["-DALLOW_EXPERIMENTAL_API", "-c", source,
+                                    "-o", name]
+                for source, name in zip(SOURCES, objects)]
     libs = tree.make_values(where, "LIBS")
     for i, path in enumerate(programs):
         shift = os.path.join(where, "bench-shift-%d" % i)
@@ -97,8 +102,8 @@ def build_harness(build):
               % (LAYOUT_SHIFT * i))
         commands += [["gcc", "-c", shift + ".s", "-o", shift + ".o"],
                      ["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc",
-                      "-g", "-o", path, shift + ".o", "bench-vhost.o",
-                      "lib/libopenvswitch.la"] + libs]
+                      "-g", "-o", path, shift + ".o"] + objects
+                     + ["lib/libopenvswitch.la"] + libs]
     for cmd in commands:
         if run(cmd, log, cwd=where, append=True):
             raise Stop("cannot build the benchmark for out/%s, see %s:\n%s"
