@@ -18,7 +18,7 @@ def faults_quick_suite(suite, engine):
 def faults_suite(suite, engine, args=()):
     """Guests that die, memory that moves, engines that stop."""
     run_scenarios(suite, "dev.faults", ["--engine", engine, "--model",
-                                    plugin.build(), *args])
+                                        plugin.build(), *args])
 
 
 def guests_quick_suite(suite, engine):
