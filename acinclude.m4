@@ -47,6 +47,10 @@ AC_DEFUN([OVS_CHECK_VHOST_ASYNC], [
 
   if test "$vhost_async" != no; then
     AC_DEFINE([VHOST_ASYNC], [1], [Copies to vhost ports can be done by DMA.])
+    dnl Open vSwitch 3.4 and later.
+    AS_IF([grep -q unixctl_command_reply_json "$srcdir/lib/unixctl.h"],
+          [AC_DEFINE([HAVE_UNIXCTL_JSON], [1],
+                     [Commands of ovs-appctl can answer by JSON.])])
   fi
   dnl The engine has a header of its own, so that builds which differ in it can
   dnl share all objects that do not look at it.

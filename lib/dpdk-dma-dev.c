@@ -39,6 +39,7 @@
 
 #include "bitmap.h"
 #include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
@@ -51,9 +52,8 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * buffers in use, and an engine that is this far behind is no help. */
 #define DMA_RING_SIZE 4096
 
-/* Attempts to stop a device that failed, 1 ms apart.  A driver waits for what
- * the engine has in hand, and not for long: ioat_dev_stop() looks 200 times,
- * idxd_pci_dev_stop() 1000 times. */
+/* Attempts to stop a device that failed, 1 ms apart.  A driver gives up early:
+ * ioat_dev_stop() looks 200 times, idxd_pci_dev_stop() 1000 times. */
 #define DMA_STOP_TRIES 100
 
 /* How often the helper thread looks whether threads let go of a device that
@@ -146,9 +146,8 @@ dma_dev_unfit(const struct rte_dma_info *info)
     return NULL;
 }
 
-/* Takes devices into 'map' that were not there before: those that EAL probed
- * when it started, and later those of dpdk-dma-probe.h.  None goes away.  Ids
- * can have gaps, hence rte_dma_next_dev(). */
+/* Takes devices into 'map' that EAL, or dpdk-dma-probe.h, probed since.  None
+ * goes away.  Ids can have gaps, hence rte_dma_next_dev(). */
 static void
 dma_dev_discover(struct dpdk_dma_map *map)
 {
@@ -183,7 +182,7 @@ dma_dev_discover(struct dpdk_dma_map *map)
 
         dev->id = id;
         for (uint16_t vchan = 0; vchan < info.max_vchans; vchan++) {
-            const struct dpdk_dma_chan *chan;
+            struct dpdk_dma_chan *chan;
 
             chan = dpdk_dma_map_add(map, info.dev_name, id, vchan,
                                     info.numa_node);
@@ -193,6 +192,7 @@ dma_dev_discover(struct dpdk_dma_map *map)
                           info.dev_name, vchan, DPDK_DMA_MAX_CHANS);
                 break;
             }
+            chan->lcore = dpdk_dma_probe_lcore(chan->dev_name);
             dev->name = chan->dev_name;
             dev->n_vchans++;
         }

@@ -25,7 +25,9 @@
 #include <errno.h>
 
 #include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_dmadev.h>
+#include <rte_lcore.h>
 
 #include "openvswitch/vlog.h"
 #include "util.h"
@@ -94,4 +96,39 @@ dpdk_dma_probe(const char *pins)
         }
     }
     free(copy);
+}
+
+/* Returns the lcore that has the thread of the software engine 'name', as
+ * "lcore=" among its arguments says (dma_skeleton, 22.11), or -1.  Warns of one
+ * that the machine does not have: EAL knows no core of it, and the thread
+ * inherits those of the thread that starts the device.  Main thread. */
+int
+dpdk_dma_probe_lcore(const char *name)
+{
+    struct rte_devargs *devargs;
+
+    RTE_EAL_DEVARGS_FOREACH("vdev", devargs) {
+        unsigned int lcore;
+        const char *arg;
+        rte_cpuset_t cores;
+
+        if (strcmp(devargs->name, name)) {
+            continue;
+        }
+        arg = devargs->args ? strstr(devargs->args, "lcore=") : NULL;
+        if (!arg || !ovs_scan(arg, "lcore=%u", &lcore)
+            || lcore >= RTE_MAX_LCORE) {
+            return -1;
+        }
+        cores = rte_lcore_cpuset(lcore);
+        if (CPU_COUNT(&cores)) {
+            return lcore;
+        }
+        VLOG_WARN("DMA device %s: there is no core %u (\"lcore=%u\" in "
+                  "other_config:dpdk-extra), and its thread runs on any core; "
+                  "name one that neither a PMD thread nor a guest that polls "
+                  "is using.", name, lcore, lcore);
+        return -1;
+    }
+    return -1;
 }

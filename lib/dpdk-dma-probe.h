@@ -17,7 +17,8 @@
 #ifndef DPDK_DMA_PROBE_H
 #define DPDK_DMA_PROBE_H 1
 
-/* DMA devices that EAL did not probe when it started.
+/* DMA devices that EAL did not probe when it started, and what EAL was told of
+ * those that it did.
  *
  * From OVS 4.0 on, EAL probes no PCI device at its start, unless
  * other_config:dpdk-extra or other_config:dpdk-probe-at-init say otherwise.
@@ -31,5 +32,6 @@
     "by other_config:dpdk-extra"
 
 void dpdk_dma_probe(const char *pins);
+int dpdk_dma_probe_lcore(const char *name);
 
 #endif /* dpdk-dma-probe.h */

@@ -26,14 +26,13 @@
 
 #include "dpif-netdev-dma.h"
 
-#include <rte_cycles.h>
-
 #include "dpdk.h"
 #include "dpdk-dma-dev.h"
 #include "dpdk-dma-map.h"
-#include "dpdk-dma-probe.h"
+#include "dpif-netdev-dma-show.h"
 #include "netdev-dpdk-async.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/json.h"
 #include "openvswitch/poll-loop.h"
 #include "openvswitch/vlog.h"
 #include "ovs-numa.h"
@@ -157,6 +156,29 @@ dma_thread_release(struct vhost_async_thread *self, long long int kept_until)
     dpdk_dma_map_keep(dpdk_dma_dev_map(), self, kept_until);
 }
 
+/* Warns of PMD threads and engines that compete for a core, among them 'self',
+ * which just started or claimed a channel. */
+static void
+dma_thread_check_cores(const struct vhost_async_thread *self)
+{
+    const struct vhost_async_thread *t, *owner;
+
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        LIST_FOR_EACH (owner, list_node, &threads) {
+            if (owner->claimed && owner->claimed->lcore == (int) t->core_id
+                && (self == t || self == owner)) {
+                VLOG_WARN("DMA device %s copies in a thread on core %"PRIu32
+                          ", which a PMD thread uses: they wait for each "
+                          "other.  Name another core by \"lcore=\" in "
+                          "other_config:dpdk-extra.",
+                          owner->claimed->dev_name, t->core_id);
+            }
+        }
+    }
+    ovs_mutex_unlock(&threads_mutex);
+}
+
 static void
 dma_thread_claim(struct vhost_async_thread *self)
 {
@@ -172,6 +194,7 @@ dma_thread_claim(struct vhost_async_thread *self)
     VLOG_INFO("PMD thread on core %"PRIu32" claimed DMA channel %s:%"PRIu16
               " on NUMA node %d.", self->core_id, chan->dev_name, chan->vchan,
               chan->numa_id);
+    dma_thread_check_cores(self);
 }
 
 static struct vhost_async_thread *
@@ -188,6 +211,7 @@ dma_thread_create(const char *dp_name, unsigned int core_id, int numa_id)
     ovs_mutex_lock(&threads_mutex);
     ovs_list_push_back(&threads, &self->list_node);
     ovs_mutex_unlock(&threads_mutex);
+    dma_thread_check_cores(self);
     return self;
 }
 
@@ -286,83 +310,7 @@ dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
     return n;
 }
 
-/* What an operator sees. */
-
-static double
-tsc_to_us(uint64_t cycles)
-{
-    return cycles * 1e6 / rte_get_tsc_hz();
-}
-
-static void
-format_thread_stats(struct ds *ds, const struct vhost_async_thread *t)
-{
-#define GET(MEMBER) (vhost_async_counter(&t->stats.MEMBER)  \
-                     - vhost_async_counter(&t->zero.MEMBER))
-#define GET_SENT(MEMBER) (vhost_async_counter(&t->sender.MEMBER)    \
-                          - vhost_async_counter(&t->sender_zero.MEMBER))
-    uint64_t bursts = GET_SENT(bursts), samples = GET(latency_n);
-
-    ds_put_format(ds, "  copies by DMA: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  GET_SENT(dma_packets), GET_SENT(dma_bytes));
-    ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  GET_SENT(cpu_packets), GET_SENT(cpu_bytes));
-    ds_put_format(ds, "  bursts by DMA: %"PRIu64"\n", bursts);
-    ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
-                  " found nothing\n", GET(polls),
-                  bursts ? (double) GET(polls) / bursts : 0, GET(empty_polls));
-    ds_put_format(ds, "  completion latency: %.1f us on average, %.1f us at "
-                  "most\n",
-                  samples ? tsc_to_us(GET(latency_sum)) / samples : 0,
-                  tsc_to_us(vhost_async_counter(&t->stats.latency_max)));
-#undef GET
-#undef GET_SENT
-}
-
-static void
-format_thread(struct ds *ds, const struct vhost_async_thread *t)
-    OVS_REQUIRES(threads_mutex)
-{
-    const struct dpdk_dma_chan *chan = t->claimed;
-
-    ds_put_format(ds, "pmd thread numa_id %d core_id %"PRIu32":\n",
-                  t->numa_id, t->core_id);
-    if (chan) {
-        ds_put_format(ds, "  channel: %s, vchan %"PRIu16", NUMA node %d, "
-                      "ring of %"PRIu16" descriptors", chan->dev_name,
-                      chan->vchan, chan->numa_id, chan->ring_size);
-        if (dpdk_dma_dev_state(chan) != DPDK_DMA_DEV_RUNNING) {
-            ds_put_format(ds, " (%s)", dpdk_dma_dev_why(chan));
-        }
-        ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
-                      "\n", dpdk_dma_chan_in_flight(chan),
-                      dpdk_dma_chan_errors(chan));
-    } else {
-        ds_put_format(ds, "  channel: none\n");
-    }
-    format_thread_stats(ds, t);
-}
-
-static void
-format_channels(struct ds *ds)
-{
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    const struct dpdk_dma_chan *chan;
-    unsigned int n[3] = { 0 };
-
-    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
-        uint32_t core;
-
-        n[dpdk_dma_map_state(map, chan, &core)]++;
-    }
-    ds_put_format(ds, "DMA channels: %u claimed, %u free, %u failed\n",
-                  n[DPDK_DMA_CHAN_CLAIMED], n[DPDK_DMA_CHAN_FREE],
-                  n[DPDK_DMA_CHAN_FAILED]);
-    dpdk_dma_map_format_idle_pins(map, ds);
-    if (!dpdk_dma_map_count(map)) {
-        ds_put_cstr(ds, "  no DMA device: "DPDK_DMA_PROBE_REMEDY"\n");
-    }
-}
+/* Commands. */
 
 /* Parses "[-pmd core] [dp]".  Returns NULL, or an error to be freed. */
 static char *
@@ -388,51 +336,105 @@ parse_show_args(int argc, const char *argv[], unsigned int *core,
     return NULL;
 }
 
+/* Whether dma-show was asked for 't'. */
+static bool
+thread_is_asked_for(const struct vhost_async_thread *t, unsigned int core,
+                    const char *dp_name)
+{
+    return (core == UINT_MAX || core == t->core_id)
+           && (!dp_name || !strcmp(dp_name, t->dp_name));
+}
+
+static char *
+dma_show_text(unsigned int core, const char *dp_name)
+{
+    struct ds ds = DS_EMPTY_INITIALIZER;
+    const struct vhost_async_thread *t;
+
+    dpif_netdev_dma_format_config(&ds);
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        if (thread_is_asked_for(t, core, dp_name)) {
+            dpif_netdev_dma_format_thread(&ds, t);
+        }
+    }
+    ovs_mutex_unlock(&threads_mutex);
+    if (core == UINT_MAX) {
+        netdev_dpdk_async_format(&ds);
+    }
+    return ds_steal_cstr(&ds);
+}
+
+#ifdef HAVE_UNIXCTL_JSON
+static struct json *
+dma_show_json(unsigned int core, const char *dp_name)
+{
+    struct json *json = dpif_netdev_dma_config_to_json();
+    struct json *list = json_array_create_empty();
+    const struct vhost_async_thread *t;
+
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        if (thread_is_asked_for(t, core, dp_name)) {
+            json_array_add(list, dpif_netdev_dma_thread_to_json(t));
+        }
+    }
+    ovs_mutex_unlock(&threads_mutex);
+    json_object_put(json, "pmd-threads", list);
+    if (core == UINT_MAX) {
+        json_object_put(json, "ports", netdev_dpdk_async_to_json());
+    }
+    return json;
+}
+#endif
+
+static void
+dma_show_reply(struct unixctl_conn *conn, unsigned int core,
+               const char *dp_name)
+{
+    char *text;
+
+#ifdef HAVE_UNIXCTL_JSON
+    if (unixctl_command_get_output_format(conn) == UNIXCTL_OUTPUT_FMT_JSON) {
+        unixctl_command_reply_json(conn, dma_show_json(core, dp_name));
+        return;
+    }
+#endif
+    text = dma_show_text(core, dp_name);
+    unixctl_command_reply(conn, text);
+    free(text);
+}
+
+/* Whether there is a PMD thread that dma-show was asked for. */
+static bool
+dma_show_knows(unsigned int core, const char *dp_name)
+{
+    const struct vhost_async_thread *t;
+    bool found = core == UINT_MAX && !dp_name;
+
+    ovs_mutex_lock(&threads_mutex);
+    LIST_FOR_EACH (t, list_node, &threads) {
+        found = found || thread_is_asked_for(t, core, dp_name);
+    }
+    ovs_mutex_unlock(&threads_mutex);
+    return found;
+}
+
 static void
 dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
          void *aux OVS_UNUSED)
 {
-    struct ds ds = DS_EMPTY_INITIALIZER;
-    const struct vhost_async_thread *t;
     const char *dp_name = NULL;
     unsigned int core = UINT_MAX;
-    bool found = false;
     char *error;
 
     error = parse_show_args(argc, argv, &core, &dp_name);
-    if (error) {
-        unixctl_command_reply_error(conn, error);
-        free(error);
-        return;
-    }
-    if (!dpdk_available()) {
-        unixctl_command_reply_error(conn, "DPDK is not initialized; set "
-                                          "other_config:dpdk-init=true");
-        return;
-    }
+    if (!error && !dpdk_available()) {
+        error = xstrdup("DPDK is not initialized; set "
+                        "other_config:dpdk-init=true");
+    } else if (!error && !dma_show_knows(core, dp_name)) {
+        struct ds ds = DS_EMPTY_INITIALIZER;
 
-    ds_put_format(&ds, "vhost-async-support: %s, completion engine: %s\n",
-                  netdev_dpdk_async_is_enabled() ? "true" : "false",
-                  VHOST_ASYNC_ENGINE);
-    ds_put_format(&ds, "threshold: %"PRIu32" bytes\n",
-                  netdev_dpdk_async_threshold());
-    ds_put_format(&ds, "timeout: %"PRIu32" ms\n", dpdk_dma_dev_timeout_ms());
-    if (netdev_dpdk_async_is_enabled()) {
-        format_channels(&ds);
-    }
-
-    ovs_mutex_lock(&threads_mutex);
-    LIST_FOR_EACH (t, list_node, &threads) {
-        if ((core == UINT_MAX || core == t->core_id)
-            && (!dp_name || !strcmp(dp_name, t->dp_name))) {
-            format_thread(&ds, t);
-            found = true;
-        }
-    }
-    ovs_mutex_unlock(&threads_mutex);
-
-    if (!found && (dp_name || core != UINT_MAX)) {
-        ds_clear(&ds);
         ds_put_cstr(&ds, "no PMD thread");
         if (core != UINT_MAX) {
             ds_put_format(&ds, " on core %u", core);
@@ -441,14 +443,14 @@ dma_show(struct unixctl_conn *conn, int argc, const char *argv[],
             ds_put_format(&ds, " of a datapath \"%s\"", dp_name);
         }
         ds_put_cstr(&ds, "; dpif-netdev/pmd-perf-show lists them");
-        unixctl_command_reply_error(conn, ds_cstr(&ds));
-    } else {
-        if (core == UINT_MAX) {
-            netdev_dpdk_async_format(&ds);
-        }
-        unixctl_command_reply(conn, ds_cstr(&ds));
+        error = ds_steal_cstr(&ds);
     }
-    ds_destroy(&ds);
+    if (error) {
+        unixctl_command_reply_error(conn, error);
+        free(error);
+        return;
+    }
+    dma_show_reply(conn, core, dp_name);
 }
 
 static void

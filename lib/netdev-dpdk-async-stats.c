@@ -29,6 +29,7 @@
 #include "dpdk-dma-map.h"
 #include "netdev-provider.h"
 #include "openvswitch/dynamic-string.h"
+#include "openvswitch/json.h"
 #include "smap.h"
 #include "util.h"
 #include "vhost-async-engine.h"
@@ -308,6 +309,70 @@ netdev_dpdk_async_format(struct ds *ds)
         ovs_mutex_unlock(&port->mutex);
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
+}
+
+static struct json *
+txq_to_json(struct vhost_async_txq *txq, const char *why)
+{
+    struct vhost_async_totals t = { .in_flight = 0 };
+    struct json *json = json_object_create();
+
+    vhost_async_txq_get_totals(txq, true, &t);
+    json_object_put(json, "txq", json_integer_create(txq->qid));
+    json_object_put_string(json, "copies", txq_describe(txq, why));
+#define PUT(NAME, MEMBER)                                           \
+    json_object_put(json, NAME, json_integer_create(t.MEMBER))
+    PUT("dma-packets", dma_packets);
+    PUT("dma-bytes", dma_bytes);
+    PUT("cpu-packets", cpu_packets);
+    PUT("cpu-bytes", cpu_bytes);
+    PUT("in-flight", in_flight);
+    PUT("waiting", waiting);
+    PUT("full-drops", full_drops);
+    PUT("down-drops", down_drops);
+    PUT("busy-drops", busy_drops);
+    PUT("lost-drops", lost_drops);
+    PUT("ring-full-drops", ring_full_drops);
+    PUT("ring-drops", ring_drops);
+#undef PUT
+    json_object_put(json, "memory",
+                    json_integer_create(vhost_async_txq_memory(txq)
+                                        + vhost_async_engine_txq_memory(txq)));
+    return json;
+}
+
+/* Returns an array of what netdev_dpdk_async_format() tells.  Main thread. */
+struct json *
+netdev_dpdk_async_to_json(void)
+{
+    struct json *ports = json_array_create_empty();
+    struct vhost_async_port *port;
+    struct vhost_async_txq *txq;
+
+    ovs_mutex_lock(&vhost_async_ports_mutex);
+    LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
+        struct netdev_dpdk_async *async = netdev_dpdk_async_of_port(port);
+        struct json *txqs = json_array_create_empty();
+        struct json *json = json_object_create();
+        const char *why = async_why_cpu(async);
+
+        json_object_put_string(json, "name", port->name);
+        json_object_put_string(json, "copies", why ? "CPU" : "DMA");
+        if (why) {
+            json_object_put_string(json, "reason", why);
+        }
+        json_object_put(json, "guest", json_boolean_create(
+                            vhost_async_port_owner(port) >= 0));
+        ovs_mutex_lock(&port->mutex);
+        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
+            json_array_add(txqs, txq_to_json(txq, why));
+        }
+        ovs_mutex_unlock(&port->mutex);
+        json_object_put(json, "txqs", txqs);
+        json_array_add(ports, json);
+    }
+    ovs_mutex_unlock(&vhost_async_ports_mutex);
+    return ports;
 }
 
 /* Has dpif-netdev/dma-show count from 0.  Main thread. */

@@ -107,6 +107,7 @@ void netdev_dpdk_async_print_version(void);
 
 /* For dpif-netdev-dma. */
 void netdev_dpdk_async_format(struct ds *);
+struct json *netdev_dpdk_async_to_json(void);
 void netdev_dpdk_async_stats_clear(void);
 bool netdev_dpdk_async_is_enabled(void);
 uint32_t netdev_dpdk_async_threshold(void);

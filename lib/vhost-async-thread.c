@@ -57,6 +57,46 @@ vhost_async_thread_set_chan(struct vhost_async_thread *self,
     self->charge = false;
 }
 
+/* Returns the bin that counts a latency of 'cycles'. */
+static unsigned int
+latency_bin(uint64_t cycles)
+{
+    unsigned int shift;
+
+    if (cycles < 8) {
+        return 0;
+    }
+    shift = 60 - __builtin_clzll(cycles);
+    return MIN(shift * 8 + (cycles >> shift) - 8,
+               VHOST_ASYNC_LATENCY_BINS - 1);
+}
+
+/* Returns a number of TSC cycles within which 'percentile' percent of the
+ * bursts that were timed since the counters were cleared had been reaped, 0 if
+ * there are none.  Any thread. */
+uint64_t
+vhost_async_thread_latency(const struct vhost_async_thread *self,
+                           unsigned int percentile)
+{
+    uint64_t bins[VHOST_ASYNC_LATENCY_BINS];
+    uint64_t n = 0, sum = 0;
+
+    for (unsigned int i = 0; i < VHOST_ASYNC_LATENCY_BINS; i++) {
+        bins[i] = vhost_async_counter(&self->stats.latency_bins[i])
+                  - vhost_async_counter(&self->zero.latency_bins[i]);
+        n += bins[i];
+    }
+    for (unsigned int i = 0; i < VHOST_ASYNC_LATENCY_BINS; i++) {
+        sum += bins[i];
+        if (n && sum * 100 >= n * percentile) {
+            uint64_t end = (UINT64_C(9) + i % 8) << i / 8;
+
+            return MIN(end, vhost_async_counter(&self->stats.latency_max));
+        }
+    }
+    return 0;
+}
+
 static void
 thread_sample_latency(struct vhost_async_thread *self)
 {
@@ -71,6 +111,7 @@ thread_sample_latency(struct vhost_async_thread *self)
     self->sample_tsc = 0;
     vhost_async_count(&stats->latency_n, 1);
     vhost_async_count(&stats->latency_sum, latency);
+    vhost_async_count(&stats->latency_bins[latency_bin(latency)], 1);
     if (OVS_UNLIKELY(latency > vhost_async_counter(&stats->latency_max))) {
         atomic_store_relaxed(&stats->latency_max, latency);
     }

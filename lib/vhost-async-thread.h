@@ -38,6 +38,11 @@
 #include "ovs-thread.h"
 #include "vhost-async-txq.h"
 
+/* Latencies of 2^n TSC cycles and more, up to twice that, are counted in eight
+ * bins of equal width: a percentile is told within an eighth.  The last one has
+ * all that take longer, too, which is minutes. */
+#define VHOST_ASYNC_LATENCY_BINS (8 * 37)
+
 /* Counters of a PMD thread, all written by it alone. */
 struct vhost_async_thread_stats {
     atomic_uint64_t polls;          /* Of the channel. */
@@ -46,6 +51,7 @@ struct vhost_async_thread_stats {
     atomic_uint64_t latency_n;      /* Samples of the following. */
     atomic_uint64_t latency_sum;    /* TSC cycles, submit to reap. */
     atomic_uint64_t latency_max;
+    atomic_uint64_t latency_bins[VHOST_ASYNC_LATENCY_BINS];
 };
 
 /* What a PMD thread knows of DMA. */
@@ -77,6 +83,8 @@ void vhost_async_thread_set_chan(struct vhost_async_thread *,
                                  struct dpdk_dma_chan *);
 unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
 void vhost_async_thread_drain(struct vhost_async_thread *);
+uint64_t vhost_async_thread_latency(const struct vhost_async_thread *,
+                                    unsigned int percentile);
 
 /* Whether copies of the thread are in flight. */
 static inline bool

@@ -21,6 +21,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dpdk-dma-map.h \
 	lib/dpdk-dma-probe.c \
 	lib/dpdk-dma-probe.h \
+	lib/dpif-netdev-dma-show.c \
+	lib/dpif-netdev-dma-show.h \
 	lib/dpif-netdev-dma.c \
 	lib/dpif-netdev-dma.h \
 	lib/netdev-dpdk-async-stats.c \

@@ -14,7 +14,7 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-"""Makes packets for system-dpdk-dma.at, and compares what became of them.
+"""Makes packets for system-dpdk-dma*.at, and compares what became of them.
 
     make FILE N SIZE...         makes N packets, of these sizes in turn
     make-tcp FILE N SIZE...     the same, of TCP over IPv4

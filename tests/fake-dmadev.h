@@ -143,7 +143,7 @@ fake_copy(struct fake_vchan *vc, uint64_t pos)
 }
 
 /* Carries out up to 'n' copies.  Returns how many. */
-static unsigned int
+static OVS_UNUSED unsigned int
 fake_work(int16_t id, uint16_t vchan, unsigned int n)
 {
     struct fake_dev *dev = &fake.devs[id];

@@ -19,7 +19,7 @@
 
 /* A guest with one receive ring, split or packed, for tests of what sends
  * packets to it: its driver offers buffers and gets packets.  It tells the
- * truth; for lies see test-vhost-vring.c.
+ * truth; for lies see test-vhost-vring-invalid.c.
  *
  * A ring has buffers of 'n_pieces' descriptors of 'piece_len' bytes each,
  * offered and used in turn, so that number i is in slot i % n_bufs.  The
@@ -228,7 +228,7 @@ guest_ring_advance(struct guest_ring *g)
 
 /* Gets the next packet, if there is one.  All of its buffers become visible at
  * once. */
-static bool
+static OVS_UNUSED bool
 guest_ring_get(struct guest_ring *g, struct guest_pkt *pkt)
 {
     uint32_t len = guest_ring_peek(g, 0), size = guest_ring_hdr_len(g);

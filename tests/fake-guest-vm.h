@@ -228,7 +228,7 @@ ring_get_all(struct ring *r)
 
 /* 'n' packets that are to come next will not, for that is what the test is
  * about. */
-static void
+static OVS_UNUSED void
 ring_lose(struct ring *r, unsigned int n)
 {
     ovs_assert(r->n_taken - r->n_got >= n);
@@ -352,7 +352,7 @@ vm_boot(struct vm *g, const char *path)
 }
 
 /* GET_VRING_BASE.  Returns the index. */
-static uint16_t
+static OVS_UNUSED uint16_t
 vm_stop_ring(struct ring *r)
 {
     struct lib_msg msg = { .request = VHOST_ASYNC_GET_VRING_BASE };

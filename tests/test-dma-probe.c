@@ -25,7 +25,9 @@
 #include <errno.h>
 
 #include <rte_dev.h>
+#include <rte_devargs.h>
 #include <rte_dmadev.h>
+#include <rte_lcore.h>
 
 #include "dma-test.h"
 #include "openvswitch/dynamic-string.h"
@@ -53,6 +55,32 @@ fake_dev_probe(const char *devargs)
     return 0;
 }
 
+/* What is given by "--vdev", in a list whose nodes nobody looks into. */
+static struct rte_devargs fake_vdevs[3];
+
+static struct rte_devargs *
+fake_devargs_next(const char *bus, const struct rte_devargs *last)
+{
+    const struct rte_devargs *next = last ? last + 1 : fake_vdevs;
+
+    ovs_assert(!strcmp(bus, "vdev"));
+    return (next < &fake_vdevs[ARRAY_SIZE(fake_vdevs)] && next->name[0]
+            ? CONST_CAST(struct rte_devargs *, next) : NULL);
+}
+
+/* The machine has cores 0 to 3. */
+static rte_cpuset_t
+fake_lcore_cpuset(unsigned int lcore)
+{
+    rte_cpuset_t cores;
+
+    CPU_ZERO(&cores);
+    if (lcore < 4) {
+        CPU_SET(lcore, &cores);
+    }
+    return cores;
+}
+
 static int
 fake_get_dev_id_by_name(const char *name)
 {
@@ -66,9 +94,12 @@ fake_get_dev_id_by_name(const char *name)
         { VLL_OFF, VLL_OFF, VLL_OFF }, VLL_OFF, true            \
     }
 #define rte_dev_probe fake_dev_probe
+#define rte_devargs_next fake_devargs_next
+#define rte_lcore_cpuset fake_lcore_cpuset
 #define rte_dma_get_dev_id_by_name fake_get_dev_id_by_name
 /* The library has it, too. */
 #define dpdk_dma_probe dp_dma_probe
+#define dpdk_dma_probe_lcore dp_dma_probe_lcore
 #include "dpdk-dma-probe.c"
 
 /* Cases. */
@@ -125,11 +156,38 @@ test_errors(void)
     check_probed("1@0000:00:04.0", "0000:00:04.0;");
 }
 
+static void
+check_lcore(const char *args, int expected)
+{
+    ovs_strlcpy(fake_vdevs[0].name, "net_null0", sizeof fake_vdevs[0].name);
+    fake_vdevs[0].args = "lcore=3";
+    ovs_strlcpy(fake_vdevs[1].name, "dma_skeleton0",
+                sizeof fake_vdevs[1].name);
+    fake_vdevs[1].args = args;
+    ovs_assert(dpdk_dma_probe_lcore("dma_skeleton0") == expected);
+    ovs_assert(dpdk_dma_probe_lcore("dma_skeleton") == -1);
+}
+
+/* The core of a software engine's thread, if it has one of its own. */
+static void
+test_lcore(void)
+{
+    ovs_assert(dpdk_dma_probe_lcore("dma_skeleton0") == -1);
+    check_lcore("lcore=2", 2);
+    check_lcore("x=1,lcore=0", 0);
+    check_lcore("lcore=4", -1);
+    check_lcore("lcore=99999", -1);
+    check_lcore("lcore=", -1);
+    check_lcore("", -1);
+    check_lcore(NULL, -1);
+}
+
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(pci_devices),
     DMA_TEST_CASE(other_names),
     DMA_TEST_CASE(devices_that_are_there),
     DMA_TEST_CASE(errors),
+    DMA_TEST_CASE(lcore),
 };
 
 static void

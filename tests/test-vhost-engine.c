@@ -14,19 +14,14 @@
  * limitations under the License.
  */
 
-/* The completion engine that was built, in several threads.
+/* Tests of the completion engine that was built, in several threads.
  *
- *     ovstest test-vhost-engine check [--ms=N] [--seed=N] [CASE...]
+ *     ovstest test-vhost-engine [--ms=N] [--seed=N] [CASE...]
  *
  * has threads of all kinds send to a few txqs while guests and engines take
  * their time, messages of guests come, and engines fail, each case for N
  * milliseconds.  Then all packets must be accounted for: each arrived once, in
  * the order of its sender, or was dropped for a reason that was counted.
- *
- *     ovstest test-vhost-engine benchmark N_PACKETS N_THREADS [...]
- *
- * measures what a packet costs when threads share a txq, and when not; see
- * vhost-engine-benchmark.h.
  *
  * test-vhost-thread.c has the same code do exactly what a case says, in one
  * thread; here chance has its way. */
@@ -39,33 +34,23 @@
 #include <stdbool.h>
 
 static void disturb(void);
-static bool bench_rx;
 
 #define FAKE_REAL_TIME
 #define DP(NAME) te_##NAME
 /* Others get a chance right before a lock is given up, and when packets are
- * marked as done.  With "rx" a thread that reaps does not publish, see
- * bench_iterate(). */
+ * marked as done. */
 #define DP_BEFORE_UNLOCK(TXQ) disturb()
-#define DP_PUBLISH(SELF, TXQ)                                   \
-    (disturb(),                                                 \
-     bench_rx ? (void) 0 : DP(vhost_async_engine_publish)(SELF, TXQ))
+#define DP_PUBLISH(SELF, TXQ) \
+    (disturb(), DP(vhost_async_engine_publish)(SELF, TXQ))
 #include "vhost-data-path.h"
+#include "vhost-engine-fixture.h"
 
-#include "command-line.h"
 #include "dma-test.h"
 #include "ovs-thread.h"
 #include "ovstest.h"
 #include "random.h"
 #include "timeval.h"
 #include "util.h"
-
-#define MAX_PORTS 4
-#define MAX_CHANS 4
-#define MAX_SENDERS 8
-#define MAX_BURST 32
-#define MAX_LEN 1518
-#define BUF_LEN 2048
 
 /* What is at the beginning of each packet, behind its addresses.  All that
  * follows is 'seq', its lowest byte. */
@@ -74,39 +59,6 @@ struct stamp {
     uint32_t seq, len;
 };
 #define STAMP_OFS 16
-
-struct port {
-    struct guest_ring guest;
-    struct vhost_async_txq *txq;
-    atomic_uint8_t tx_retries;
-
-    /* The guest's. */
-    uint32_t seqs[MAX_SENDERS]; /* The least that may come. */
-    atomic_uint64_t n_got;
-
-    atomic_bool offering;       /* Of the benchmark. */
-};
-
-static struct port ports[MAX_PORTS];
-static size_t n_ports;
-
-/* A thread that sends. */
-struct sender {
-    struct vhost_async_thread thread;
-    bool is_pmd;                /* And not, say, the main thread. */
-    pthread_t pthread;
-    struct dp_pkt *pool;
-    size_t pool_size, next;
-
-    uint32_t seqs[MAX_PORTS];   /* As many packets were made. */
-    uint64_t n_made, n_refused;
-
-    /* Of the benchmark. */
-    uint64_t n_left, n_attempts, cycles, cpu_ns, work;
-};
-
-static struct sender senders[MAX_SENDERS];
-static size_t n_senders;
 
 /* A case. */
 struct plan {
@@ -148,16 +100,9 @@ phase_get(void)
 static void
 disturb(void)
 {
-    if (!bench_rx && plan.n_ports && !random_range(plan.lone ? 3 : 16)) {
+    if (!random_range(plan.lone ? 3 : 16)) {
         sched_yield();
     }
-}
-
-void
-rte_vhost_log_write(int vid OVS_UNUSED, uint64_t gpa OVS_UNUSED,
-                    uint64_t len OVS_UNUSED)
-{
-    OVS_NOT_REACHED();
 }
 
 /* Guests. */
@@ -202,16 +147,6 @@ guest_main(void *pkt_)
         sched_yield();
     }
     return NULL;
-}
-
-static const char *
-port_start(struct port *p, uint16_t base)
-{
-    const char *error = vhost_async_txq_start(p->txq, &p->guest.setup);
-
-    vhost_vring_set_base(&p->txq->vring, base, base);
-    vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_RUNNING);
-    return error;
 }
 
 /* What vhost-async-guest.c does about a message that stops the ring, and one
@@ -361,14 +296,6 @@ sender_make(struct sender *s, size_t port, struct rte_mbuf **pkts,
     return n;
 }
 
-static void
-sender_iterate(struct sender *s)
-{
-    if (s->is_pmd && vhost_async_thread_is_busy(&s->thread)) {
-        vhost_async_thread_reap(&s->thread);
-    }
-}
-
 /* As netdev-dpdk.c and netdev-dpdk-async.c send a burst. */
 static void
 sender_send(struct sender *s, unsigned int max)
@@ -464,58 +391,6 @@ settle(void)
         }
         usleep(plan.lone ? 1 : 1000);
     }
-}
-
-static void
-port_create(struct port *p, uint64_t features, uint32_t size)
-{
-    guest_ring_init(&p->guest, features | GUEST_MRG, size, 1, BUF_LEN);
-    atomic_init(&p->tx_retries, 8);
-    p->txq = vhost_async_txq_create("port", 0, &p->tx_retries,
-                                    VHOST_ASYNC_TXQ_STOPPED);
-    ovs_assert(vhost_async_engine_txq_init(p->txq));
-    ovs_assert(!port_start(p, guest_ring_base(&p->guest)));
-    guest_ring_offer(&p->guest, UINT32_MAX);
-}
-
-static void
-port_destroy(struct port *p)
-{
-    vhost_async_engine_txq_destroy(p->txq);
-    vhost_async_txq_destroy(p->txq);
-    guest_ring_destroy(&p->guest);
-}
-
-static void
-start_engines(size_t n)
-{
-    static const char *const names[] = { "dma0", "dma1", "dma2", "dma3" };
-
-    BUILD_ASSERT(ARRAY_SIZE(names) == MAX_CHANS);
-    ovs_assert(n <= MAX_CHANS);
-    for (size_t i = 0; i < n; i++) {
-        fake_dev_add(i, names[i], FAKE_IDXD, 1, FAKE_MAX_RING);
-    }
-    dpdk_dma_dev_map();
-    dpdk_dma_dev_start_all();
-    dpdk_dma_map_open(dpdk_dma_dev_map());
-}
-
-static void
-sender_init(struct sender *s, bool is_pmd, bool has_chan, size_t pool_size)
-{
-    struct dpdk_dma_chan *chan = NULL;
-
-    if (has_chan) {
-        chan = dpdk_dma_map_claim(dpdk_dma_dev_map(), &s->thread, s - senders,
-                                  0);
-        ovs_assert(chan);
-    }
-    vhost_async_thread_init(&s->thread);
-    vhost_async_thread_set_chan(&s->thread, chan);
-    s->is_pmd = is_pmd;
-    s->pool_size = pool_size;
-    s->pool = xcalloc(pool_size, sizeof *s->pool);
 }
 
 /* Each packet is somewhere, and its mbuf is free. */
@@ -667,39 +542,16 @@ static const struct dma_test_case cases[] = {
 };
 
 static void
-run_check(struct ovs_cmdl_context *ctx)
-{
-    int first = 1;
-
-    if (ctx->argc > 1 && !strncmp(ctx->argv[1], "--ms=", 5)) {
-        case_ms = strtoul(ctx->argv[1] + 5, NULL, 10);
-        first = 2;
-    }
-    ctx->argv[first - 1] = ctx->argv[0];
-    printf("engine %s\n", VHOST_ASYNC_ENGINE);
-    dma_test_main(cases, ARRAY_SIZE(cases), ctx->argc - first + 1,
-                  ctx->argv + first - 1);
-}
-
-#include "vhost-engine-benchmark.h"
-
-static const struct ovs_cmdl_command commands[] = {
-    {"check", "[--ms=N] [--seed=N] [case]...", 0, INT_MAX, run_check, OVS_RO},
-    {"benchmark", "<packets> <threads> [<other work> [rx]]", 2, 4,
-     run_benchmark, OVS_RO},
-    {NULL, NULL, 0, 0, NULL, OVS_RO},
-};
-
-static void
 test_vhost_engine_main(int argc, char *argv[])
 {
-    struct ovs_cmdl_context ctx = {
-        .argc = argc - 1,
-        .argv = argv + 1,
-    };
-
-    set_program_name(argv[0]);
-    ovs_cmdl_run_command(&ctx, commands);
+    if (argc > 1 && !strncmp(argv[1], "--ms=", 5)) {
+        case_ms = strtoul(argv[1] + 5, NULL, 10);
+        argv[1] = argv[0];
+        argv++;
+        argc--;
+    }
+    printf("engine %s\n", VHOST_ASYNC_ENGINE);
+    dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
 }
 
 OVSTEST_REGISTER("test-vhost-engine", test_vhost_engine_main);

@@ -18,7 +18,8 @@
  * their guest, whether it does or fails, and when these change its memory:
  * vhost-async-guest.c, with all that is below it but the vhost library and the
  * engines.  What messages do to single rings is in test-vhost-guest-rings.c,
- * ports that change sides are in test-vhost-guest-port.c. */
+ * rings that are taken over are in test-vhost-guest-take-over.c, ports that
+ * come and go in test-vhost-guest-port.c. */
 
 #undef NDEBUG
 #include <config.h>

@@ -323,6 +323,55 @@ test_latency(void)
     port_finish(p);
 }
 
+static void
+sample_latency(struct port *p, uint64_t cycles)
+{
+    port_engine_send(p, &pmds[0], 1, LARGE);
+    fake.tsc += cycles;
+    ovs_assert(work_and_reap(0, 1) == 1);
+    port_get(p, 1);
+    guest_ring_offer(&p->guest, UINT32_MAX);
+}
+
+/* Percentiles are those of all samples since they were cleared, and told
+ * within an eighth, from one cycle to more than any can be. */
+static void
+test_latency_percentiles(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    fake.tsc = 1000;
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(!vhost_async_thread_latency(&pmds[0], 50));
+    for (int i = 1; i <= 100; i++) {
+        uint64_t p50, p99;
+
+        sample_latency(p, i * 1000);
+        p50 = vhost_async_thread_latency(&pmds[0], 50);
+        p99 = vhost_async_thread_latency(&pmds[0], 99);
+        ovs_assert(p50 >= (i + 1) / 2 * 1000);
+        ovs_assert(p50 <= (i + 1) / 2 * 1000 * 9 / 8);
+        ovs_assert(p99 >= DIV_ROUND_UP(i * 99, 100) * 1000);
+        ovs_assert(p99 <= i * 1000);
+    }
+    pmds[0].zero = pmds[0].stats;
+    ovs_assert(!vhost_async_thread_latency(&pmds[0], 99));
+    for (uint64_t cycles = 1; cycles < UINT64_C(1) << 45; cycles *= 3) {
+        uint64_t p50;
+
+        pmds[0].zero = pmds[0].stats;
+        sample_latency(p, cycles);
+        p50 = vhost_async_thread_latency(&pmds[0], 50);
+        if (cycles < UINT64_C(1) << 39) {
+            ovs_assert(p50 >= cycles && p50 <= MAX(cycles * 9 / 8, 9));
+        } else {
+            ovs_assert(p50 >= UINT64_C(1) << 39);
+        }
+    }
+    port_finish(p);
+}
+
 /* The timeout is that of the engine, not of a thread that came late, nor of
  * packets that are sparse. */
 static void
@@ -442,6 +491,7 @@ static const struct dma_test_case cases[] = {
 #endif
     DMA_TEST_CASE(one_look_for_all_txqs),
     DMA_TEST_CASE(latency),
+    DMA_TEST_CASE(latency_percentiles),
     DMA_TEST_CASE(timeout),
     DMA_TEST_CASE(failure_that_another_noticed),
     DMA_TEST_CASE(thread_drain),

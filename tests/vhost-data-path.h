@@ -42,42 +42,14 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
-#include "coverage.h"
-#include "openvswitch/vlog.h"
+#include "dma-chan-sources.h"
 #include "ovs-atomic.h"
 #include "ovs-thread.h"
 #include "random.h"
 #include "seq.h"
 #include "util.h"
+#include "vhost-vring-sources.h"
 
-#define dpdk_dma_chan_abandon DP(dpdk_dma_chan_abandon)
-#define dpdk_dma_chan_add DP(dpdk_dma_chan_add)
-#define dpdk_dma_chan_doorbell DP(dpdk_dma_chan_doorbell)
-#define dpdk_dma_chan_end_packet DP(dpdk_dma_chan_end_packet)
-#define dpdk_dma_owner_give_up DP(dpdk_dma_owner_give_up)
-#define dpdk_dma_owner_init DP(dpdk_dma_owner_init)
-#define dpdk_dma_owner_take_up DP(dpdk_dma_owner_take_up)
-#define dpdk_dma_chan_is_overdue DP(dpdk_dma_chan_is_overdue)
-#define dpdk_dma_chan_reap DP(dpdk_dma_chan_reap)
-#define dpdk_dma_chan_redo DP(dpdk_dma_chan_redo)
-#define dpdk_dma_chan_room DP(dpdk_dma_chan_room)
-#define dpdk_dma_chan_start DP(dpdk_dma_chan_start)
-#define dpdk_dma_chan_stop DP(dpdk_dma_chan_stop)
-#define dpdk_dma_chan_uninit DP(dpdk_dma_chan_uninit)
-#define dpdk_dma_dev_map DP(dpdk_dma_dev_map)
-#define dpdk_dma_dev_next_dead DP(dpdk_dma_dev_next_dead)
-#define dpdk_dma_dev_next_stuck DP(dpdk_dma_dev_next_stuck)
-#define dpdk_dma_dev_quarantine DP(dpdk_dma_dev_quarantine)
-#define dpdk_dma_dev_seq DP(dpdk_dma_dev_seq)
-#define dpdk_dma_dev_set_timeout_ms DP(dpdk_dma_dev_set_timeout_ms)
-#define dpdk_dma_dev_start_all DP(dpdk_dma_dev_start_all)
-#define dpdk_dma_dev_state DP(dpdk_dma_dev_state)
-#define dpdk_dma_dev_stop_all DP(dpdk_dma_dev_stop_all)
-#define dpdk_dma_dev_stop_failed DP(dpdk_dma_dev_stop_failed)
-#define dpdk_dma_dev_timeout_ms DP(dpdk_dma_dev_timeout_ms)
-#define dpdk_dma_dev_wait_ms DP(dpdk_dma_dev_wait_ms)
-#define dpdk_dma_dev_why DP(dpdk_dma_dev_why)
-#define rte_vhost_log_write DP(rte_vhost_log_write)
 #define vhost_async_engine_leave DP(vhost_async_engine_leave)
 #define vhost_async_engine_publish DP(vhost_async_engine_publish)
 #define vhost_async_engine_run DP(vhost_async_engine_run)
@@ -93,6 +65,7 @@
 #define vhost_async_self_get_unsafe DP(vhost_async_self_get_unsafe)
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
+#define vhost_async_thread_latency DP(vhost_async_thread_latency)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
 #define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)
@@ -116,34 +89,7 @@
 #define vhost_async_txq_try_unlock DP(vhost_async_txq_try_unlock)
 #define vhost_async_txq_trylock_or_leave DP(vhost_async_txq_trylock_or_leave)
 #define vhost_async_txq_waits_for DP(vhost_async_txq_waits_for)
-#define vhost_guest_mem_from_library DP(vhost_guest_mem_from_library)
-#define vhost_vring_copy_from_table DP(vhost_vring_copy_from_table)
-#define vhost_vring_destroy DP(vhost_vring_destroy)
-#define vhost_vring_forget DP(vhost_vring_forget)
-#define vhost_vring_get_base DP(vhost_vring_get_base)
-#define vhost_vring_init DP(vhost_vring_init)
-#define vhost_vring_log DP(vhost_vring_log)
-#define vhost_vring_map DP(vhost_vring_map)
-#define vhost_vring_open_table DP(vhost_vring_open_table)
-#define vhost_vring_packed DP(vhost_vring_packed)
-#define vhost_vring_set_base DP(vhost_vring_set_base)
-#define vhost_vring_split DP(vhost_vring_split)
-#define vhost_vring_unmap DP(vhost_vring_unmap)
 #define rte_pktmbuf_free_bulk dp_free_bulk
-
-/* Coverage counters are the test's. */
-#undef COVERAGE_DEFINE
-#undef COVERAGE_INC
-#define COVERAGE_DEFINE(COUNTER) static atomic_count n_##COUNTER
-#define COVERAGE_INC(COUNTER) atomic_count_inc(&n_##COUNTER)
-
-/* Log modules are mute, and not known by their names, which are taken. */
-#undef VLOG_DEFINE_THIS_MODULE
-#define VLOG_DEFINE_THIS_MODULE(MODULE)                         \
-    static struct vlog_module this_module = {                   \
-        OVS_LIST_INITIALIZER(&this_module.list), #MODULE,       \
-        { VLL_OFF, VLL_OFF, VLL_OFF }, VLL_OFF, true            \
-    }
 
 #ifdef __SANITIZE_THREAD__
 /* Producers of a ring in mode RTS publish by an atomic write of 64 bits what
@@ -184,23 +130,6 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 /* Of the test. */
 static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 
-#include "vhost-vring.c"
-#include "vhost-vring-packed.c"
-#define read_desc split_read_desc
-#define add_table split_add_table
-#define add_descs split_add_descs
-#define take_any split_take_any
-#include "vhost-vring-split.c"
-#undef read_desc
-#undef add_table
-#undef add_descs
-#undef take_any
-#define this_module dpdk_dma_chan_module
-#include "dpdk-dma-chan.c"
-#undef this_module
-#define this_module dpdk_dma_dev_module
-#include "dpdk-dma-dev.c"
-#undef this_module
 #define this_module vhost_async_txq_module
 #include "vhost-async-txq.c"
 #undef this_module
@@ -301,7 +230,7 @@ dp_pkt_make(struct dp_pkt *pkt, uint32_t len, unsigned int n_segs)
     return &pkt->segs[0];
 }
 
-static void
+static OVS_UNUSED void
 dp_pkt_init(struct dp_pkt *pkt, uint32_t size)
 {
     memset(pkt, 0, sizeof *pkt);

@@ -463,6 +463,27 @@ check_ring(struct ring *r, unsigned int n, uint32_t len)
     ring_offer(r, r->size - (r->n_offered - r->n_used));
 }
 
+/* The guest gets all of 'n' packets of 'len' bytes. */
+static OVS_UNUSED void
+check_traffic(struct port *p, struct ring *r, unsigned int n, uint32_t len)
+{
+    ovs_assert(port_send(p, r, 0, n, len) == n);
+    settle();
+    ring_get_all(r);
+    ovs_assert(r->n_got == r->n_taken);
+    ring_offer(r, r->size - (r->n_offered - r->n_used));
+}
+
+/* Whether a large packet goes by DMA. */
+static OVS_UNUSED bool
+goes_by_dma(struct port *p, struct ring *r)
+{
+    uint64_t n = port_totals(p).dma_packets;
+
+    check_traffic(p, r, 1, LARGE);
+    return port_totals(p).dma_packets == n + 1;
+}
+
 /* A message that changes nothing, as far as that can be. */
 static OVS_UNUSED bool
 send_idle_message(struct ring *r, uint32_t request)

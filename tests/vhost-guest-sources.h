@@ -58,6 +58,7 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
     DP(netdev_dpdk_async_destroy_connection)
 #define netdev_dpdk_async_destroy_device DP(netdev_dpdk_async_destroy_device)
 #define netdev_dpdk_async_format DP(netdev_dpdk_async_format)
+#define netdev_dpdk_async_to_json DP(netdev_dpdk_async_to_json)
 #define netdev_dpdk_async_free DP(netdev_dpdk_async_free)
 #define netdev_dpdk_async_get_custom_stats \
     DP(netdev_dpdk_async_get_custom_stats)

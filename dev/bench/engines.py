@@ -1,7 +1,7 @@
 # Compares the completion engines where they differ, when threads contend for a
-# txq: builds each, runs the benchmark in tests/test-vhost-engine.c of all in
-# turn, round by round, and prints medians.  Results go to out/bench/engines/.
-# The third design, "rx", is in that benchmark only.
+# txq: builds each, runs tests/test-vhost-engine-benchmark.c of all in turn,
+# round by round, and prints medians.  Results go to out/bench/engines/.  The
+# third design, "rx", is in that benchmark only.
 #
 # No device and no guest is needed: the ring is a real one, of a guest that
 # gives its buffers back at once, and the engine copies nothing.  dma-show and
@@ -52,7 +52,7 @@ def load_name(what, threads, work):
 def bench(engine, packets, threads, work):
     """One run: a list of results, one for each line of its table."""
     cmd = [os.path.join(out(BUILDS[engine]), "tests/ovstest"),
-           "test-vhost-engine", "benchmark", str(packets), str(threads),
+           "test-vhost-engine-benchmark", str(packets), str(threads),
            str(work)]
     if engine == "rx":
         cmd.append("rx")
@@ -94,7 +94,7 @@ def machine():
         "compiler": capture(["gcc", "--version"])[1].splitlines()[0],
         "dpdk": capture(["pkg-config", "--modversion",
                          "libdpdk"])[1].strip(),
-        "benchmark": capture([ovstest, "test-vhost-engine", "benchmark", "2",
+        "benchmark": capture([ovstest, "test-vhost-engine-benchmark", "2",
                               "1"])[1].splitlines()[1],
     }
 

@@ -330,10 +330,16 @@ class FrontEnd:
 
     def resume(self, timeout=20):
         """A new connection of a guest that does not notice: what the back
-        end had and did not use is there for it again."""
-        self.disconnect()
-        self.connect(timeout)
-        self.start()
+        end had and did not use is there for it again.  A back end that dies
+        meanwhile is tried again."""
+        for attempt in range(3):
+            self.disconnect()
+            self.connect(timeout)
+            try:
+                return self.start()
+            except Disconnected:
+                if attempt == 2:
+                    raise
 
     def is_connected(self):
         if not self.sock:

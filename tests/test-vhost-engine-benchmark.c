@@ -14,17 +14,42 @@
  * limitations under the License.
  */
 
-#ifndef VHOST_ENGINE_BENCHMARK_H
-#define VHOST_ENGINE_BENCHMARK_H 1
-
-/* The benchmark of test-vhost-engine.c, which includes this: threads that send
- * to one txq, and to one each, with an ideal engine, which copies nothing, and
- * a guest that gives buffers back at once and costs nothing but its cache
- * lines.
+/* A benchmark of the completion engine that was built: threads that send to
+ * one txq, and to one each, with an ideal engine, which copies nothing, and a
+ * guest that gives buffers back at once and costs nothing but its cache lines.
+ *
+ *     ovstest test-vhost-engine-benchmark PACKETS THREADS [OTHER_WORK [rx]]
+ *
+ * measures what a packet costs when threads share a txq, and when not;
+ * OTHER_WORK is what a thread does besides, in cycles per packet.
  *
  * Besides the engine that was built it knows "rx", which is not for users: who
  * reaps leaves publishing to the thread that polls the rxq of the same
  * port. */
+
+#undef NDEBUG
+#include <config.h>
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <time.h>
+
+static bool bench_rx;
+
+#define FAKE_REAL_TIME
+#define DP(NAME) test_vhost_engine_benchmark_##NAME
+/* With "rx" a thread that reaps does not publish, see bench_iterate(). */
+#define DP_PUBLISH(SELF, TXQ)                                   \
+    (bench_rx ? (void) 0 : DP(vhost_async_engine_publish)(SELF, TXQ))
+#include "vhost-data-path.h"
+#include "vhost-engine-fixture.h"
+
+#include "openvswitch/vlog.h"
+#include "ovs-thread.h"
+#include "ovstest.h"
+#include "random.h"
+#include "util.h"
 
 static struct ovs_barrier barrier;
 static uint64_t bench_n_pkts;
@@ -236,27 +261,30 @@ benchmark(const char *what, size_t n, uint64_t work)
 }
 
 static uint64_t
-bench_arg(const struct ovs_cmdl_context *ctx, int i, uint64_t value)
+bench_arg(const char *arg)
 {
     unsigned int n;
 
-    if (i >= ctx->argc) {
-        return value;
-    }
-    if (!str_to_uint(ctx->argv[i], 10, &n)) {
-        ovs_fatal(0, "\"%s\" is not a number", ctx->argv[i]);
+    if (!str_to_uint(arg, 10, &n)) {
+        ovs_fatal(0, "\"%s\" is not a number", arg);
     }
     return n;
 }
 
 static void
-run_benchmark(struct ovs_cmdl_context *ctx)
+test_vhost_engine_benchmark_main(int argc, char *argv[])
 {
-    uint64_t n_threads = bench_arg(ctx, 2, 2);
-    uint64_t work = bench_arg(ctx, 3, 150);
+    uint64_t n_threads, work;
 
-    bench_n_pkts = bench_arg(ctx, 1, 0);
-    bench_rx = ctx->argc > 4 && !strcmp(ctx->argv[4], "rx");
+    set_program_name(argv[0]);
+    if (argc < 3 || argc > 5) {
+        ovs_fatal(0, "usage: %s PACKETS THREADS [OTHER_WORK [rx]]",
+                  program_name);
+    }
+    bench_n_pkts = bench_arg(argv[1]);
+    n_threads = bench_arg(argv[2]);
+    work = argc > 3 ? bench_arg(argv[3]) : 150;
+    bench_rx = argc > 4 && !strcmp(argv[4], "rx");
     if (!n_threads || n_threads > MAX_CHANS || bench_n_pkts < n_threads) {
         ovs_fatal(0, "at least one packet for each of 1 to %d threads",
                   MAX_CHANS);
@@ -292,4 +320,5 @@ run_benchmark(struct ovs_cmdl_context *ctx)
     benchmark("each thread to its own txq", n_senders, work);
 }
 
-#endif /* vhost-engine-benchmark.h */
+OVSTEST_REGISTER("test-vhost-engine-benchmark",
+                 test_vhost_engine_benchmark_main);

@@ -1,0 +1,237 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of dpif-netdev-dma-show.h. */
+
+#include <config.h>
+
+#include "vhost-async-dpdk-compat.h"
+
+#include "dpif-netdev-dma-show.h"
+
+#include <rte_cycles.h>
+
+#include "dpdk-dma-dev.h"
+#include "dpdk-dma-map.h"
+#include "dpdk-dma-probe.h"
+#include "netdev-dpdk-async.h"
+#include "openvswitch/dynamic-string.h"
+#include "openvswitch/json.h"
+#include "vhost-async-engine.h"
+#include "vhost-async-thread.h"
+
+/* Configuration and channels. */
+
+struct channel_counts {
+    unsigned int claimed, free, failed;
+};
+
+static struct channel_counts
+count_channels(const struct dpdk_dma_map *map)
+{
+    struct channel_counts n = { .claimed = 0 };
+    const struct dpdk_dma_chan *chan;
+
+    for (size_t i = 0; (chan = dpdk_dma_map_get(map, i)); i++) {
+        uint32_t core;
+
+        switch (dpdk_dma_map_state(map, chan, &core)) {
+        case DPDK_DMA_CHAN_CLAIMED:
+            n.claimed++;
+            break;
+        case DPDK_DMA_CHAN_FREE:
+            n.free++;
+            break;
+        case DPDK_DMA_CHAN_FAILED:
+            n.failed++;
+            break;
+        }
+    }
+    return n;
+}
+
+/* Appends to 'ds' what is configured, and what became of the channels. */
+void
+dpif_netdev_dma_format_config(struct ds *ds)
+{
+    struct dpdk_dma_map *map = dpdk_dma_dev_map();
+    struct channel_counts n = count_channels(map);
+    bool enabled = netdev_dpdk_async_is_enabled();
+
+    ds_put_format(ds, "vhost-async-support: %s, completion engine: %s\n",
+                  enabled ? "true" : "false", VHOST_ASYNC_ENGINE);
+    ds_put_format(ds, "threshold: %"PRIu32" bytes\n",
+                  netdev_dpdk_async_threshold());
+    ds_put_format(ds, "timeout: %"PRIu32" ms\n", dpdk_dma_dev_timeout_ms());
+    if (!enabled) {
+        return;
+    }
+    ds_put_format(ds, "DMA channels: %u claimed, %u free, %u failed\n",
+                  n.claimed, n.free, n.failed);
+    dpdk_dma_map_format_idle_pins(map, ds);
+    if (!dpdk_dma_map_count(map)) {
+        ds_put_cstr(ds, "  no DMA device: "DPDK_DMA_PROBE_REMEDY"\n");
+    }
+}
+
+/* Returns what dpif_netdev_dma_format_config() tells, but for remedies. */
+struct json *
+dpif_netdev_dma_config_to_json(void)
+{
+    struct channel_counts n = count_channels(dpdk_dma_dev_map());
+    struct json *channels = json_object_create();
+    struct json *json = json_object_create();
+
+    json_object_put(json, "vhost-async-support",
+                    json_boolean_create(netdev_dpdk_async_is_enabled()));
+    json_object_put_string(json, "completion-engine", VHOST_ASYNC_ENGINE);
+    json_object_put(json, "threshold",
+                    json_integer_create(netdev_dpdk_async_threshold()));
+    json_object_put(json, "timeout-ms",
+                    json_integer_create(dpdk_dma_dev_timeout_ms()));
+    json_object_put(channels, "claimed", json_integer_create(n.claimed));
+    json_object_put(channels, "free", json_integer_create(n.free));
+    json_object_put(channels, "failed", json_integer_create(n.failed));
+    json_object_put(json, "dma-channels", channels);
+    return json;
+}
+
+/* PMD threads. */
+
+/* Counters of a thread since they were cleared. */
+struct thread_counts {
+    uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes, bursts;
+    uint64_t polls, empty_polls;
+    double latency_avg, latency_p50, latency_p99, latency_max;  /* In us. */
+};
+
+static double
+tsc_to_us(uint64_t cycles)
+{
+    return cycles * 1e6 / rte_get_tsc_hz();
+}
+
+static void
+count_thread(const struct vhost_async_thread *t, struct thread_counts *n)
+{
+#define GET(MEMBER) (vhost_async_counter(&t->stats.MEMBER)  \
+                     - vhost_async_counter(&t->zero.MEMBER))
+#define GET_SENT(MEMBER) (vhost_async_counter(&t->sender.MEMBER)    \
+                          - vhost_async_counter(&t->sender_zero.MEMBER))
+    uint64_t samples = GET(latency_n);
+
+    n->dma_packets = GET_SENT(dma_packets);
+    n->dma_bytes = GET_SENT(dma_bytes);
+    n->cpu_packets = GET_SENT(cpu_packets);
+    n->cpu_bytes = GET_SENT(cpu_bytes);
+    n->bursts = GET_SENT(bursts);
+    n->polls = GET(polls);
+    n->empty_polls = GET(empty_polls);
+    n->latency_avg = samples ? tsc_to_us(GET(latency_sum)) / samples : 0;
+    n->latency_p50 = tsc_to_us(vhost_async_thread_latency(t, 50));
+    n->latency_p99 = tsc_to_us(vhost_async_thread_latency(t, 99));
+    n->latency_max = tsc_to_us(vhost_async_counter(&t->stats.latency_max));
+#undef GET
+#undef GET_SENT
+}
+
+/* Appends a section on 't' to 'ds'.  With the lock that protects
+ * 't->claimed' against others than the thread. */
+void
+dpif_netdev_dma_format_thread(struct ds *ds,
+                              const struct vhost_async_thread *t)
+{
+    const struct dpdk_dma_chan *chan = t->claimed;
+    struct thread_counts n;
+
+    ds_put_format(ds, "pmd thread numa_id %d core_id %"PRIu32":\n",
+                  t->numa_id, t->core_id);
+    if (chan) {
+        ds_put_format(ds, "  channel: %s, vchan %"PRIu16", NUMA node %d, "
+                      "ring of %"PRIu16" descriptors", chan->dev_name,
+                      chan->vchan, chan->numa_id, chan->ring_size);
+        if (dpdk_dma_dev_state(chan) != DPDK_DMA_DEV_RUNNING) {
+            ds_put_format(ds, " (%s)", dpdk_dma_dev_why(chan));
+        }
+        ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
+                      "\n", dpdk_dma_chan_in_flight(chan),
+                      dpdk_dma_chan_errors(chan));
+    } else {
+        ds_put_format(ds, "  channel: none\n");
+    }
+
+    count_thread(t, &n);
+    ds_put_format(ds, "  copies by DMA: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  n.dma_packets, n.dma_bytes);
+    ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  n.cpu_packets, n.cpu_bytes);
+    ds_put_format(ds, "  bursts by DMA: %"PRIu64"\n", n.bursts);
+    ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
+                  " found nothing\n", n.polls,
+                  n.bursts ? (double) n.polls / n.bursts : 0, n.empty_polls);
+    ds_put_format(ds, "  completion latency: %.1f us on average, p50 %.1f us, "
+                  "p99 %.1f us, %.1f us at most\n", n.latency_avg,
+                  n.latency_p50, n.latency_p99, n.latency_max);
+}
+
+static struct json *
+chan_to_json(const struct dpdk_dma_chan *chan)
+{
+    struct json *json = json_object_create();
+
+    json_object_put_string(json, "device", chan->dev_name);
+    json_object_put(json, "vchan", json_integer_create(chan->vchan));
+    json_object_put(json, "numa-id", json_integer_create(chan->numa_id));
+    json_object_put(json, "ring-size", json_integer_create(chan->ring_size));
+    json_object_put_string(json, "state",
+                           dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_RUNNING
+                           ? "running" : dpdk_dma_dev_why(chan));
+    json_object_put(json, "in-flight",
+                    json_integer_create(dpdk_dma_chan_in_flight(chan)));
+    json_object_put(json, "errors",
+                    json_integer_create(dpdk_dma_chan_errors(chan)));
+    return json;
+}
+
+/* Returns what dpif_netdev_dma_format_thread() tells, with the same lock. */
+struct json *
+dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
+{
+    struct json *latency = json_object_create();
+    struct json *json = json_object_create();
+    struct thread_counts n;
+
+    count_thread(t, &n);
+    json_object_put(json, "numa-id", json_integer_create(t->numa_id));
+    json_object_put(json, "core-id", json_integer_create(t->core_id));
+    json_object_put_string(json, "datapath", t->dp_name);
+    json_object_put(json, "channel",
+                    t->claimed ? chan_to_json(t->claimed)
+                    : json_null_create());
+    json_object_put(json, "dma-packets", json_integer_create(n.dma_packets));
+    json_object_put(json, "dma-bytes", json_integer_create(n.dma_bytes));
+    json_object_put(json, "cpu-packets", json_integer_create(n.cpu_packets));
+    json_object_put(json, "cpu-bytes", json_integer_create(n.cpu_bytes));
+    json_object_put(json, "dma-bursts", json_integer_create(n.bursts));
+    json_object_put(json, "polls", json_integer_create(n.polls));
+    json_object_put(json, "empty-polls", json_integer_create(n.empty_polls));
+    json_object_put(latency, "average", json_real_create(n.latency_avg));
+    json_object_put(latency, "p50", json_real_create(n.latency_p50));
+    json_object_put(latency, "p99", json_real_create(n.latency_p99));
+    json_object_put(latency, "max", json_real_create(n.latency_max));
+    json_object_put(json, "completion-latency-us", latency);
+    return json;
+}
