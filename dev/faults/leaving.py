@@ -126,17 +126,20 @@ def guest_pauses(w):
     before = w.switch.counters("dst0")
     for _ in range(w.rounds(2)):
         with w.unattended(sink):
-            n = t.flows[1].received
-            time.sleep(1)
-            full = w.switch.counters("dst0")
-            time.sleep(1)
             c = w.switch.counters("dst0")
-            if c["tx_packets"] != full["tx_packets"]:
+            for _ in range(10):
+                n = t.flows[1].received
+                last = c
+                time.sleep(1)
+                c = w.switch.counters("dst0")
+                if c["tx_packets"] == last["tx_packets"]:
+                    break
+            else:
                 raise Failure("packets go to a queue that is to be full")
-            if c["tx_dropped"] == full["tx_dropped"]:
+            if c["tx_dropped"] == last["tx_dropped"]:
                 raise Failure("nothing is dropped")
-            if t.flows[1].received - n < 200:
-                raise Failure("the other guest got %d packets in 2 s"
+            if t.flows[1].received - n < 100:
+                raise Failure("the other guest got %d packets in a second"
                               % (t.flows[1].received - n))
             moving = c["tx_async_in_flight"] + c["tx_async_waiting"]
         t.wait_delivered(300, 10)
