@@ -3,7 +3,7 @@
 ENGINE ?= defer
 # 'make check' does both engines, unless one is asked for.
 CHECK_ENGINES = $(if $(filter file,$(origin ENGINE)),defer ring,$(ENGINE))
-CHECK = $(PYTHON) dev/check.py $(addprefix --engine=,$(CHECK_ENGINES))
+CHECK = $(PYTHON) -m dev.check $(addprefix --engine=,$(CHECK_ENGINES))
 PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
@@ -20,29 +20,29 @@ help:
 	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'
 
 # On another release than this machine has: the same, in a chroot of it.
-HOST = $(shell $(PYTHON) dev/release.py 2>/dev/null)
+HOST = $(shell $(PYTHON) -m dev.release 2>/dev/null)
 ifneq ($(if $(RELEASE),$(filter-out $(HOST),$(RELEASE))),)
 $(filter-out help,$(MAKECMDGOALS)):
-	@$(PYTHON) dev/chroot.py '$(RELEASE)' '$@'
+	@$(PYTHON) -m dev.release.chroot '$(RELEASE)' '$@'
 else
 
 deps: ## install the packages that are missing (as root)
-	@sh dev/deps.sh
+	@sh dev/release/deps.sh
 
 src: deps ## out/src: the OVS source with our files and hooks
-	@$(PYTHON) dev/tree.py src
+	@$(PYTHON) -m dev.ovs.tree src
 
 build: deps ## out/$(ENGINE): that source, built with DPDK
-	@$(PYTHON) dev/tree.py build '$(ENGINE)'
+	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 
 # MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo.
-DEMO = $(PYTHON) dev/demo.py --engine '$(ENGINE)' \
+DEMO = $(PYTHON) -m dev.demo --engine '$(ENGINE)' \
     $(if $(MODEL),--model '$(MODEL)')
 
 demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(DEMO) --preflight
-	@$(if $(MODEL),$(PYTHON) dev/model.py)
-	@$(PYTHON) dev/tree.py build '$(ENGINE)'
+	@$(if $(MODEL),$(PYTHON) -m dev.dma_model)
+	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
 check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them; SUITES="style unit" are these alone (as root)
@@ -66,32 +66,32 @@ check-packets check-faults check-spin check-model check-ovs check-guests:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)
-	@$(PYTHON) dev/coverage.py $(addprefix --engine=,$(CHECK_ENGINES)) $(SUITES)
+	@$(PYTHON) -m dev.coverage $(addprefix --engine=,$(CHECK_ENGINES)) $(SUITES)
 
 MINUTES = 10
 soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as root)
-	@$(PYTHON) dev/tree.py build '$(ENGINE)'
-	@$(PYTHON) dev/model.py
-	@$(PYTHON) dev/soak.py --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
+	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
+	@$(PYTHON) -m dev.dma_model
+	@$(PYTHON) -m dev.faults.soak --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
 	    --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
 
 fuzz: deps ## that of check-fuzz for MINUTES=n, from what it found before (out/fuzz)
-	@$(PYTHON) dev/tree.py build '$(ENGINE)'
-	@$(PYTHON) dev/check_fuzz.py --engine '$(ENGINE)' --minutes '$(MINUTES)'
+	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
+	@$(PYTHON) -m dev.check.fuzz --engine '$(ENGINE)' --minutes '$(MINUTES)'
 
 bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, under 15 minutes)
-	@$(PYTHON) dev/bench.py --engine '$(ENGINE)'
+	@$(PYTHON) -m dev.bench --engine '$(ENGINE)'
 
 bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, under 3 minutes once built)
-	@$(PYTHON) dev/bench.py quick --engine '$(ENGINE)'
+	@$(PYTHON) -m dev.bench quick --engine '$(ENGINE)'
 
 bench-engines: deps ## completion engines side by side, under contention
-	@$(PYTHON) dev/bench_engines.py
+	@$(PYTHON) -m dev.bench.engines
 
 series: deps ## out/series: the series as mails for 'git am' on an OVS tree
-	@$(PYTHON) dev/series.py
+	@$(PYTHON) -m dev.ovs.series
 
 clean: ## remove out/
-	@$(PYTHON) dev/chroot.py clean
+	@$(PYTHON) -m dev.release.chroot clean
 
 endif

@@ -17,15 +17,16 @@
 import os
 import re
 import subprocess
-import sys
 import threading
 import time
 
-import hostile
-import lab as lablib
-from bystander import Bystander, Targets
-from lab import LabError
-from packets import Failure
+from dev import lab as lablib
+from dev.common.children import python
+from dev.common.files import ROOT
+from dev.faults import hostile
+from dev.faults.bystander import Bystander, Targets
+from dev.faults.packets import Failure
+from dev.lab import LabError
 
 
 class Attack(threading.Thread):
@@ -33,16 +34,17 @@ class Attack(threading.Thread):
 
     def __init__(self, w, path, first, last, step):
         super().__init__(daemon=True)
-        command = [sys.executable, hostile.__file__, path,
-                   "--seed", str(w.seed), "--first", str(first),
-                   "--last", str(last), "--step", str(step)]
+        command = python(hostile.__name__, path,
+                         "--seed", str(w.seed), "--first", str(first),
+                         "--last", str(last), "--step", str(step))
         for option in ("only", "include"):
             command += ["--" + option, getattr(w.args, option)]
         self.now = first
         self.n = self.steps = 0
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, preexec_fn=lablib.die_with_parent())
+            command, cwd=ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+            preexec_fn=lablib.die_with_parent())
         self.other = []
         self.start()
 

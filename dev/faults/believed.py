@@ -25,7 +25,7 @@ Receive rings are our own, so what is wrong with those is not left out.
 import os
 import struct
 
-import frontend
+from dev.faults import frontend
 
 F_EVENT_IDX = 1 << 29
 F_PACKED = frontend.F_RING_PACKED

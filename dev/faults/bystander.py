@@ -17,8 +17,8 @@
 import random
 import time
 
-from packets import Failure
-from virtqueue import RING_STEP
+from dev.faults.packets import Failure
+from dev.faults.virtqueue import RING_STEP
 
 
 class Bystander:

@@ -18,10 +18,10 @@ import re
 import signal
 import time
 
-from frontend import RX
-from memory import Accesses
-from packets import Failure
-from ports import end_process, expect_nothing_lost
+from dev.faults.frontend import RX
+from dev.faults.memory import Accesses
+from dev.faults.packets import Failure
+from dev.faults.ports import end_process, expect_nothing_lost
 
 # Of an engine that hangs all threads are to be quit of in that time.
 LONGEST_PAUSE = 3.0

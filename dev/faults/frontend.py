@@ -1,5 +1,3 @@
-#!/usr/bin/python3
-#
 # Copyright (c) 2026 The vhost async for Open vSwitch authors.
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
@@ -33,7 +31,7 @@ import struct
 import threading
 import time
 
-from virtqueue import PackedQueue, Queue
+from dev.faults.virtqueue import PackedQueue, Queue
 
 (GET_FEATURES, SET_FEATURES, SET_OWNER, RESET_OWNER, SET_MEM_TABLE,
  SET_LOG_BASE, SET_LOG_FD, SET_VRING_NUM, SET_VRING_ADDR, SET_VRING_BASE,

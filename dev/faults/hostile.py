@@ -1,5 +1,3 @@
-#!/usr/bin/python3
-#
 # Copyright (c) 2026 The vhost async for Open vSwitch authors.
 #
 # Licensed under the Apache License, Version 2.0 (the "License");
@@ -16,9 +14,9 @@
 
 """A guest that means harm: what it does follows from the seed alone.
 
-hostile.py SOCKET --sequence N --seed S does again what sequence N of a run
-did, to a port of type dpdkvhostuser; without --sequence, it does one after
-another.
+python3 -m dev.faults.hostile SOCKET --sequence N --seed S does again what
+sequence N of a run did, to a port of type dpdkvhostuser; without --sequence,
+it does one after another.
 
 Receive rings are read by code of our own, so that all that a guest can do to
 them is done.  Messages and transmit rings are the vhost library's: AVOIDED
@@ -35,12 +33,13 @@ import struct
 import sys
 import time
 
-import frontend
-from believed import F_EVENT_IDX, F_MQ, F_PACKED, PAYLOADS, Library
-from frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE, F_MRG_RXBUF,
-                      F_VERSION_1, RX, TX, VIRTUAL, Disconnected, FrontEnd,
-                      FrontEndError)
-from virtqueue import DESC, P_AVAIL, P_USED
+from dev.common.command import program
+from dev.faults import frontend
+from dev.faults.believed import F_EVENT_IDX, F_MQ, F_PACKED, PAYLOADS, Library
+from dev.faults.frontend import (BUFFERS_AT, D_INDIRECT, D_NEXT, D_WRITE,
+                                 F_MRG_RXBUF, F_VERSION_1, RX, TX, VIRTUAL,
+                                 Disconnected, FrontEnd, FrontEndError)
+from dev.faults.virtqueue import DESC, P_AVAIL, P_USED
 
 # What is left out, and why.
 AVOIDED = {
@@ -643,7 +642,7 @@ def names(text):
 
 def main():
     parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
+        prog=program(), description=__doc__.splitlines()[0],
         epilog="Avoided: " + "; ".join("%s: %s" % a for a in AVOIDED.items()))
     parser.add_argument("socket")
     parser.add_argument("--sequence", type=int)

@@ -21,10 +21,10 @@ import os
 import signal
 import time
 
-import lab as lablib
-from frontend import FrontEnd
-from packets import Failure, Flow, flow_of
-from world import World
+from dev import lab as lablib
+from dev.faults.frontend import FrontEnd
+from dev.faults.packets import Failure, Flow, flow_of
+from dev.faults.world import World
 
 
 # Of the memory that a guest which is to be killed shares with us.

@@ -16,9 +16,9 @@
 
 import time
 
-import frontend
-from frontend import RX
-from packets import Failure
+from dev.faults import frontend
+from dev.faults.frontend import RX
+from dev.faults.packets import Failure
 
 
 class Accesses:

@@ -19,9 +19,9 @@ import os
 import signal
 import time
 
-import lab as lablib
-from packets import Failure
-from world import TWO_CORES
+from dev import lab as lablib
+from dev.faults.packets import Failure
+from dev.faults.world import TWO_CORES
 
 
 def end_process(w, end, limit, what):

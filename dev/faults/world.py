@@ -25,11 +25,11 @@ import socket
 import threading
 import time
 
-import ctl
-import lab as lablib
-from frontend import FrontEnd
-from lab import LabError
-from packets import ETHERTYPE, Failure, Traffic
+from dev import lab as lablib
+from dev.dma_model import ctl
+from dev.faults.frontend import FrontEnd
+from dev.faults.packets import ETHERTYPE, Failure, Traffic
+from dev.lab import LabError
 
 # By pairs of queues of each port: mempools of MTU 9000, and twice that of the
 # guest that comes with up to eight pairs.

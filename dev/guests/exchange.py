@@ -17,7 +17,8 @@
 
 import re
 
-from stage import Failure, deliver, guest_and_host, ping, talk, two_guests
+from dev.guests.stage import (Failure, deliver, guest_and_host, ping, talk,
+                              two_guests)
 
 # What a guest that has none of these offers neither sends nor takes.
 NO_OFFLOADS = (",csum=off,gso=off,guest_csum=off,guest_tso4=off,"

@@ -7,11 +7,11 @@ import glob
 import lzma
 import os
 import re
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from common import Stop, lock, out, read, run, tail         # noqa: E402
+from dev.common.children import run
+from dev.common.command import Stop
+from dev.common.files import lock, out, read, tail
 
 WHERE = out("guest")
 KERNEL_PACKAGE = "linux-image-cloud-amd64"

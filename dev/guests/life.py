@@ -14,8 +14,8 @@
 
 # Scenarios: what happens in the life of a guest, while there is traffic to it.
 
-import image
-from stage import Failure, address, guest_and_host, ping, talk
+from dev.guests import image
+from dev.guests.stage import Failure, address, guest_and_host, ping, talk
 
 ADDED_MB = 256
 

@@ -23,10 +23,10 @@ import signal
 import statistics
 import time
 
-from lab import read
-from stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
-                   check_file, deliver, guest_and_host, ping, talk,
-                   two_guests, wait_for_traffic)
+from dev.guests.stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
+                              check_file, deliver, guest_and_host, ping, talk,
+                              two_guests, wait_for_traffic)
+from dev.lab import read
 
 # Commands of one kind whose pauses are measured.
 ROUNDS = 5

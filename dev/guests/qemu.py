@@ -10,8 +10,8 @@ import select
 import socket
 import time
 
-import image
-from lab import LabError, Process, Switch, read
+from dev.guests import image
+from dev.lab import LabError, Process, Switch, read
 
 MB = 384
 

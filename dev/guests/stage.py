@@ -21,10 +21,10 @@ import re
 import signal
 import time
 
-import image
-import lab as lablib
-from lab import run
-from qemu import Guest
+from dev import lab as lablib
+from dev.guests import image
+from dev.guests.qemu import Guest
+from dev.lab import run
 
 SWITCH_MB = 640
 FILE_MB = 20

@@ -1,0 +1,1 @@
+"""What copies cost a PMD thread, and the switch."""

@@ -1,0 +1,171 @@
+# The suite "tsan": tests/test-vhost-engine.c, and with it the completion
+# engine, under ThreadSanitizer; and that these tests find what they are for.
+#
+# For the latter copies of the sources are broken on purpose, in one place
+# each, and some test must fail.  ThreadSanitizer must report what is not
+# ordered, even if all went well; and a packet that nobody sees to must be
+# missed.
+
+import os
+import re
+import shutil
+
+from dev.common.children import child_env, run
+from dev.common.command import Progress, Stop
+from dev.common.files import ROOT, out, read, write
+from dev.ovs import tree
+
+# Atomic operations of DPDK's headers in C rather than assembly, so that
+# ThreadSanitizer sees them.  It does not see fences, of which gcc warns; what
+# is to be ordered by one is atomic, and so reported by nobody.
+TSAN = ["-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-tsan",
+        "-DRTE_USE_C11_MEM_MODEL", "-DRTE_FORCE_INTRINSICS"]
+
+# For how long each case runs.
+TSAN_MS = 1500
+BROKEN_MS = 4000
+
+# What is broken can end a test in another way than the one looked for, such as
+# by an assertion before there is a race, so it gets some chances.
+BROKEN_TRIES = 3
+
+CASE = re.compile(r"DMA_TEST_CASE\((\w+)\)")
+
+RING = "lib/vhost-async-ring.c"
+THREAD = "lib/vhost-async-thread.c"
+TXQ = "lib/vhost-async-txq.c"
+TEST = "tests/test-vhost-engine.c"
+
+
+class Broken:
+    """A variant in which 'pattern' of 'source' is 'text' instead, and what
+    the output of 'case' must tell."""
+
+    def __init__(self, name, source, pattern, text, case, finding, tsan=True):
+        self.name = name
+        self.source = source
+        self.pattern = pattern
+        self.text = text
+        self.case = case
+        self.finding = finding
+        self.tsan = tsan
+
+
+RACE = "WARNING: ThreadSanitizer: data race"
+NOBODY = "nobody sees to the others"
+LATE = "came late"
+BUSY = "assertion !vhost_async_thread_is_busy"
+
+BROKEN = [
+    Broken("locks are given up without a release", TXQ,
+           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
+           "one_txq", RACE),
+    Broken("locks are taken without an acquire", TXQ,
+           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1release",
+           "several_txqs", RACE),
+    Broken("a holder does not look for work that was left", TXQ,
+           r"if \(OVS_UNLIKELY\(word & VHOST_ASYNC_PENDING\)\) \{"
+           r"(.*?word & ~)VHOST_ASYNC_LOCKED\)",
+           r"if (!txq) {\1(VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING))",
+           "lone_packets", NOBODY, tsan=False),
+    Broken("who reaps leaves no word", TXQ,
+           r"if \(lock_cas\(txq, &word, word \| VHOST_ASYNC_PENDING\)\)",
+           "if (txq)", "lone_packets", NOBODY, tsan=False),
+]
+
+BROKEN_RING = BROKEN + [
+    Broken("a sender does not look whether packets wait", RING,
+           r"ring_waiting\(txq\)\s+\|\| !vhost_async_txq_trylock",
+           "!vhost_async_txq_trylock", "one_txq", LATE, tsan=False),
+    Broken("a sender does not look after what it put into the ring", RING,
+           r"(memset\(pkts, 0, cnt \* sizeof \*pkts\);\s+"
+           r"if \()vhost_async_txq_trylock_or_leave",
+           r"\1vhost_async_txq_trylock", "lone_packets", NOBODY, tsan=False),
+    Broken("the keeper does not come back", RING,
+           r"dma_defer_push\(&self->kept, &txq->engine.node\);",
+           "(void) self;", "lone_packets", NOBODY, tsan=False),
+    Broken("the keeper does not look when it is back", RING,
+           r"(txq->engine.is_kept = false;\s+)"
+           r"ring_see_to\(self, txq, &deadline\);", r"\1(void) deadline;",
+           "lone_packets", NOBODY, tsan=False),
+    Broken("a thread that goes keeps something", THREAD,
+           r"while \(!(vhost_async_engine_leave\(&self->sender\))\s+\|\| "
+           r"(.*?thread_reap_channel\(self, )NULL\)",
+           r"\1; while (\2&self->sender)", "reloads", BUSY, tsan=False),
+]
+
+
+def build(engine, where, tsan, broken=None):
+    """Makes where/ovstest with our own sources compiled anew.  Those which
+    the test includes are searched for in 'where' first."""
+    build_dir, src = out(engine), out("src")
+    flags = ["-g", "-O1"] + (TSAN if tsan else [])
+    log = os.path.join(where, "build.log")
+    shutil.rmtree(where, ignore_errors=True)
+    os.makedirs(where)
+    if broken:
+        text, n = re.subn(broken.pattern, broken.text,
+                          read(os.path.join(src, broken.source)),
+                          flags=re.DOTALL)
+        if n != 1:
+            raise Stop("dev/check/tsan.py: \"%s\": its pattern is %d times in "
+                       "%s; adapt it to the source."
+                       % (broken.name, n, broken.source))
+        write(os.path.join(where, os.path.basename(broken.source)), text)
+
+    sources = [os.path.join(src, name)
+               for name in (TEST, "lib/dpdk-dma-map.c", "tests/ovstest.c")]
+    tree.link_ovstest(build_dir, where, sources, flags, log, include=[where])
+
+
+def run_case(where, case, ms):
+    """Returns whether 'case' passed, and its output."""
+    log = os.path.join(where, case + ".log")
+    env = child_env(TSAN_OPTIONS="suppressions=%s history_size=4"
+                    % os.path.join(ROOT, "dev/check/tsan.supp"))
+    # The ThreadSanitizer of gcc 12 cannot do with more random addresses than
+    # Debian 12 has, which other kernels do.
+    status = run(["setarch", "-R", os.path.join(where, "ovstest"),
+                  "test-vhost-engine", "--ms=%d" % ms, case], log,
+                 env=env)
+    return not status, read(log)
+
+
+def tsan_suite(suite, engine):
+    where = out("check/tsan-" + engine)
+    build(engine, where, True)
+    cases = CASE.findall(read(os.path.join(out("src"), TEST)))
+    cases = [case for case in cases if case != "NAME"]
+    if not cases:
+        raise Stop("%s has no cases" % TEST)
+    progress = Progress("engine %s under ThreadSanitizer" % engine,
+                        len(cases))
+    for case in cases:
+        passed, text = run_case(where, case, TSAN_MS)
+        suite.add("%s under ThreadSanitizer" % case,
+                  passed and RACE not in text, excerpt(text))
+        progress.step(case)
+    progress.done()
+
+    variants = BROKEN_RING if engine == "ring" else BROKEN
+    progress = Progress("engine %s, broken on purpose" % engine,
+                        len(variants))
+    for i, broken in enumerate(variants):
+        where = out("check/tsan-%s-broken%d" % (engine, i + 1))
+        build(engine, where, broken.tsan, broken)
+        for _ in range(BROKEN_TRIES):
+            passed, text = run_case(where, broken.case, BROKEN_MS)
+            if not passed and broken.finding in text:
+                break
+        suite.add("found if %s" % broken.name,
+                  not passed and broken.finding in text,
+                  "The case %s was to report \"%s\".  %s"
+                  % (broken.case, broken.finding, excerpt(text)))
+        progress.step(broken.name)
+    progress.done()
+
+
+def excerpt(text):
+    """The first report of ThreadSanitizer, or else the end."""
+    at = text.find(RACE)
+    return text[at:at + 3000] if at >= 0 else text[-1500:]

@@ -1,0 +1,1 @@
+"""What commands share: files, child processes, progress."""

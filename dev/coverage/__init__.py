@@ -1,0 +1,1 @@
+"""The lines and branches that no test reaches, and why."""

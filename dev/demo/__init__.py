@@ -1,0 +1,1 @@
+"""Real traffic through Open vSwitch to guests, compared packet by packet."""

@@ -1,0 +1,1 @@
+"""Tests of the driver dma_model by itself."""

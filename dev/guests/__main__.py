@@ -1,0 +1,132 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Linux guests under QEMU on vhost ports that copy by DMA.
+
+Each scenario starts an Open vSwitch of its own, with a software DMA engine,
+and guests, has them talk, and compares what arrived with what was sent.  One
+line tells how each ended, the last line how many.
+"""
+
+import argparse
+import os
+import sys
+import time
+
+from dev import lab as lablib
+from dev.common.command import Stop, program
+from dev.guests import exchange, image, life, moves
+from dev.guests.qemu import accelerator
+from dev.guests.stage import World
+from dev.lab import LabError
+
+SCENARIOS = {**exchange.SCENARIOS, **life.SCENARIOS, **moves.SCENARIOS}
+QUICK = ("guest-host", "memory-hotplug", "migration-cancelled", "live-update")
+
+
+def reason(lab, error):
+    """A process that is gone is a better one than what follows from it."""
+    try:
+        lab.check_daemons()
+    except LabError as e:
+        return [str(e), str(error)]
+    if isinstance(error, (LabError, OSError)):
+        return [str(error)]
+    return ["%s: %s" % (type(error).__name__, error)]
+
+
+def run_scenario(name, args):
+    """Returns whether it passed; prints one line."""
+    function, needs = SCENARIOS[name]
+    w = None
+    lab = lablib.Lab(keep_logs=args.logs and os.path.join(args.logs, name))
+    why, excerpts = [], []
+    begin = time.monotonic()
+    with lab:
+        try:
+            w = World(lab, args, **needs)
+            function(w)
+            w.finish()
+        except Exception as e:
+            why = reason(lab, e)
+            excerpts = lab.excerpts()
+        finally:
+            if w:
+                w.close()
+    for line in excerpts:
+        lablib.say("  " + line)
+    lablib.say("%s: %s: %s (%.1f s)"
+               % ("FAILED" if why else "passed", name,
+                  "; ".join(why + (w.figures if w else [])),
+                  time.monotonic() - begin))
+    return not why
+
+
+def parse_args():
+    parser = argparse.ArgumentParser(
+        prog=program(), description=__doc__.splitlines()[0],
+        epilog="Scenarios: " + " ".join(SCENARIOS))
+    parser.add_argument("names", nargs="*", metavar="SCENARIO",
+                        help="only these")
+    parser.add_argument("--build", default="out/defer")
+    parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
+    parser.add_argument("--quick", action="store_true", help="a selection")
+    parser.add_argument("--list", action="store_true")
+    args = parser.parse_args()
+    for name in args.names:
+        if name not in SCENARIOS:
+            parser.error("there is no scenario %s; --list names them" % name)
+    args.names = args.names or list(QUICK if args.quick else SCENARIOS)
+    return args
+
+
+def main():
+    args = parse_args()
+    if args.list:
+        for name in args.names:
+            function = SCENARIOS[name][0]
+            print("%-22s %s" % (name, " ".join(function.__doc__.split())))
+        return 0
+    try:
+        return run_all(args)
+    except (LabError, Stop) as e:
+        lablib.say("guests: %s" % e)
+        return 1
+    except lablib.Interrupted as e:
+        lablib.say("guests: interrupted by " + e.name)
+        return 128 + e.signum
+    except KeyboardInterrupt:
+        lablib.say("guests: interrupted; run it again to go on")
+        return 130
+
+
+def run_all(args):
+    lablib.Switch.check_build(args.build)
+    lablib.need_driver("dma_skeleton")
+    lablib.need_programs(("qemu-system-x86_64", "qemu-system-x86"))
+    results = []
+    try:
+        image.make()
+    except image.Unavailable as e:
+        lablib.say("skipped: guests: %s" % e)
+    else:
+        lablib.say("guests under %s" % accelerator()[0])
+        results = [run_scenario(name, args) for name in args.names]
+    lablib.say("%d passed, %d failed, %d skipped"
+               % (results.count(True), results.count(False), not results))
+    return 1 if False in results else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
