@@ -4,7 +4,7 @@
 #                                   JSON, plots
 #   python3 -m dev.bench quick      the ratios that are goals, one line each
 #   python3 -m dev.bench report     table and plots of the last run once more;
-#                                   with --doc into the documentation, too
+#                                   with --doc into dev/bench/figures, too
 #
 # Send and reap: harness.py; the whole switch: whole_switch.py; what comes out:
 # output.py.
@@ -285,7 +285,7 @@ def run_command():
     parser.add_argument("--no-huge", action="store_true",
                         help="quick: without hugepages, and slower for it")
     parser.add_argument("--doc", action="store_true",
-                        help="report: into the documentation, too")
+                        help="report: into dev/bench/figures, too")
     args = parser.parse_args()
     if args.what == "report":
         report = output.load()

@@ -1,5 +1,5 @@
 # What comes out of a benchmark: CSV, JSON, a table and plots in out/bench, and
-# the generated part of the documentation.
+# the page of figures.
 
 import csv
 import json
@@ -17,9 +17,9 @@ from dev.common.command import Stop
 from dev.common.files import ROOT, out, read, write
 
 JSON = out("bench", "bench.json")
-DOC = "Documentation/topics/dpdk/vhost-async.rst"
-# Plots by what is on them, and their names in the documentation.
-PLOTS = {(engine, cold): "vhost-async-%s-%s.svg"
+DOC = "dev/bench/figures/README.rst"
+# Plots by what is on them, and their names there.
+PLOTS = {(engine, cold): "%s-%s.svg"
          % (engine, "cold" if cold else "warm")
          for engine in ("ideal", "real") for cold in (0, 1)}
 
@@ -274,7 +274,7 @@ def plots(report):
         plot(report, engine, cold, found[0] if found else None, name)
 
 
-# The documentation: what is between two comments in it is generated.
+# The page of figures: what is between two comments in it is generated.
 
 BEGIN = ".. Generated from here on, by dev.bench report.\n"
 END = ".. Generated up to here.\n"
@@ -361,7 +361,7 @@ def tidy_svg(text):
 
 
 def document(report):
-    """Puts tables and plots of 'report' into the documentation."""
+    """Puts tables and plots of 'report' on the page of figures."""
     path = os.path.join(ROOT, DOC)
     text = read(path)
     head, begin, rest = text.partition(BEGIN)
