@@ -99,15 +99,14 @@ dpdk_dma_probe(const char *pins)
 }
 
 /* Returns the lcore that has the thread of the software engine 'name', as
- * "lcore=" among its arguments says (dma_skeleton, 22.11), or -1.  Warns of one
- * that the machine does not have: EAL knows no core of it, and the thread
+ * "lcore=" among its arguments says (dma_skeleton, 22.11), or -1.  Warns of
+ * one that the machine does not have: EAL knows no core of it, and the thread
  * inherits those of the thread that starts the device.  Main thread. */
 int
 dpdk_dma_probe_lcore(const char *name)
 {
-    struct rte_devargs *devargs;
-
-    RTE_EAL_DEVARGS_FOREACH("vdev", devargs) {
+    for (const struct rte_devargs *devargs = rte_devargs_next("vdev", NULL);
+         devargs; devargs = rte_devargs_next("vdev", devargs)) {
         unsigned int lcore;
         const char *arg;
         rte_cpuset_t cores;

@@ -182,8 +182,8 @@ dpif_netdev_dma_format_thread(struct ds *ds,
     ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
                   " found nothing\n", n.polls,
                   n.bursts ? (double) n.polls / n.bursts : 0, n.empty_polls);
-    ds_put_format(ds, "  completion latency: average %.1f, p50 %.1f, "
-                  "p99 %.1f, maximum %.1f us\n", n.latency_avg, n.latency_p50,
+    ds_put_format(ds, "  latency in us: average %.1f, p50 %.1f, "
+                  "p99 %.1f, max %.1f\n", n.latency_avg, n.latency_p50,
                   n.latency_p99, n.latency_max);
 }
 

@@ -39,8 +39,8 @@
 #include "vhost-async-txq.h"
 
 /* Latencies of 2^n TSC cycles and more, up to twice that, are counted in eight
- * bins of equal width: a percentile is told within an eighth.  The last one has
- * all that take longer, too, which is minutes. */
+ * bins of equal width: a percentile is told within an eighth.  The last one
+ * has all that take longer, too, which is minutes. */
 #define VHOST_ASYNC_LATENCY_BINS (8 * 37)
 
 /* Counters of a PMD thread, all written by it alone. */
