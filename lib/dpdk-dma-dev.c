@@ -17,13 +17,13 @@
 /* Implementation of dpdk-dma-dev.h.
  *
  * Called by the main thread (configuration), by PMD threads that find an
- * engine failed, by the helper thread that stops those, and by whoever shows
- * what became of them.  'dma_dev_mutex' protects the states of the devices.
- * Nobody holds it across a call of the dmadev library that can take its time:
- * the stop of the skeleton joins a thread.  Instead, a state says who is at
- * work on a device: the main thread while it is STOPPED or STOPPING, the
- * helper thread while it is DYING.  Facts about DPDK were read from the source
- * of release 22.11.11. */
+ * engine failed, by the helper thread that has those stopped, and by whoever
+ * shows what became of them.  'dma_dev_mutex' protects the states of the
+ * devices.  Nobody holds it across a call of the dmadev library that can take
+ * its time: the stop of the skeleton joins a thread.  Instead, a state says who
+ * is at work on a device: the main thread while it is STOPPED, a thread of its
+ * own while it is STOPPING or DYING.  Facts about DPDK were read from the
+ * source of release 22.11.11. */
 
 #include <config.h>
 
@@ -33,6 +33,7 @@
 
 #include <errno.h>
 
+#include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_dmadev.h>
 #include <rte_eal.h>
@@ -55,6 +56,9 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
 /* Attempts to stop a device that failed, 1 ms apart.  A driver gives up early:
  * ioat_dev_stop() looks 200 times, idxd_pci_dev_stop() 1000 times. */
 #define DMA_STOP_TRIES 100
+
+/* How long the main thread waits for a driver, in milliseconds. */
+#define DMA_STOP_WAIT_MS 100
 
 /* How often the helper thread looks whether threads let go of a device that
  * failed, and whether one that cannot be stopped completed something. */
@@ -122,30 +126,6 @@ dpdk_dma_dev_seq(void)
     return seq;
 }
 
-/* Says why the device cannot copy for vhost, or returns NULL if it can.
- *
- * The device is given IOVAs.  An engine that works on virtual addresses, which
- * RTE_DMA_CAPA_SVA tells, must not get physical ones: it would write to memory
- * that is not meant. */
-static const char *
-dma_dev_unfit(const struct rte_dma_info *info)
-{
-    const uint64_t needed = RTE_DMA_CAPA_MEM_TO_MEM | RTE_DMA_CAPA_OPS_COPY;
-
-    if ((info->dev_capa & needed) != needed) {
-        return "it does not copy from memory to memory";
-    }
-    if (!info->max_vchans) {
-        return "it has no vchan";
-    }
-    if ((info->dev_capa & RTE_DMA_CAPA_SVA)
-        && rte_eal_iova_mode() == RTE_IOVA_PA) {
-        return "it takes virtual addresses and EAL uses physical ones; "
-               "add --iova-mode=va to other_config:dpdk-extra";
-    }
-    return NULL;
-}
-
 /* Takes devices into 'map' that EAL, or dpdk-dma-probe.h, probed since.  None
  * goes away.  Ids can have gaps, hence rte_dma_next_dev(). */
 static void
@@ -174,7 +154,7 @@ dma_dev_discover(struct dpdk_dma_map *map)
                       "properties (%s).", id, ovs_strerror(-err));
             continue;
         }
-        unfit = dma_dev_unfit(&info);
+        unfit = dpdk_dma_probe_unfit(&info);
         if (unfit) {
             VLOG_WARN("DMA device %s is not used: %s.", info.dev_name, unfit);
             continue;
@@ -295,23 +275,36 @@ dma_dev_take(struct dma_dev *dev, enum dpdk_dma_dev_state from,
     return true;
 }
 
+static bool
+dma_dev_is(const struct dma_dev *dev, enum dpdk_dma_dev_state state)
+{
+    bool is;
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    is = dev->state == state;
+    ovs_mutex_unlock(&dma_dev_mutex);
+    return is;
+}
+
+/* Waits until 'dev' is not STOPPING any more, for DMA_STOP_WAIT_MS at most.
+ * Returns whether it is not. */
+static bool
+dma_dev_wait_stopped(struct dma_dev *dev)
+{
+    for (int i = 0; dma_dev_is(dev, DPDK_DMA_DEV_STOPPING); i++) {
+        if (i >= DMA_STOP_WAIT_MS * 10) {
+            return false;
+        }
+        xnanosleep_no_quiesce(100 * 1000);
+    }
+    return true;
+}
+
 static struct dma_dev *
 dma_dev_get(size_t index)
     OVS_NO_THREAD_SAFETY_ANALYSIS
 {
     return &dma_devs[index];
-}
-
-/* A power of two, as some drivers want, within the limits of the device. */
-static uint16_t
-dma_dev_ring_size(const struct rte_dma_info *info)
-{
-    uint16_t size = DMA_RING_SIZE;
-
-    while (size > info->max_desc) {
-        size /= 2;
-    }
-    return MAX(size, info->min_desc);
 }
 
 /* Starts 'dev'.  Returns 0 or an errno. */
@@ -330,7 +323,9 @@ dma_dev_setup(const struct dma_dev *dev, uint16_t *ring_size)
         err = rte_dma_configure(dev->id, &conf);
     }
     if (!err) {
-        *ring_size = vchan_conf.nb_desc = dma_dev_ring_size(&info);
+        /* A power of two, as some drivers want. */
+        *ring_size = rte_align32prevpow2(MIN(DMA_RING_SIZE, info.max_desc));
+        *ring_size = vchan_conf.nb_desc = MAX(*ring_size, info.min_desc);
     }
     for (uint16_t vchan = 0; !err && vchan < dev->n_vchans; vchan++) {
         err = rte_dma_vchan_setup(dev->id, vchan, &vchan_conf);
@@ -348,14 +343,14 @@ dma_dev_start(struct dma_dev *dev)
 {
     struct dpdk_dma_chan *chan;
     uint16_t ring_size;
-    bool stopped;
     size_t i = 0;
     int err;
 
-    ovs_mutex_lock(&dma_dev_mutex);
-    stopped = dev->state == DPDK_DMA_DEV_STOPPED;
-    ovs_mutex_unlock(&dma_dev_mutex);
-    if (!stopped) {
+    if (!dma_dev_wait_stopped(dev)) {
+        dpdk_dma_dev_quarantine(dma_dev_next_chan(dev, &i),
+                                "its driver has not stopped it yet");
+    }
+    if (!dma_dev_is(dev, DPDK_DMA_DEV_STOPPED)) {
         return;
     }
 
@@ -401,53 +396,6 @@ dpdk_dma_dev_start_all(void)
         dma_dev_start(dma_dev_get(i));
     }
     return dpdk_dma_dev_n_channels();
-}
-
-/* Stops 'dev', which has nothing to do.  One that cannot be stopped stays as
- * it is: if it has not failed before, it is used on, and found out if that
- * does not go well. */
-static void
-dma_dev_stop_idle(struct dma_dev *dev)
-{
-    int err = -rte_dma_stop(dev->id);
-
-    if (err) {
-        VLOG_ERR("DMA device %s cannot be stopped: %s.", dev->name,
-                 ovs_strerror(err));
-    } else {
-        dma_dev_note_stop(dev);
-    }
-
-    ovs_mutex_lock(&dma_dev_mutex);
-    if (dma_dev_is_marked(dev)) {
-        dma_dev_become(dev, err ? DPDK_DMA_DEV_FAILED : DPDK_DMA_DEV_DEAD);
-        dpdk_dma_dev_wake();
-    } else {
-        dma_dev_become(dev, err ? DPDK_DMA_DEV_RUNNING : DPDK_DMA_DEV_STOPPED);
-    }
-    ovs_mutex_unlock(&dma_dev_mutex);
-}
-
-/* Stops all devices.  A device that still has copies in flight, because a
- * guest is just leaving and its queues are being drained, or a channel of
- * which is claimed, is left running: that costs nothing but power, and the
- * next dpdk_dma_dev_start_all() finds it started. */
-void
-dpdk_dma_dev_stop_all(void)
-{
-    for (size_t i = 0; i < dma_dev_count(); i++) {
-        struct dma_dev *dev = dma_dev_get(i);
-        bool taken;
-
-        ovs_mutex_lock(&dma_dev_mutex);
-        taken = !dma_dev_is_in_use(dev) && !dma_dev_in_flight(dev)
-                && dma_dev_take(dev, DPDK_DMA_DEV_RUNNING,
-                                DPDK_DMA_DEV_STOPPING);
-        ovs_mutex_unlock(&dma_dev_mutex);
-        if (taken) {
-            dma_dev_stop_idle(dev);
-        }
-    }
 }
 
 /* Sets the time after which engines are quarantined, and which drains may
@@ -522,8 +470,7 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
     changed = dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), chan->dev_id);
     for (size_t i = 0; changed && i < dma_dev_count(); i++) {
         if (dma_devs[i].id == chan->dev_id) {
-            /* While it is STOPPED or STOPPING, it is the main thread's, who
-             * will see it. */
+            /* In other states somebody is at it, who will see it. */
             dma_dev_take(&dma_devs[i], DPDK_DMA_DEV_RUNNING,
                          DPDK_DMA_DEV_FAILED);
         }
@@ -538,46 +485,49 @@ dpdk_dma_dev_quarantine(struct dpdk_dma_chan *chan, const char *why)
     }
 }
 
-/* Whether 'dev' is a work queue of the kernel's idxd driver, such as "wq0.1".
- * DPDK only has its submission portal and cannot stop it: rte_dma_stop()
- * answers 0, since the driver has no such operation, and copies go on
- * (drivers/dma/idxd/idxd_bus.c, 'idxd_bus_ops', 22.11). */
-static bool
-dma_dev_is_kernel_queue(const struct dma_dev *dev)
-{
-    unsigned int device, queue;
-    int n;
-
-    return ovs_scan(dev->name, "wq%u.%u%n", &device, &queue, &n)
-           && !dev->name[n];
-}
-
-/* Stops 'dev', if that can be.  Returns 0 or an errno. */
+/* Has rte_dma_stop() called, 'n_tries' times unless it succeeds before.
+ * Returns 0 or an errno. */
 static int
-dma_dev_stop_hard(const struct dma_dev *dev)
+dma_dev_call_stop(const struct dma_dev *dev, int n_tries)
 {
-    bool was_quiescent = ovsrcu_is_quiescent();
     int err;
 
-    if (dma_dev_is_kernel_queue(dev)) {
-        return EOPNOTSUPP;
-    }
-
     /* This can take long, and no grace period shall wait for it. */
-    if (!was_quiescent) {
-        ovsrcu_quiesce_start();
-    }
+    ovsrcu_quiesce_start();
     for (int i = 0;; i++) {
         err = -rte_dma_stop(dev->id);
-        if (!err || i >= DMA_STOP_TRIES - 1) {
+        if (!err || i >= n_tries - 1) {
             break;
         }
         rte_delay_us_sleep(1000);
     }
-    if (!was_quiescent) {
-        ovsrcu_quiesce_end();
-    }
+    ovsrcu_quiesce_end();
     return err;
+}
+
+/* Stops 'dev', which has nothing to do and is STOPPING.  One that cannot be
+ * stopped stays as it is: if it has not failed before, it is used on, and
+ * found out if that does not go well. */
+static void
+dma_dev_stop_idle(struct dma_dev *dev)
+{
+    int err = dma_dev_call_stop(dev, 1);
+
+    if (err) {
+        VLOG_ERR("DMA device %s cannot be stopped: %s.", dev->name,
+                 ovs_strerror(err));
+    } else {
+        dma_dev_note_stop(dev);
+    }
+
+    ovs_mutex_lock(&dma_dev_mutex);
+    if (dma_dev_is_marked(dev)) {
+        dma_dev_become(dev, err ? DPDK_DMA_DEV_FAILED : DPDK_DMA_DEV_DEAD);
+        dpdk_dma_dev_wake();
+    } else {
+        dma_dev_become(dev, err ? DPDK_DMA_DEV_RUNNING : DPDK_DMA_DEV_STOPPED);
+    }
+    ovs_mutex_unlock(&dma_dev_mutex);
 }
 
 /* Stops 'dev', which failed, is DYING and not in use. */
@@ -591,7 +541,8 @@ dma_dev_kill(struct dma_dev *dev)
     /* Said before: a stop that hangs says nothing. */
     VLOG_INFO("DMA device %s is being stopped, with %"PRIu64" copies in "
               "flight.", dev->name, in_flight);
-    err = dma_dev_stop_hard(dev);
+    err = (dpdk_dma_probe_is_kernel_queue(dev->name)
+           ? EOPNOTSUPP : dma_dev_call_stop(dev, DMA_STOP_TRIES));
     unstoppable = err && in_flight;
     if (!err) {
         VLOG_INFO("DMA device %s is stopped.", dev->name);
@@ -609,11 +560,60 @@ dma_dev_kill(struct dma_dev *dev)
     dma_dev_become(dev, unstoppable ? DPDK_DMA_DEV_UNSTOPPABLE
                         : DPDK_DMA_DEV_DEAD);
     ovs_mutex_unlock(&dma_dev_mutex);
+    dpdk_dma_dev_wake();
 }
 
-/* Stops the devices that failed and that no thread is using any more, and sees
- * whether those that cannot be stopped completed all they had.  For the helper
- * thread; may take as long as a driver takes to stop a device. */
+static void *
+dma_dev_stop_main(void *dev_)
+{
+    struct dma_dev *dev = dev_;
+
+    if (dma_dev_is(dev, DPDK_DMA_DEV_STOPPING)) {
+        dma_dev_stop_idle(dev);
+    } else {
+        dma_dev_kill(dev);
+    }
+    return NULL;
+}
+
+/* Has 'dev', which is STOPPING or DYING, stopped by a thread that does nothing
+ * else: a driver that does not return holds nobody up. */
+static void
+dma_dev_stop_in_thread(struct dma_dev *dev)
+{
+    pthread_detach(ovs_thread_create("dma_stop", dma_dev_stop_main, dev));
+}
+
+/* Stops all devices.  A device that still has copies in flight, because a
+ * guest is just leaving and its queues are being drained, or a channel of
+ * which is claimed, is left running: that costs nothing but power, and the
+ * next dpdk_dma_dev_start_all() finds it started.  Does not wait for long. */
+void
+dpdk_dma_dev_stop_all(void)
+{
+    for (size_t i = 0; i < dma_dev_count(); i++) {
+        struct dma_dev *dev = dma_dev_get(i);
+        bool taken;
+
+        ovs_mutex_lock(&dma_dev_mutex);
+        taken = !dma_dev_is_in_use(dev) && !dma_dev_in_flight(dev)
+                && dma_dev_take(dev, DPDK_DMA_DEV_RUNNING,
+                                DPDK_DMA_DEV_STOPPING);
+        ovs_mutex_unlock(&dma_dev_mutex);
+        if (taken) {
+            dma_dev_stop_in_thread(dev);
+            if (!dma_dev_wait_stopped(dev)) {
+                VLOG_WARN("DMA device %s: its driver does not stop it, and is "
+                          "not waited for.", dev->name);
+            }
+        }
+    }
+}
+
+/* Has devices stopped that failed and that no thread is using any more, and
+ * sees whether those that cannot be stopped completed all they had.  For the
+ * helper thread, which does not wait for drivers: dpdk_dma_dev_seq() changes
+ * when one has stopped its device, or given up. */
 void
 dpdk_dma_dev_stop_failed(void)
 {
@@ -630,7 +630,7 @@ dpdk_dma_dev_stop_failed(void)
         ovs_mutex_unlock(&dma_dev_mutex);
 
         if (dying) {
-            dma_dev_kill(dev);
+            dma_dev_stop_in_thread(dev);
         } else if (done) {
             VLOG_INFO("DMA device %s completed its last copies.", dev->name);
         }

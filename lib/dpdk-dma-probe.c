@@ -27,6 +27,7 @@
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_dmadev.h>
+#include <rte_eal.h>
 #include <rte_lcore.h>
 
 #include "openvswitch/vlog.h"
@@ -130,4 +131,41 @@ dpdk_dma_probe_lcore(const char *name)
         return -1;
     }
     return -1;
+}
+
+/* Says why the device cannot copy for vhost, or returns NULL if it can.
+ *
+ * The device is given IOVAs.  An engine that works on virtual addresses, which
+ * RTE_DMA_CAPA_SVA tells, must not get physical ones: it would write to memory
+ * that is not meant.  Any thread. */
+const char *
+dpdk_dma_probe_unfit(const struct rte_dma_info *info)
+{
+    const uint64_t needed = RTE_DMA_CAPA_MEM_TO_MEM | RTE_DMA_CAPA_OPS_COPY;
+
+    if ((info->dev_capa & needed) != needed) {
+        return "it does not copy from memory to memory";
+    }
+    if (!info->max_vchans) {
+        return "it has no vchan";
+    }
+    if ((info->dev_capa & RTE_DMA_CAPA_SVA)
+        && rte_eal_iova_mode() == RTE_IOVA_PA) {
+        return "it takes virtual addresses and EAL uses physical ones; "
+               "add --iova-mode=va to other_config:dpdk-extra";
+    }
+    return NULL;
+}
+
+/* Whether the dmadev 'name', such as "wq0.1", is a work queue of the kernel's
+ * idxd driver.  DPDK only has its submission portal and cannot stop it:
+ * rte_dma_stop() answers 0, since the driver has no such operation, and copies
+ * go on (drivers/dma/idxd/idxd_bus.c, 'idxd_bus_ops', 22.11).  Any thread. */
+bool
+dpdk_dma_probe_is_kernel_queue(const char *name)
+{
+    unsigned int device, queue;
+    int n;
+
+    return ovs_scan(name, "wq%u.%u%n", &device, &queue, &n) && !name[n];
 }

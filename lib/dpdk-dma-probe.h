@@ -17,14 +17,18 @@
 #ifndef DPDK_DMA_PROBE_H
 #define DPDK_DMA_PROBE_H 1
 
-/* DMA devices that EAL did not probe when it started, and what EAL was told of
- * those that it did.
+/* DMA devices that EAL did not probe when it started, and what EAL and
+ * drivers tell of those that it did.
  *
  * From OVS 4.0 on, EAL probes no PCI device at its start, unless
  * other_config:dpdk-extra or other_config:dpdk-probe-at-init say otherwise.
  * Those that other_config:vhost-async-dma-map names are probed when they are
  * wanted.  On other buses there is nothing to do: EAL probes work queues of
  * the kernel's idxd driver, and virtual devices, on any release. */
+
+#include <stdbool.h>
+
+struct rte_dma_info;
 
 /* What to do about a DMA device that is not there. */
 #define DPDK_DMA_PROBE_REMEDY                                               \
@@ -33,5 +37,7 @@
 
 void dpdk_dma_probe(const char *pins);
 int dpdk_dma_probe_lcore(const char *name);
+const char *dpdk_dma_probe_unfit(const struct rte_dma_info *);
+bool dpdk_dma_probe_is_kernel_queue(const char *name);
 
 #endif /* dpdk-dma-probe.h */

@@ -57,6 +57,10 @@
 #define dpdk_dma_dev_timeout_ms DP(dpdk_dma_dev_timeout_ms)
 #define dpdk_dma_dev_wait_ms DP(dpdk_dma_dev_wait_ms)
 #define dpdk_dma_dev_why DP(dpdk_dma_dev_why)
+#define dpdk_dma_probe DP(dpdk_dma_probe)
+#define dpdk_dma_probe_is_kernel_queue DP(dpdk_dma_probe_is_kernel_queue)
+#define dpdk_dma_probe_lcore DP(dpdk_dma_probe_lcore)
+#define dpdk_dma_probe_unfit DP(dpdk_dma_probe_unfit)
 
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
@@ -66,8 +70,28 @@
 #define this_module dpdk_dma_chan_module
 #include "dpdk-dma-chan.c"
 #undef this_module
+#define this_module dpdk_dma_probe_module
+#include "dpdk-dma-probe.c"
+#undef this_module
 #define this_module dpdk_dma_dev_module
 #include "dpdk-dma-dev.c"
 #undef this_module
+
+/* What the helper thread does about devices that failed, and the threads that
+ * it has stop them.  Those whose drivers block are not waited for. */
+static inline void
+stop_failed(void)
+{
+    dpdk_dma_dev_stop_failed();
+    for (size_t i = 0; i < dma_dev_count(); i++) {
+        struct dma_dev *dev = dma_dev_get(i);
+        bool blocks;
+
+        do {
+            atomic_read(&fake.devs[dev->id].stop_blocks, &blocks);
+            usleep(10);
+        } while (!blocks && dma_dev_is(dev, DPDK_DMA_DEV_DYING));
+    }
+}
 
 #endif /* dma-chan-sources.h */

@@ -217,6 +217,9 @@ slow_map_for_dma(struct vhost_guest_mem *mem)
 #include "vhost-async-guest.c"
 #undef vhost_guest_mem_map_for_dma
 #undef this_module
+/* Who stops devices is waited for. */
+#undef dpdk_dma_dev_stop_failed
+#define dpdk_dma_dev_stop_failed stop_failed
 #define this_module vhost_async_helper_module
 #define rl helper_rl
 #include "vhost-async-helper.c"

@@ -342,7 +342,7 @@ rescue(void)
     struct dpdk_dma_done done[3];
     unsigned int n, total = 0;
 
-    dpdk_dma_dev_stop_failed();
+    stop_failed();
     while ((chan = dpdk_dma_dev_next_dead())) {
         while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
             for (unsigned int i = 0; i < n; i++) {
