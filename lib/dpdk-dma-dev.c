@@ -20,9 +20,9 @@
  * engine failed, by the helper thread that has those stopped, and by whoever
  * shows what became of them.  'dma_dev_mutex' protects the states of the
  * devices.  Nobody holds it across a call of the dmadev library that can take
- * its time: the stop of the skeleton joins a thread.  Instead, a state says who
- * is at work on a device: the main thread while it is STOPPED, a thread of its
- * own while it is STOPPING or DYING.  Facts about DPDK were read from the
+ * its time: the stop of the skeleton joins a thread.  Instead, a state says
+ * who is at work on a device: the main thread while it is STOPPED, a thread of
+ * its own while it is STOPPING or DYING.  Facts about DPDK were read from the
  * source of release 22.11.11. */
 
 #include <config.h>

@@ -11,8 +11,8 @@
 import os
 import re
 import shlex
-import shutil
 import signal
+import subprocess
 import sys
 
 from dev.common.children import capture, child_env, python, run
@@ -20,6 +20,7 @@ from dev.common.command import Progress, Stop, main, program
 from dev.common.files import OUT, ROOT, lock, out, read, tail, write
 from dev.release import debian
 
+DEPS = ["sh", os.path.join(ROOT, "dev/release/deps.sh")]
 NAMESPACE = ["unshare", "--mount", "--propagation", "private", "--"]
 
 # /dev for hugepages and /dev/shm, /run for what the lab notes there, so that a
@@ -141,15 +142,14 @@ def make(wanted):
     path = chroot_path(wanted)
     if os.path.isdir(path):
         return
-    if not shutil.which("mmdebstrap", path=child_env()["PATH"]):
+    if subprocess.call(DEPS + ["mmdebstrap"], cwd=ROOT):
         raise Stop("RELEASE=%s needs mmdebstrap, which makes a chroot of that "
-                   "release: run 'apt-get install mmdebstrap'." % wanted.name)
+                   "release." % wanted.name)
     lines, keys = sources(wanted)
     fresh, log = path + ".new", path + ".log"
     remove(fresh)
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    _, packages = capture(["sh", os.path.join(ROOT, "dev/release/deps.sh"),
-                           "--list"])
+    _, packages = capture(DEPS + ["--list"])
     packages = packages.split() + ["ca-certificates"]
     command = NAMESPACE + [
         "mmdebstrap", "--verbose", "--mode=root", "--variant=apt",

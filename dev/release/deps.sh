@@ -1,6 +1,7 @@
 #!/bin/sh
-# Installs what building, demonstrating, checking and measuring need, by package
-# name, and only what is missing.  Shell, because Python may be among the missing.
+# Installs what building, demonstrating, checking and measuring need, or the
+# packages that are named, and only what is missing.  Shell, because Python may
+# be among the missing.
 
 set -u
 
@@ -34,7 +35,7 @@ awk -v found="$system" '!/^#/ { known["debian " $2] }
         "run it there, a container or a VM will do."
 
 missing=
-for package in $build $run $check $bench; do
+for package in ${*:-$build $run $check $bench}; do
     state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)
     [ "$state" = installed ] || missing="$missing $package"
 done
