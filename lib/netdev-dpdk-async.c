@@ -443,10 +443,3 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
     vhost_async_thread_sent(self);
     return n;
 }
-
-/* For ovs-vswitchd --version. */
-void
-netdev_dpdk_async_print_version(void)
-{
-    puts("vhost async, completion engine \"" VHOST_ASYNC_ENGINE "\"");
-}

@@ -103,7 +103,6 @@ void netdev_dpdk_async_add_vring_stats(const struct netdev_dpdk_async *,
                                        const struct rte_vhost_stat_name *,
                                        struct rte_vhost_stat *, int n);
 uint64_t netdev_dpdk_async_lost(const struct netdev_dpdk_async *);
-void netdev_dpdk_async_print_version(void);
 
 /* For dpif-netdev-dma. */
 void netdev_dpdk_async_format(struct ds *);
@@ -162,11 +161,6 @@ struct netdev_dpdk_async {
 
 static inline void
 netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
-{
-}
-
-static inline void
-netdev_dpdk_async_print_version(void)
 {
 }
 

@@ -27,9 +27,8 @@
  * is kept from going for the second time, it lets go of the lock with packets
  * in the ring: a PMD thread then keeps the txq in its queue 'kept' and comes
  * back in its next iteration, unless another thread keeps it already; any
- * other thread goes on until the ring is empty or kept, for at most
- * RING_WAIT_US, and drops what is left.
- * Whoever takes the lock next drains the ring first, so that packets stay in
+ * other thread goes on until the ring is empty or kept, RING_DRAINS times at
+ * most, and drops what is left.  Whoever takes the lock next drains the ring first, so that packets stay in
  * order.
  *
  * What the guest has no buffers for is dropped, as a burst that never saw the
@@ -68,8 +67,10 @@ COVERAGE_DEFINE(vhost_async_ring_kept);
 /* Bursts out of the ring that one holder of the lock sees to. */
 #define RING_ROUNDS 8
 
-/* How long a thread that cannot come back goes on, in microseconds. */
-#define RING_WAIT_US 500
+/* How often a thread that cannot come back drains a ring, which is four times
+ * what the ring holds.  Counted and not timed, since it may have been waiting
+ * for a core. */
+#define RING_DRAINS 16
 
 /* Packets that were put into the ring, or are about to be, and are not copied
  * yet.  A thread knows of its own. */
@@ -176,11 +177,11 @@ ring_keep(struct vhost_async_sender *self, struct vhost_async_txq *txq)
 }
 
 /* Sees to what is in the ring: when this returns, nothing is, or somebody
- * comes back for it.  '*deadline' is 0 in the first of several calls.  The
+ * comes back for it.  '*n_drains' is 0 in the first of several calls.  The
  * holder of the lock. */
 static void
 ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq,
-            uint64_t *deadline)
+            unsigned int *n_drains)
 {
     if (self) {
         if (!ring_drain(self, txq)) {
@@ -188,12 +189,8 @@ ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq,
         }
         return;
     }
-    if (!*deadline) {
-        *deadline = rte_get_tsc_cycles()
-                    + rte_get_tsc_hz() / 1000000 * RING_WAIT_US;
-    }
     do {
-        if (!txq->engine.is_kept && rte_get_tsc_cycles() > *deadline) {
+        if (!txq->engine.is_kept && (*n_drains)++ >= RING_DRAINS) {
             ring_drop(txq, VHOST_ASYNC_BUSY);
         }
     } while (!ring_drain(NULL, txq) && !txq->engine.is_kept);
@@ -205,7 +202,7 @@ void
 vhost_async_engine_unlock(struct vhost_async_sender *self,
                           struct vhost_async_txq *txq)
 {
-    uint64_t deadline = 0;
+    unsigned int n_drains = 0;
 
     for (int i = 0; OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq)); i++) {
         vhost_async_txq_publish(txq);
@@ -214,7 +211,7 @@ vhost_async_engine_unlock(struct vhost_async_sender *self,
              * this thread here. */
             ring_keep(self, txq);
         } else {
-            ring_see_to(self, txq, &deadline);
+            ring_see_to(self, txq, &n_drains);
         }
     }
 }
@@ -236,7 +233,7 @@ static bool
 ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
          struct rte_mbuf **pkts, uint16_t cnt)
 {
-    uint64_t deadline = 0;
+    unsigned int n_drains = 0;
     uint32_t orig;
 
     atomic_add_relaxed(&txq->engine.waiting, cnt, &orig);
@@ -247,7 +244,7 @@ ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
     }
     memset(pkts, 0, cnt * sizeof *pkts);
     if (vhost_async_txq_trylock_or_leave(txq)) {
-        ring_see_to(self, txq, &deadline);
+        ring_see_to(self, txq, &n_drains);
         vhost_async_engine_unlock(self, txq);
     }
     return true;
@@ -321,7 +318,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
     for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
-        uint64_t deadline = 0;
+        unsigned int n_drains = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
             /* Who handles the message drains the ring afterwards. */
@@ -331,7 +328,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(self, txq, &deadline);
+        ring_see_to(self, txq, &n_drains);
         vhost_async_engine_unlock(self, txq);
     }
 }
@@ -345,7 +342,7 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
     for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
-        uint64_t deadline = 0;
+        unsigned int n_drains = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
             dma_defer_remove(&self->kept, node);
@@ -354,7 +351,7 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(NULL, txq, &deadline);
+        ring_see_to(NULL, txq, &n_drains);
         vhost_async_engine_unlock(NULL, txq);
     }
     return dma_defer_is_empty(&self->kept);

@@ -12,6 +12,7 @@ from dev.check.autotest import Testsuite, excerpt
 from dev.common.children import JOBS, child_env, python, run
 from dev.common.command import Stop
 from dev.common.files import ROOT, out, read, tail, write
+from dev.dma_model import plugin
 from dev.ovs import tree
 
 # What the hooks touch, seen from OVS's own tests.
@@ -174,6 +175,13 @@ def system_suite(suite, _engine, keywords="vhost-async,dma"):
         suite.add_test(test)
 
 
+def unused_suite(suite, engine):
+    """What those see who never turn it on."""
+    tree.make_build("no")
+    scenario_suites.run_scenarios(suite, "dev.check.unused", [
+        "--model", plugin.build(), "--without", out("no")])
+
+
 def model_suite(suite, _engine):
     """The DMA engine that tests and benchmarks load into DPDK."""
     log = suite.path("model.log")
@@ -284,10 +292,11 @@ SUITES = {
     "guests": scenario_suites.guests_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
+    "unused": unused_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
-              "guests-quick", "guests")
+              "guests-quick", "guests", "unused")
 ON_DEMAND = ("system", "faults", "guests")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "fuzz", "spin", "model", "ovs")

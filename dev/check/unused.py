@@ -1,0 +1,123 @@
+"""What a switch shows and takes on which vhost async was never turned on,
+compared with one that was built without it: statistics, status, log, version,
+threads, files and memory, with a guest and traffic.
+
+Run as python3 -m dev.check.unused, by the suite of that name."""
+
+import argparse
+import glob
+import os
+import re
+import sys
+
+from dev import lab as lablib
+from dev.common.children import capture
+from dev.common.command import program
+from dev.faults.scenarios import add_arguments, guarded
+from dev.faults.world import World
+
+# What one run has more than another one, in kB: the arenas of malloc(), and
+# pages of the program that happen to be in memory.
+MEMORY_KB = 4096
+
+
+def without_figures(text):
+    return re.sub(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{16}\b|\d+", "N", text)
+
+
+def log_lines(switch):
+    """What the lines of the log are about, without time, thread and figures.
+    Some come once in a while, as often as there was time for it."""
+    lines = lablib.read(switch.log, "").splitlines()
+    return {without_figures(re.sub(r"\(\w[^()|]*\)", "", line.split("|", 2)[2]))
+            for line in lines if line.count("|") >= 4
+            and not re.search(r"\|(timeval|poll_loop|memory|coverage)\|", line)}
+
+
+def files(pid):
+    """How many files of each kind are open."""
+    kinds = {}
+    for path in glob.glob("/proc/%d/fd/*" % pid):
+        try:
+            kind = without_figures(os.readlink(path).rsplit("/", 1)[-1])
+        except OSError:
+            continue
+        kinds[kind] = kinds.get(kind, 0) + 1
+    return kinds
+
+
+def threads(pid):
+    return sorted(without_figures(lablib.read(path).strip()) for path in
+                  glob.glob("/proc/%d/task/*/comm" % pid))
+
+
+def memory_kb(pid):
+    text = lablib.read("/proc/%d/status" % pid)
+    return {key: int(re.search(r"^%s:\s*(\d+)" % key, text, re.M)[1])
+            for key in ("VmData", "VmRSS", "VmLck", "HugetlbPages")}
+
+
+def seen(args, build):
+    """What is seen of the switch of 'build', by its name."""
+    args.build, args.stock = build, True
+    with lablib.Lab(n_pmds=1) as lab:
+        world = World(lab, args, sinks=1)
+        try:
+            world.start_traffic(2000)
+            world.quiesce()
+            switch, pid = world.switch, world.switch.vswitchd.pid
+            return {
+                "statistics": {name: sorted(switch.counters(name))
+                               for name in world.names},
+                "status": {name: without_figures(switch.vsctl(
+                    "get", "Interface", name, "status"))
+                    for name in world.names},
+                "log": log_lines(switch),
+                "threads": threads(pid),
+                "files": files(pid),
+                "memory": memory_kb(pid),
+                "version": capture([os.path.join(
+                    build, "vswitchd/ovs-vswitchd"), "--version"]),
+            }
+        finally:
+            world.close()
+
+
+def same(what, ours, others):
+    if what == "memory":
+        return all(ours[key] <= others[key] + MEMORY_KB for key in ours)
+    if what == "log":
+        return ours <= others
+    return ours == others
+
+
+def compare(args):
+    ours, others = seen(args, args.build), seen(args, args.without)
+    failed = 0
+    for what, value in ours.items():
+        good = same(what, value, others[what])
+        failed += not good
+        if what == "log":
+            difference = "only with vhost async: %s" % (value - others[what])
+        else:
+            difference = "%s, not %s" % (value, others[what])
+        lablib.say("%s: %s: %s" % ("passed" if good else "FAILED", what,
+                                   "as without vhost async" if good
+                                   else difference))
+    lablib.say("%d passed, %d failed, 0 skipped"
+               % (len(ours) - failed, failed))
+    return 1 if failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(prog=program())
+    add_arguments(parser)
+    parser.add_argument("--without", default="out/no",
+                        help="a build without vhost async")
+    args = parser.parse_args()
+    args.seed = 1
+    return guarded("unused", lambda: compare(args), args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
