@@ -27,9 +27,9 @@
  * is kept from going for the second time, it lets go of the lock with packets
  * in the ring: a PMD thread then keeps the txq in its queue 'kept' and comes
  * back in its next iteration, unless another thread keeps it already; any
- * other thread goes on until the ring is empty or kept, RING_DRAINS times at
- * most, and drops what is left.  Whoever takes the lock next drains the ring first, so that packets stay in
- * order.
+ * other thread goes on until the ring is empty or kept, for RING_ALONE packets
+ * at most, and drops what is left.  Whoever takes the lock next drains the
+ * ring first, so that packets stay in order.
  *
  * What the guest has no buffers for is dropped, as a burst that never saw the
  * ring is when its sender has tried as often as tx-retries-max says.
@@ -67,10 +67,9 @@ COVERAGE_DEFINE(vhost_async_ring_kept);
 /* Bursts out of the ring that one holder of the lock sees to. */
 #define RING_ROUNDS 8
 
-/* How often a thread that cannot come back drains a ring, which is four times
- * what the ring holds.  Counted and not timed, since it may have been waiting
- * for a core. */
-#define RING_DRAINS 16
+/* Packets out of the ring that a thread sends which cannot come back.  Counted
+ * and not timed, since it may have been waiting for a core. */
+#define RING_ALONE (4 * RING_SIZE)
 
 /* Packets that were put into the ring, or are about to be, and are not copied
  * yet.  A thread knows of its own. */
@@ -103,8 +102,8 @@ ring_count_drops(struct vhost_async_txq *txq,
 }
 
 /* Copies a burst out of the ring, and again what was not taken as often as
- * tx-retries-max says.  Returns false if the ring was empty. */
-static bool
+ * tx-retries-max says.  Returns the number of packets, 0 if it was empty. */
+static unsigned int
 ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
 {
     struct rte_mbuf *pkts[RING_BURST];
@@ -115,7 +114,7 @@ ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
     cnt = rte_ring_sc_dequeue_burst(txq->engine.ring, (void **) pkts,
                                     RING_BURST, NULL);
     if (!cnt) {
-        return false;
+        return 0;
     }
     atomic_read_relaxed(txq->tx_retries, &retries);
     for (int i = 0; i <= retries; i++) {
@@ -134,17 +133,22 @@ ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
     /* Those that belong to the txq are NULL, which is skipped. */
     rte_pktmbuf_free_bulk(pkts, cnt);
     ring_left(txq, cnt);
-    return true;
+    return cnt;
 }
 
-/* Drains the ring for at most RING_ROUNDS.  Returns whether it is empty. */
+/* Drains the ring for at most RING_ROUNDS, and adds the packets to '*n_pkts'.
+ * Returns whether it is empty. */
 static bool
-ring_drain(struct vhost_async_sender *self, struct vhost_async_txq *txq)
+ring_drain(struct vhost_async_sender *self, struct vhost_async_txq *txq,
+           unsigned int *n_pkts)
 {
     for (int i = 0; i < RING_ROUNDS; i++) {
-        if (!ring_drain_burst(self, txq)) {
+        unsigned int n = ring_drain_burst(self, txq);
+
+        if (!n) {
             return true;
         }
+        *n_pkts += n;
         vhost_async_txq_publish(txq);
     }
     return rte_ring_empty(txq->engine.ring);
@@ -177,23 +181,23 @@ ring_keep(struct vhost_async_sender *self, struct vhost_async_txq *txq)
 }
 
 /* Sees to what is in the ring: when this returns, nothing is, or somebody
- * comes back for it.  '*n_drains' is 0 in the first of several calls.  The
+ * comes back for it.  '*n_pkts' is 0 in the first of several calls.  The
  * holder of the lock. */
 static void
 ring_see_to(struct vhost_async_sender *self, struct vhost_async_txq *txq,
-            unsigned int *n_drains)
+            unsigned int *n_pkts)
 {
     if (self) {
-        if (!ring_drain(self, txq)) {
+        if (!ring_drain(self, txq, n_pkts)) {
             ring_keep(self, txq);
         }
         return;
     }
     do {
-        if (!txq->engine.is_kept && (*n_drains)++ >= RING_DRAINS) {
+        if (!txq->engine.is_kept && *n_pkts >= RING_ALONE) {
             ring_drop(txq, VHOST_ASYNC_BUSY);
         }
-    } while (!ring_drain(NULL, txq) && !txq->engine.is_kept);
+    } while (!ring_drain(NULL, txq, n_pkts) && !txq->engine.is_kept);
 }
 
 /* Gives up the lock of 'txq'.  What others leave meanwhile is seen to, or
@@ -202,7 +206,7 @@ void
 vhost_async_engine_unlock(struct vhost_async_sender *self,
                           struct vhost_async_txq *txq)
 {
-    unsigned int n_drains = 0;
+    unsigned int n_pkts = 0;
 
     for (int i = 0; OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq)); i++) {
         vhost_async_txq_publish(txq);
@@ -211,7 +215,7 @@ vhost_async_engine_unlock(struct vhost_async_sender *self,
              * this thread here. */
             ring_keep(self, txq);
         } else {
-            ring_see_to(self, txq, &n_drains);
+            ring_see_to(self, txq, &n_pkts);
         }
     }
 }
@@ -233,7 +237,7 @@ static bool
 ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
          struct rte_mbuf **pkts, uint16_t cnt)
 {
-    unsigned int n_drains = 0;
+    unsigned int n_pkts = 0;
     uint32_t orig;
 
     atomic_add_relaxed(&txq->engine.waiting, cnt, &orig);
@@ -244,7 +248,7 @@ ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
     }
     memset(pkts, 0, cnt * sizeof *pkts);
     if (vhost_async_txq_trylock_or_leave(txq)) {
-        ring_see_to(self, txq, &n_drains);
+        ring_see_to(self, txq, &n_pkts);
         vhost_async_engine_unlock(self, txq);
     }
     return true;
@@ -318,7 +322,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
     for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
-        unsigned int n_drains = 0;
+        unsigned int n_pkts = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
             /* Who handles the message drains the ring afterwards. */
@@ -328,7 +332,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(self, txq, &n_drains);
+        ring_see_to(self, txq, &n_pkts);
         vhost_async_engine_unlock(self, txq);
     }
 }
@@ -342,7 +346,7 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
     for (unsigned int n = self->kept.n; n; n--) {
         struct vhost_async_txq *txq = ring_first_kept(self);
         struct dma_defer_node *node = &txq->engine.node;
-        unsigned int n_drains = 0;
+        unsigned int n_pkts = 0;
 
         if (!vhost_async_txq_lock_unless_closed(txq)) {
             dma_defer_remove(&self->kept, node);
@@ -351,7 +355,7 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
         }
         dma_defer_remove(&self->kept, node);
         txq->engine.is_kept = false;
-        ring_see_to(NULL, txq, &n_drains);
+        ring_see_to(NULL, txq, &n_pkts);
         vhost_async_engine_unlock(NULL, txq);
     }
     return dma_defer_is_empty(&self->kept);
