@@ -86,7 +86,7 @@ BROKEN_RING = BROKEN + [
            "(void) self;", "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not look when it is back", RING,
            r"(txq->engine.is_kept = false;\s+)"
-           r"ring_see_to\(self, txq, &deadline\);", r"\1(void) deadline;",
+           r"ring_see_to\(self, txq, &n_pkts\);", r"\1(void) n_pkts;",
            "lone_packets", NOBODY, tsan=False),
     Broken("a thread that goes keeps something", THREAD,
            r"while \(!(vhost_async_engine_leave\(&self->sender\))\s+\|\| "

@@ -88,6 +88,11 @@ def same(what, ours, others):
         return all(ours[key] <= others[key] + MEMORY_KB for key in ours)
     if what == "log":
         return ours <= others
+    if what == "files":
+        # A thread has a pipe from when it waited for something first.
+        spare = {"pipe:[N]": 4}
+        return all(n <= others.get(kind, 0) + spare.get(kind, 0)
+                   for kind, n in ours.items())
     return ours == others
 
 
