@@ -123,8 +123,8 @@ def scripts(suite):
                            + glob.glob("tests/*.py", root_dir=ROOT))])
     record(suite, [("sh -n " + name, ["sh", "-n", name]) for name in
                    sorted(glob.glob("dev/**/*.sh", root_dir=ROOT,
-                                    recursive=True))
-                   + [".ci/run"]])
+                                    recursive=True))]
+           + [("bash -n .ci/run", ["bash", "-n", ".ci/run"])])
 
 
 def documentation(suite):

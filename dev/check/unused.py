@@ -28,10 +28,14 @@ def without_figures(text):
 def log_lines(switch):
     """What the lines of the log are about, without time, thread and figures.
     Some come once in a while, as often as there was time for it."""
-    lines = lablib.read(switch.log, "").splitlines()
-    return {without_figures(re.sub(r"\(\w[^()|]*\)", "", line.split("|", 2)[2]))
-            for line in lines if line.count("|") >= 4
-            and not re.search(r"\|(timeval|poll_loop|memory|coverage)\|", line)}
+    found = set()
+    for line in lablib.read(switch.log, "").splitlines():
+        fields = line.split("|", 2)
+        if len(fields) == 3 and not re.match(
+                r"(timeval|poll_loop|memory|coverage)\b", fields[2]):
+            found.add(without_figures(re.sub(r"\(\w[^()|]*\)", "",
+                                             fields[2])))
+    return found
 
 
 def files(pid):
