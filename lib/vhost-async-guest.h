@@ -57,7 +57,37 @@
  * away.  Those do not wait for control; others wait for each other, as there
  * is nothing in between that waits for more than copies in flight.  It is
  * taken before locks of txqs and after those of the library; nobody calls the
- * library in a way that locks while in control. */
+ * library in a way that locks while in control.
+ *
+ * Who waits for whom
+ * ==================
+ *
+ * Locks come in this order: the library's of a ring, the list of ports,
+ * control of a guest, the mutex of a port, the lock of a txq, the mutex of
+ * devices or of the map of channels.
+ *
+ *   thread, when              holding           waits for             at most
+ *   ------------------------  ----------------  --------------------  -------
+ *   library, memory or log    its rings' locks  copies in flight      100 ms
+ *   library, a ring stops     control           copies in flight,     [1]
+ *                                               which others reap
+ *   PMD, sends (defer)        nothing           who is at the txq     a burst
+ *   PMD, sends (ring)         nothing           nobody
+ *   PMD, gate closed          nothing           nobody
+ *   PMD, reloads or ends      nothing           its own copies        [2]
+ *   main, shows or counts     ports, a port     who is at a txq,      a burst
+ *                                               if that is open
+ *   main, DMA is turned off   nothing of ours   drivers that stop     100 ms
+ *                                                                     each
+ *   main, a port goes         nothing of ours   the callback of the   [1]
+ *                                               library that runs
+ *   helper                    ports             nobody
+ *   helper                    nothing           grace periods
+ *   a thread of its own       nothing           a driver that stops   for ever
+ *
+ * [1] Twice other_config:vhost-async-timeout, and 300 ms.
+ * [2] other_config:vhost-async-timeout: then its engine is quarantined, and
+ *     its copies are the helper's. */
 
 #include <stdbool.h>
 
