@@ -24,6 +24,7 @@ from dev.common.command import program
 
 MAGIC = 0x4c45444f4d414d44
 VERSION = 1
+BLOCKS = 0xffffffff
 
 OPS = ("info", "configure", "setup", "start", "stop", "close", "stats")
 
@@ -248,6 +249,11 @@ class ControlPage:
             entry.error = 0
             entry.count = count
             entry.error = error
+
+    def block(self, op):
+        """The call 'op' of the device does not return until clear()."""
+        with self._locked():
+            self._page.ops[OPS.index(op)].error = BLOCKS
 
     def clear(self):
         """No faults any more."""

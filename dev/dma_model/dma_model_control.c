@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_malloc.h>
@@ -41,6 +42,10 @@ model_op(struct dma_model *m, enum op op)
     if (op != OP_STATS) {
         /* Any thread asks for those, at any rate. */
         count(&p->n_calls, 1);
+    }
+    while (error == OP_BLOCKS) {
+        usleep(1000);
+        error = __atomic_load_n(&p->error, __ATOMIC_ACQUIRE);
     }
     if (error && times) {
         __atomic_store_n(&p->count, times - 1, __ATOMIC_RELAXED);

@@ -41,8 +41,12 @@ enum op {
     N_OPS
 };
 
+#define OP_BLOCKS UINT32_MAX
+
 struct page_op {
-    uint32_t error;             /* Errno that the call fails with, or 0. */
+    uint32_t error;             /* Errno that the call fails with, or 0; with
+                                 * OP_BLOCKS it does not return until this is
+                                 * something else. */
     uint32_t count;             /* How often; 0: until 'error' is 0. */
     uint64_t n_calls;           /* Of stats none are counted. */
 };

@@ -20,7 +20,8 @@ import time
 
 from dev import lab as lablib
 from dev.dma_model import ctl, plugin
-from dev.faults import attacks, engines, hostile, leaving, memory, ports
+from dev.faults import (attacks, engines, hostile, leaving, memory, ports,
+                        waits)
 from dev.faults.frontend import FrontEndError
 from dev.faults.packets import Failure
 from dev.lab import LabError
@@ -83,6 +84,10 @@ SCENARIOS = {
     "hang-one-of-two": Scenario(
         engines.one_of_two_hangs, 0, "engine", model="latency_us=100",
         **MULTI),
+    "nobody-waits": Scenario(
+        waits.nobody_waits, 0, "engine", model="latency_us=100", sinks=3),
+    "stop-blocks": Scenario(
+        waits.stop_blocks, 0, "engine", model="latency_us=100", sinks=3),
     "hang-sigterm": Scenario(
         engines.hang_and_sigterm, 0, "switch", model="latency_us=2000"),
     "hang-exit": Scenario(

@@ -1,6 +1,7 @@
 # Cases: an engine and its calls fail as they are told to.
 
 import errno
+import threading
 import time
 
 from dev.dma_model import ctl
@@ -218,6 +219,21 @@ def stop_that_fails(bench):
         same(d("stop"), [-errno.EIO], "stop")
         same((d.page.started, d.page.in_flight), (True, 3), "the page")
         same(d.reap(3), 3, "completions")
+
+
+@case
+def stop_that_blocks(bench):
+    """The driver does not return, until it is let go; then it succeeds."""
+    with Device(bench, "latency_us=1000") as d:
+        d.page.block("stop")
+        timer = threading.Timer(0.3, d.page.clear)
+        timer.start()
+        begin = time.monotonic()
+        same(d("stop"), [0], "stop")
+        took = time.monotonic() - begin
+        check(took >= 0.25, "it took %.2f s", took)
+        same(d.page.started, False, "the page")
+        timer.join()
 
 
 @case

@@ -1,0 +1,104 @@
+"""Scenarios: an engine hangs, its driver does not return, a guest's message is
+half sent; whoever has nothing to do with them does not wait."""
+
+import time
+
+from dev.faults.frontend import GET_FEATURES, HEADER, VERSION
+from dev.faults.packets import Failure
+from dev.faults.ports import expect_nothing_lost
+
+# What an answer may take longer than before, in seconds.
+LIMIT = 0.1
+# PMD threads that reload wait for their own copies, as long as their engine
+# may take before it is quarantined.
+RELOAD_LIMIT = 1.2
+
+
+def commands(w):
+    """What is asked for, by name, and the limit of each."""
+    switch = w.switch
+    return {
+        "dma-show": (lambda: switch.appctl("dpif-netdev/dma-show"), LIMIT),
+        "pmd-stats-show": (lambda: switch.appctl(
+            "dpif-netdev/pmd-stats-show"), LIMIT),
+        "statistics": (lambda: switch.counters("dst2"), LIMIT),
+        "database": (lambda: switch.vsctl(
+            "get", "Interface", "dst2", "statistics"), LIMIT),
+        "dma-stats-clear": (lambda: switch.appctl(
+            "dpif-netdev/dma-stats-clear"), LIMIT),
+        "add-port": (lambda: switch.vsctl(
+            "add-port", "br0", "other", "--", "set", "Interface", "other",
+            "type=dpdkvhostuserclient", "options:vhost-server-path="
+            + w.lab.path("other.sock")), RELOAD_LIMIT),
+        "del-port": (lambda: switch.vsctl("del-port", "other"), RELOAD_LIMIT),
+        "vhost-async=false": (lambda: switch.vsctl(
+            "set", "Interface", "dst2", "options:vhost-async=false"),
+            RELOAD_LIMIT),
+        "vhost-async=true": (lambda: switch.vsctl(
+            "remove", "Interface", "dst2", "options", "vhost-async"),
+            RELOAD_LIMIT),
+    }
+
+
+def ask(w):
+    """How long each command takes, less what threads waited for a core."""
+    took = {}
+    for name, (command, _) in commands(w).items():
+        begin = time.monotonic() - w.watch.starved()
+        command()
+        took[name] = time.monotonic() - w.watch.starved() - begin
+    return took
+
+
+def expect_answers(w, before, when):
+    took = ask(w)
+    worst = max(took, key=lambda name: took[name] - before[name])
+    w.note("%s: %s took %.2f s longer" % (when, worst,
+                                         took[worst] - before[worst]))
+    slow = ["%s took %.2f s" % (name, took[name])
+            for name, (_, limit) in commands(w).items()
+            if took[name] > before[name] + limit]
+    if slow:
+        raise Failure("%s: %s" % (when, ", ".join(slow)))
+
+
+def half_a_message(sink):
+    """The vhost library's thread waits for the rest, which is returned: it
+    takes a payload that comes in two for one that is too short."""
+    payload = b"\0" * 8
+    sink.sock.sendall(HEADER.pack(GET_FEATURES, VERSION, len(payload)))
+    return payload
+
+
+def nobody_waits(w):
+    """An engine hangs, its stop does not return, a guest sends half a message:
+    one by one and together."""
+    w.start_traffic()
+    before = ask(w)
+    rest = half_a_message(w.sinks[1])
+    expect_answers(w, before, "half a message")
+    w.page.block("stop")
+    w.page.vchan().hang()
+    expect_answers(w, before, "with an engine that hangs")
+    expect_answers(w, before, "with a stop that blocks")
+    w.sinks[1].sock.sendall(rest)
+    w.sinks[1].receive()
+    w.page.clear()
+    w.traffic.wait_delivered(300, 10)
+    expect_nothing_lost(w, limit=None)
+
+
+def stop_blocks(w):
+    """DMA is turned off, and the driver of an idle engine does not return."""
+    t = w.start_traffic()
+    before = ask(w)
+    w.page.block("stop")
+    w.switch.set("vhost-async-support", "false")
+    t.wait_delivered(300, 10)
+    expect_answers(w, before, "with a stop that blocks")
+    w.switch.set("vhost-async-support", "true")
+    t.wait_delivered(300, 10)
+    expect_answers(w, before, "on again")
+    w.page.clear()
+    t.wait_delivered(300, 10)
+    expect_nothing_lost(w, limit=None)
