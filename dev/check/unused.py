@@ -5,7 +5,6 @@ threads, files and memory, with a guest and traffic.
 Run as python3 -m dev.check.unused, by the suite of that name."""
 
 import argparse
-import glob
 import os
 import re
 import sys
@@ -15,14 +14,11 @@ from dev.common.children import capture
 from dev.common.command import program
 from dev.faults.scenarios import add_arguments, guarded
 from dev.faults.world import World
+from dev.lab.usage import files, memory_kb, threads, without_figures
 
 # What one run has more than another one, in kB: the arenas of malloc(), and
 # pages of the program that happen to be in memory.
 MEMORY_KB = 4096
-
-
-def without_figures(text):
-    return re.sub(r"\b0x[0-9a-f]+\b|\b[0-9a-f]{16}\b|\d+", "N", text)
 
 
 def log_lines(switch):
@@ -36,29 +32,6 @@ def log_lines(switch):
             found.add(without_figures(re.sub(r"\(\w[^()|]*\)", "",
                                              fields[2])))
     return found
-
-
-def files(pid):
-    """How many files of each kind are open."""
-    kinds = {}
-    for path in glob.glob("/proc/%d/fd/*" % pid):
-        try:
-            kind = without_figures(os.readlink(path).rsplit("/", 1)[-1])
-        except OSError:
-            continue
-        kinds[kind] = kinds.get(kind, 0) + 1
-    return kinds
-
-
-def threads(pid):
-    return sorted(without_figures(lablib.read(path).strip()) for path in
-                  glob.glob("/proc/%d/task/*/comm" % pid))
-
-
-def memory_kb(pid):
-    text = lablib.read("/proc/%d/status" % pid)
-    return {key: int(re.search(r"^%s:\s*(\d+)" % key, text, re.M)[1])
-            for key in ("VmData", "VmRSS", "VmLck", "HugetlbPages")}
 
 
 def seen(args, build):

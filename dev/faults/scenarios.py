@@ -20,8 +20,8 @@ import time
 
 from dev import lab as lablib
 from dev.dma_model import ctl, plugin
-from dev.faults import (attacks, engines, hostile, leaving, memory, ports,
-                        waits)
+from dev.faults import (attacks, engines, hostile, leaving, long_use, memory,
+                        ports, waits)
 from dev.faults.frontend import FrontEndError
 from dev.faults.packets import Failure
 from dev.lab import LabError
@@ -140,6 +140,9 @@ SCENARIOS = {
         leaving.guest_reshaped, 7, soak=5, model="latency_us=5000", sinks=2),
     "guest-reshaped-multi": Scenario(
         leaving.guest_reshaped, model="latency_us=5000", **MULTI),
+    "long-use": Scenario(
+        long_use.long_use, model="latency_us=2000", sinks=3, devs=2,
+        server=("dst2",)),
     "hostile": Scenario(
         attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
         sinks=3, server=("dst0", "dst1"), seconds=600),
