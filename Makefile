@@ -9,7 +9,7 @@ PYTHON = /usr/bin/python3
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-unused check-ovs check-guests \
-        coverage soak fuzz \
+        coverage soak long-use fuzz \
         bench bench-quick bench-engines series clean
 
 help:
@@ -77,6 +77,13 @@ soak: deps ## those of check-faults at random, for MINUTES=n, from SEED=s (as ro
 	@$(PYTHON) -m dev.dma_model
 	@$(PYTHON) -m dev.faults.soak --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
 	    --minutes '$(MINUTES)' $(if $(SEED),--seed '$(SEED)')
+
+ROUNDS = 2000
+long-use: deps ## all that can change, at random under traffic, ROUNDS=n times (as root)
+	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
+	@$(PYTHON) -m dev.dma_model
+	@$(PYTHON) -m dev.faults --engine '$(ENGINE)' --build 'out/$(ENGINE)' \
+	    --rounds '$(ROUNDS)' long-use
 
 fuzz: deps ## that of check-fuzz for MINUTES=n, from what it found before (out/fuzz)
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
