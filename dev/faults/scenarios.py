@@ -141,8 +141,8 @@ SCENARIOS = {
     "guest-reshaped-multi": Scenario(
         leaving.guest_reshaped, model="latency_us=5000", **MULTI),
     "long-use": Scenario(
-        long_use.long_use, model="latency_us=2000", sinks=3, devs=2,
-        server=("dst2",)),
+        long_use.long_use, soak=None, model="latency_us=2000", sinks=3,
+        devs=2, server=("dst2",)),
     "hostile": Scenario(
         attacks.hostile_guest, 600, soak=200, model="latency_us=1000",
         sinks=3, server=("dst0", "dst1"), seconds=600),
