@@ -98,8 +98,8 @@ bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, unde
 bench-engines: deps ## completion engines side by side, under contention
 	@$(PYTHON) -m dev.bench.engines
 
-series: deps ## out/series: the series as mails for 'git am' on an OVS tree
-	@$(PYTHON) -m dev.ovs.series
+series: deps ## out/series: the series as mails for 'git am' on the OVS of the package, or what is checked out in ONTO=/path/to/ovs
+	@$(PYTHON) -m dev.ovs.series $(ONTO)
 
 clean: ## remove out/
 	@$(PYTHON) -m dev.release.chroot clean

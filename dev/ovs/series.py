@@ -1,9 +1,13 @@
 # Makes out/series: our patches and new files as mails that 'git am' applies
 # to an OVS tree, one mail a patch, and applies them to see that they do.
+#
+# With a git repository as argument, to what is checked out there.  All but
+# NEWS is for git's three-way merge; each release has its own top of NEWS.
 
 import os
 import re
 import shutil
+import sys
 
 from dev.common.children import capture, child_env
 from dev.common.command import Progress, Stop, main
@@ -111,7 +115,45 @@ def commit(where, name, files, with_acinclude, with_news):
     os.unlink(diff)
 
 
-def make_series():
+def apply_onto(where, mails):
+    """Applies the mails in a clone of a repository."""
+    status, text = capture(["git", "am", "-q", "--3way"] + mails, cwd=where,
+                           env=child_env(**IDENTITY))
+    if status:
+        unmerged = git(where, "diff", "--name-only",
+                       "--diff-filter=U").split()
+        if unmerged != ["NEWS"]:
+            raise Stop("the series does not apply there%s:\n%s" % (
+                ", because of " + ", ".join(unmerged) if unmerged else "",
+                text.strip()))
+        git(where, "checkout", "-q", "HEAD", "--", "NEWS")
+        tree.add_news(where)
+        git(where, "add", "NEWS")
+        git(where, "-c", "core.editor=true", "am", "-q", "--continue")
+
+
+def move_onto(repository, dest):
+    """Makes the mails in 'dest' be for what is checked out in a
+    repository."""
+    mails = [os.path.join(dest, mail) for mail in sorted(os.listdir(dest))]
+    work = out(".series-onto")
+    shutil.rmtree(work, ignore_errors=True)
+    git(ROOT, "clone", "-q", "--shared", os.path.realpath(repository), work)
+    begin = git(work, "rev-parse", "HEAD").strip()
+    apply_onto(work, mails)
+    shutil.rmtree(dest)
+    git(work, "format-patch", "-q", "-o", dest, "--no-signature",
+        "--zero-commit", begin)
+    want = git(work, "rev-parse", "HEAD^{tree}")
+    git(work, "checkout", "-q", begin)
+    git(work, "am", "-q", *(os.path.join(dest, mail)
+                            for mail in sorted(os.listdir(dest))))
+    if git(work, "rev-parse", "HEAD^{tree}") != want:
+        raise Stop("out/series applies there, but to another tree.")
+    shutil.rmtree(work)
+
+
+def make_series(onto=None):
     names = tree.series()
     if not names:
         raise Stop("patches/series names no patch, there is nothing to send.")
@@ -150,10 +192,13 @@ def make_series():
                            "'make src'." % name)
         shutil.rmtree(again + ".want")
 
+        if onto:
+            move_onto(onto, dest + ".new")
         shutil.rmtree(dest, ignore_errors=True)
         os.rename(dest + ".new", dest)
-        progress.done("%d mails; git am applies them to the OVS of the "
-                      "package" % len(mails))
+        shutil.copy(os.path.join(ROOT, "patches/cover-letter"), dest)
+        progress.done("%d mails; git am applies them to %s"
+                      % (len(mails), onto or "the OVS of the package"))
         shutil.rmtree(work)
         shutil.rmtree(again)
     for mail in mails:
@@ -162,7 +207,7 @@ def make_series():
 
 def run_command():
     os.makedirs(OUT, exist_ok=True)
-    make_series()
+    make_series(*sys.argv[1:2])
 
 
 if __name__ == "__main__":

@@ -106,17 +106,21 @@ def ovs_source_files():
 
 
 def add_news(tree):
-    """Our entry goes on top of NEWS.  If it has no heading of its own it
-    gets the one that OVS uses between two releases."""
+    """Our entry goes on top of NEWS: into the section of what is not released
+    yet, or into a new one with the heading that OVS uses between two
+    releases."""
     entry = read(os.path.join(ROOT, "NEWS")).strip("\n")
     if not entry:
         return
     path = os.path.join(tree, "NEWS")
-    news = read(path)
-    if not re.match(r"\S.*\n---", entry):
-        heading = "Post-" + news.split("\n")[0].split(" ")[0]
-        entry = "%s\n%s\n%s" % (heading, "-" * len(heading), entry)
-    write(path, entry + "\n\n\n" + news)
+    heading, rule, rest = read(path).split("\n", 2)
+    if re.match(r"Post-|.* xx xxx xxxx$", heading):
+        text = "%s\n%s\n%s\n%s" % (heading, rule, entry, rest)
+    else:
+        ours = "Post-" + heading.split(" ")[0]
+        text = "%s\n%s\n%s\n\n\n%s\n%s\n%s" % (
+            ours, "-" * len(ours), entry, heading, rule, rest)
+    write(path, text)
 
 
 def add_acinclude(tree):
