@@ -80,7 +80,7 @@ struct dpdk_dma_chan {
         int16_t dev_id;         /* dmadev id. */
         uint16_t vchan;         /* Vchan of the dmadev. */
         int numa_id;            /* NUMA node, -1 if unknown. */
-        int lcore;              /* Of the engine's thread, -1 if none. */
+        int core;               /* Of the engine's thread, -1 if none. */
 
         /* Set by dpdk-dma-dev when it starts the device, before any claim. */
         uint16_t ring_size;     /* Descriptors in the ring of the vchan. */

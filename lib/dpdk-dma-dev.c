@@ -53,8 +53,8 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * buffers in use, and an engine that is this far behind is no help. */
 #define DMA_RING_SIZE 4096
 
-/* Attempts to stop a device that failed, 1 ms apart.  A driver gives up early:
- * ioat_dev_stop() looks 200 times, idxd_pci_dev_stop() 1000 times. */
+/* Attempts to stop a device that failed, 1 ms apart: ioat_dev_stop() gives up
+ * after 200 looks, idxd_pci_dev_stop() after 1000. */
 #define DMA_STOP_TRIES 100
 
 /* How long the main thread waits for a driver, in milliseconds. */
@@ -172,7 +172,6 @@ dma_dev_discover(struct dpdk_dma_map *map)
                           info.dev_name, vchan, DPDK_DMA_MAX_CHANS);
                 break;
             }
-            chan->lcore = dpdk_dma_probe_lcore(chan->dev_name);
             dev->name = chan->dev_name;
             dev->n_vchans++;
         }
@@ -360,7 +359,9 @@ dma_dev_start(struct dma_dev *dev)
                   dev->name, ovs_strerror(err));
         dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), dev->id);
     } else {
+        i = 0;
         while ((chan = dma_dev_next_chan(dev, &i))) {
+            chan->core = dpdk_dma_probe_lcore(dev->name);
             dpdk_dma_chan_start(chan, ring_size);
         }
     }
@@ -374,7 +375,6 @@ dma_dev_start(struct dma_dev *dev)
     ovs_mutex_unlock(&dma_dev_mutex);
 }
 
-/* Notes that rte_dma_stop() succeeded. */
 static void
 dma_dev_note_stop(const struct dma_dev *dev)
 {

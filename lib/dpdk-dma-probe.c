@@ -99,10 +99,11 @@ dpdk_dma_probe(const char *pins)
     free(copy);
 }
 
-/* Returns the lcore that has the thread of the software engine 'name', as
- * "lcore=" among its arguments says (dma_skeleton, 22.11), or -1.  Warns of
- * one that the machine does not have: EAL knows no core of it, and the thread
- * inherits those of the thread that starts the device.  Main thread. */
+/* Returns the core that the thread of the software engine 'name' gets when it
+ * is started now: "lcore=" among its arguments names an lcore (dma_skeleton,
+ * 22.11), and EAL says which cores that has.  Returns -1 if it has no thread,
+ * or one that is not bound to one core; warns if EAL has no core for it.  Main
+ * thread. */
 int
 dpdk_dma_probe_lcore(const char *name)
 {
@@ -121,13 +122,18 @@ dpdk_dma_probe_lcore(const char *name)
             return -1;
         }
         cores = rte_lcore_cpuset(lcore);
-        if (CPU_COUNT(&cores)) {
-            return lcore;
+        for (int core = 0; CPU_COUNT(&cores) == 1 && core < CPU_SETSIZE;
+             core++) {
+            if (CPU_ISSET(core, &cores)) {
+                return core;
+            }
         }
-        VLOG_WARN("DMA device %s: there is no core %u (\"lcore=%u\" in "
-                  "other_config:dpdk-extra), and its thread runs on any core; "
-                  "name one that neither a PMD thread nor a guest that polls "
-                  "is using.", name, lcore, lcore);
+        if (!CPU_COUNT(&cores)) {
+            VLOG_WARN("DMA device %s: DPDK has no core for \"lcore=%u\" in "
+                      "other_config:dpdk-extra, and its thread runs on any "
+                      "core; name one that neither a PMD thread nor a guest "
+                      "that polls is using.", name, lcore);
+        }
         return -1;
     }
     return -1;

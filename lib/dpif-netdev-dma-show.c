@@ -67,9 +67,9 @@ count_channels(const struct dpdk_dma_map *map)
 void
 dpif_netdev_dma_format_config(struct ds *ds)
 {
-    struct dpdk_dma_map *map = dpdk_dma_dev_map();
-    struct channel_counts n = count_channels(map);
     bool enabled = netdev_dpdk_async_is_enabled();
+    struct channel_counts n;
+    struct dpdk_dma_map *map;
 
     ds_put_format(ds, "vhost-async-support: %s, completion engine: %s\n",
                   enabled ? "true" : "false", VHOST_ASYNC_ENGINE);
@@ -79,6 +79,8 @@ dpif_netdev_dma_format_config(struct ds *ds)
     if (!enabled) {
         return;
     }
+    map = dpdk_dma_dev_map();
+    n = count_channels(map);
     ds_put_format(ds, "DMA channels: %u claimed, %u free, %u failed\n",
                   n.claimed, n.free, n.failed);
     dpdk_dma_map_format_idle_pins(map, ds);
@@ -91,8 +93,6 @@ dpif_netdev_dma_format_config(struct ds *ds)
 struct json *
 dpif_netdev_dma_config_to_json(void)
 {
-    struct channel_counts n = count_channels(dpdk_dma_dev_map());
-    struct json *channels = json_object_create();
     struct json *json = json_object_create();
 
     json_object_put(json, "vhost-async-support",
@@ -102,10 +102,15 @@ dpif_netdev_dma_config_to_json(void)
                     json_integer_create(netdev_dpdk_async_threshold()));
     json_object_put(json, "timeout-ms",
                     json_integer_create(dpdk_dma_dev_timeout_ms()));
-    json_object_put(channels, "claimed", json_integer_create(n.claimed));
-    json_object_put(channels, "free", json_integer_create(n.free));
-    json_object_put(channels, "failed", json_integer_create(n.failed));
-    json_object_put(json, "dma-channels", channels);
+    if (netdev_dpdk_async_is_enabled()) {
+        struct channel_counts n = count_channels(dpdk_dma_dev_map());
+        struct json *channels = json_object_create();
+
+        json_object_put(channels, "claimed", json_integer_create(n.claimed));
+        json_object_put(channels, "free", json_integer_create(n.free));
+        json_object_put(channels, "failed", json_integer_create(n.failed));
+        json_object_put(json, "dma-channels", channels);
+    }
     return json;
 }
 

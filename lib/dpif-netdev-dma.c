@@ -156,23 +156,25 @@ dma_thread_release(struct vhost_async_thread *self, long long int kept_until)
     dpdk_dma_map_keep(dpdk_dma_dev_map(), self, kept_until);
 }
 
-/* Warns of PMD threads and engines that compete for a core, among them 'self',
- * which just started or claimed a channel. */
+/* Warns of PMD threads and engines that compete for a core: of 'self', which
+ * just started, and those that have channels, or of the engine that it just
+ * claimed and all. */
 static void
 dma_thread_check_cores(const struct vhost_async_thread *self)
 {
+    static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 5);
     const struct vhost_async_thread *t, *owner;
 
     ovs_mutex_lock(&threads_mutex);
     LIST_FOR_EACH (t, list_node, &threads) {
         LIST_FOR_EACH (owner, list_node, &threads) {
-            if (owner->claimed && owner->claimed->lcore == (int) t->core_id
-                && (self == t || self == owner)) {
-                VLOG_WARN("DMA device %s copies in a thread on core %"PRIu32
-                          ", which a PMD thread uses: they wait for each "
-                          "other.  Name another core by \"lcore=\" in "
-                          "other_config:dpdk-extra.",
-                          owner->claimed->dev_name, t->core_id);
+            if (owner->claimed && owner->claimed->core == (int) t->core_id
+                && self == (self->claimed ? owner : t)) {
+                VLOG_WARN_RL(&rl, "DMA device %s copies in a thread on core "
+                             "%"PRIu32", which a PMD thread uses: they wait "
+                             "for each other.  Name another core by "
+                             "\"lcore=\" in other_config:dpdk-extra.",
+                             owner->claimed->dev_name, t->core_id);
             }
         }
     }

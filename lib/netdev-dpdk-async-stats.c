@@ -212,6 +212,9 @@ txq_why_stuck(const struct vhost_async_txq *txq)
         return "none: stands still behind a copy of a DMA device that failed "
                "and cannot be stopped, until the device reports it; restart "
                "ovs-vswitchd";
+    } else if (chan && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_DYING) {
+        return "none: stands still behind a copy of a DMA device that failed "
+               "and is being stopped";
     } else if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
         return "none: waits for copies that were in flight when it stopped";
     }
@@ -279,7 +282,7 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
         || t.ring_full_drops) {
         ds_put_format(ds, "    dropped: %"PRIu64" virtqueue full, %"PRIu64" "
                       "not running, %"PRIu64" busy, %"PRIu64" lost, %"PRIu64
-                      " ring full (%"PRIu64" of them out of the ring)\n",
+                      " ring full; %"PRIu64" of all these out of the ring\n",
                       t.full_drops, t.down_drops, t.busy_drops, t.lost_drops,
                       t.ring_full_drops, t.ring_drops);
     }

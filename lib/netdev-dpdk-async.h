@@ -41,6 +41,7 @@
 #include "openvswitch/compiler.h"
 
 struct ds;
+struct json;
 struct netdev;
 struct netdev_custom_stats;
 struct smap;

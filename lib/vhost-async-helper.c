@@ -18,7 +18,7 @@
  *
  * Locks: the list of ports, for ports not to go, and in turn control of a
  * guest, which the thread does not wait for, or not for long, while it has
- * that.  rte_dma_stop() and grace periods are waited for without a lock. */
+ * that.  Grace periods are waited for without a lock, drivers are not. */
 
 #include <config.h>
 

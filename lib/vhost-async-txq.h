@@ -113,7 +113,8 @@ struct vhost_async_txq_stats {
     /* Shared.  Drops, by their reason. */
     atomic_uint64_t full_drops;     /* No buffers. */
     atomic_uint64_t down_drops;     /* The ring was not running. */
-    atomic_uint64_t busy_drops;     /* The guest's message was handled. */
+    atomic_uint64_t busy_drops;     /* The guest's message was handled, or who
+                                     * was to send them could not go on. */
     atomic_uint64_t lost_drops;     /* In flight when the ring went. */
     atomic_uint64_t ring_full_drops;    /* No room in the engine's ring. */
 
