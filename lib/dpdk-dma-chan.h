@@ -80,10 +80,10 @@ struct dpdk_dma_chan {
         int16_t dev_id;         /* dmadev id. */
         uint16_t vchan;         /* Vchan of the dmadev. */
         int numa_id;            /* NUMA node, -1 if unknown. */
-        int core;               /* Of the engine's thread, -1 if none. */
 
         /* Set by dpdk-dma-dev when it starts the device, before any claim. */
         uint16_t ring_size;     /* Descriptors in the ring of the vchan. */
+        int core;               /* Of the engine's thread, -1 if none. */
         uint32_t copies_mask;
         struct dpdk_dma_copy *copies;   /* 'ring_size', rounded up. */
         void *statuses;         /* As many enum rte_dma_status_code. */

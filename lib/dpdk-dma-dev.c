@@ -36,7 +36,6 @@
 #include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_dmadev.h>
-#include <rte_eal.h>
 
 #include "bitmap.h"
 #include "dpdk-dma-map.h"
@@ -162,7 +161,7 @@ dma_dev_discover(struct dpdk_dma_map *map)
 
         dev->id = id;
         for (uint16_t vchan = 0; vchan < info.max_vchans; vchan++) {
-            struct dpdk_dma_chan *chan;
+            const struct dpdk_dma_chan *chan;
 
             chan = dpdk_dma_map_add(map, info.dev_name, id, vchan,
                                     info.numa_node);

@@ -25,12 +25,15 @@
  *
  * A device that failed has copies in flight, to memory of guests.  Before the
  * CPU may do them again, the device must be stopped for certain: it takes
- * three threads to get there, none of which waits for another.
+ * four threads to get there, none of which waits for another.
  *
  *   - Who finds that an engine failed calls dpdk_dma_dev_quarantine().
  *
  *   - Each thread that claimed a channel of the device gives it up with
  *     dpdk_dma_chan_abandon(), when it sees that it failed.
+ *
+ *   - A thread of its own, which dpdk_dma_dev_stop_failed() starts, stops the
+ *     device.
  *
  *   - One helper thread calls dpdk_dma_dev_stop_failed(), then
  *     dpdk_dma_chan_redo() for each dpdk_dma_dev_next_dead(), and

@@ -201,9 +201,7 @@ chan_to_json(const struct dpdk_dma_chan *chan)
     json_object_put(json, "vchan", json_integer_create(chan->vchan));
     json_object_put(json, "numa-id", json_integer_create(chan->numa_id));
     json_object_put(json, "ring-size", json_integer_create(chan->ring_size));
-    json_object_put_string(json, "state",
-                           dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_RUNNING
-                           ? "running" : dpdk_dma_dev_why(chan));
+    json_object_put_string(json, "state", dpdk_dma_dev_why(chan));
     json_object_put(json, "in-flight",
                     json_integer_create(dpdk_dma_chan_in_flight(chan)));
     json_object_put(json, "errors",
