@@ -210,7 +210,7 @@ def vswitchd_killed(w):
     outages = []
     for _ in range(w.rounds(3)):
         w.wait_in_flight()
-        w.watch.suspended = True
+        w.watch.suspend(True)
         begin = time.monotonic()
         w.switch.vswitchd.kill()
         for name in w.server:
@@ -224,7 +224,7 @@ def vswitchd_killed(w):
         outages.append(time.monotonic() - begin)
         w.open_pages()
         t.wait_delivered(300, 10)
-        w.watch.suspended = False
+        w.watch.suspend(False)
     w.note("outage %s s" % ", ".join("%.2f" % o for o in outages))
     # What a guest had in its ring is copied to once more.
     w.account(exact=False, delivered=False, limit=None)

@@ -44,9 +44,11 @@ def ask(w):
     """How long each command takes, less what threads waited for a core."""
     took = {}
     for name, (command, _) in commands(w).items():
-        begin = time.monotonic() - w.watch.starved()
+        starved = w.watch.starved()
+        begin = time.monotonic()
         command()
-        took[name] = time.monotonic() - w.watch.starved() - begin
+        took[name] = time.monotonic() - begin
+        took[name] -= w.watch.starved() - starved
     return took
 
 

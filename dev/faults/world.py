@@ -16,19 +16,16 @@
 
 import collections
 import contextlib
-import glob
-import json
 import os
 import random
 import re
-import socket
-import threading
 import time
 
 from dev import lab as lablib
 from dev.dma_model import ctl
 from dev.faults.frontend import FrontEnd
 from dev.faults.packets import ETHERTYPE, Failure, Traffic
+from dev.faults.watch import Watch
 from dev.lab import LabError
 
 # By pairs of queues of each port: mempools of MTU 9000, and twice that of the
@@ -40,93 +37,6 @@ TWO_CORES = "0x3"
 # What names a reason for a drop, but for what was lost in flight.
 DROPS = ("ovs_tx_failure_drops", "ovs_tx_mtu_exceeded_drops",
          "ovs_tx_qos_drops", "ovs_tx_invalid_hwol_drops")
-
-
-class Starvation:
-    """For how long threads of vswitchd, or ours, were to run and no core was
-    free: on a busy machine a pause says nothing of vswitchd.  Of several
-    threads that waited at once the one that waited for longest counts: the
-    others may have waited for it."""
-
-    def __init__(self):
-        self.lock = threading.Lock()
-        self.pid = None
-        self.last = {}
-        self.total = 0
-        self.samples = collections.deque(maxlen=3000)
-
-    def sample(self, pid):
-        """Returns the seconds until now."""
-        with self.lock:
-            return self._sample(pid)
-
-    def _sample(self, pid):
-        now = {}
-        for process in (pid, os.getpid()):
-            for path in glob.glob("/proc/%d/task/*/schedstat" % process):
-                # A thread may end meanwhile.
-                fields = lablib.read(path, "").split()
-                if len(fields) > 1:
-                    now[path] = int(fields[1]) / 1e9
-        if pid == self.pid:
-            self.total += max((wait - self.last.get(path, wait)
-                               for path, wait in now.items()), default=0)
-        self.pid, self.last = pid, now
-        self.samples.append((time.monotonic(), self.total))
-        return self.total
-
-    def within(self, seconds):
-        """The most that it was in any such period."""
-        worst = 0
-        window = collections.deque()
-        for at, total in list(self.samples):
-            window.append((at, total))
-            while len(window) > 1 and window[1][0] < at - seconds:
-                window.popleft()
-            worst = max(worst, total - window[0][1])
-        return min(worst, seconds)
-
-
-class Watch(threading.Thread):
-    """Asks vswitchd something ten times a second, and how long threads waited
-    for a core."""
-
-    def __init__(self, world):
-        super().__init__(daemon=True)
-        self.world = world
-        self.starvation = Starvation()
-        self.worst = 0
-        self.asked = 0
-        self.stop = False
-        self.suspended = False
-
-    def ask(self):
-        path = "%s/ovs-vswitchd.%d.ctl" % (
-            self.world.lab.run_dir, self.world.switch.vswitchd.pid)
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(30)
-            s.connect(path)
-            s.sendall(json.dumps({"method": "version", "params": [],
-                                  "id": self.asked}).encode())
-            s.recv(4096)
-
-    def starved(self):
-        return self.starvation.sample(self.world.switch.vswitchd.pid)
-
-    def run(self):
-        while not self.stop:
-            if not self.suspended:
-                # There may be no vswitchd.  What is not answered took as
-                # long as we waited.
-                with contextlib.suppress(AttributeError):
-                    begin = time.monotonic() - self.starved()
-                    with contextlib.suppress(OSError):
-                        self.ask()
-                    took = time.monotonic() - self.starved() - begin
-                    self.asked += 1
-                    if not self.suspended:
-                        self.worst = max(self.worst, took)
-            time.sleep(0.1)
 
 
 class World:
@@ -205,8 +115,7 @@ class World:
         # Whether packets may go without our knowledge.
         self.stock_copies = False
         self.log_from = len(lablib.read(self.switch.log, ""))
-        self.watch.worst = 0
-        self.watch.starvation.samples.clear()
+        self.watch.begin()
         self.before = {name: self.switch.counters(name) for name in self.names}
         if self.traffic:
             for flow in self.traffic.flows:
@@ -470,7 +379,7 @@ class World:
             return
         gap = max(flow.longest_gap for flow in flows)
         self.note("longest pause of the others %.2f s" % gap)
-        if gap - self.watch.starvation.within(gap) > limit:
+        if gap - self.watch.within(gap) > limit:
             bad.append("the traffic to others paused for %.2f s" % gap)
 
     def check_rest(self, bad):
