@@ -53,13 +53,20 @@ def ask(w):
 
 
 def expect_answers(w, before, when):
+    """Who waits for what is there does so each time; who did once only waited
+    for this process, whose threads wait for each other."""
+    limits = {name: before[name] + limit
+              for name, (_, limit) in commands(w).items()}
     took = ask(w)
+    for _ in range(2):
+        if any(took[name] > limits[name] for name in limits):
+            once_more = ask(w)
+            took = {name: min(took[name], once_more[name]) for name in took}
     worst = max(took, key=lambda name: took[name] - before[name])
     w.note("%s: %s took %.2f s longer" % (when, worst,
                                          took[worst] - before[worst]))
     slow = ["%s took %.2f s" % (name, took[name])
-            for name, (_, limit) in commands(w).items()
-            if took[name] > before[name] + limit]
+            for name in limits if took[name] > limits[name]]
     if slow:
         raise Failure("%s: %s" % (when, ", ".join(slow)))
 
