@@ -45,6 +45,7 @@
 
 #include <rte_common.h>
 
+#include "dpdk-dma-cost.h"
 #include "ovs-atomic.h"
 #include "util.h"
 
@@ -84,6 +85,7 @@ struct dpdk_dma_chan {
         /* Set by dpdk-dma-dev when it starts the device, before any claim. */
         uint16_t ring_size;     /* Descriptors in the ring of the vchan. */
         int core;               /* Of the engine's thread, -1 if none. */
+        struct dpdk_dma_cost cost;
         uint32_t copies_mask;
         struct dpdk_dma_copy *copies;   /* 'ring_size', rounded up. */
         void *statuses;         /* As many enum rte_dma_status_code. */

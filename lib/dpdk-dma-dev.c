@@ -38,6 +38,7 @@
 #include <rte_dmadev.h>
 
 #include "bitmap.h"
+#include "dpdk-dma-cost.h"
 #include "dpdk-dma-map.h"
 #include "dpdk-dma-probe.h"
 #include "openvswitch/vlog.h"
@@ -47,10 +48,6 @@
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
-
-/* Descriptors asked for per vchan.  A vhost txq has at most a few hundred
- * buffers in use, and an engine that is this far behind is no help. */
-#define DMA_RING_SIZE 4096
 
 /* Attempts to stop a device that failed, 1 ms apart: ioat_dev_stop() gives up
  * after 200 looks, idxd_pci_dev_stop() after 1000. */
@@ -305,33 +302,25 @@ dma_dev_get(size_t index)
     return &dma_devs[index];
 }
 
-/* Starts 'dev'.  Returns 0 or an errno. */
-static int
-dma_dev_setup(const struct dma_dev *dev, uint16_t *ring_size)
+/* Has the channels of 'dev', which was just started, know what copies by it
+ * cost.  An engine that does not do these copies is not used. */
+static void
+dma_dev_measure(const struct dma_dev *dev, uint16_t ring_size)
 {
-    const struct rte_dma_conf conf = { .nb_vchans = dev->n_vchans };
-    struct rte_dma_vchan_conf vchan_conf = {
-        .direction = RTE_DMA_DIR_MEM_TO_MEM,
-    };
-    struct rte_dma_info info;
-    int err;
+    struct dpdk_dma_chan *chan;
+    size_t i = 0;
+    int err = 0;
 
-    err = rte_dma_info_get(dev->id, &info);
-    if (!err) {
-        err = rte_dma_configure(dev->id, &conf);
+    while (!err && (chan = dma_dev_next_chan(dev, &i))) {
+        err = dpdk_dma_cost_measure(dev->id, chan->vchan, ring_size,
+                                    dpdk_dma_dev_timeout_ms(), &chan->cost);
     }
-    if (!err) {
-        /* A power of two, as some drivers want. */
-        *ring_size = rte_align32prevpow2(MIN(DMA_RING_SIZE, info.max_desc));
-        *ring_size = vchan_conf.nb_desc = MAX(*ring_size, info.min_desc);
+    if (err) {
+        VLOG_WARN("DMA device %s is not used: a copy to try it failed (%s); "
+                  "restart ovs-vswitchd to try it again.", dev->name,
+                  ovs_strerror(err));
+        dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), dev->id);
     }
-    for (uint16_t vchan = 0; !err && vchan < dev->n_vchans; vchan++) {
-        err = rte_dma_vchan_setup(dev->id, vchan, &vchan_conf);
-    }
-    if (!err) {
-        err = rte_dma_start(dev->id);
-    }
-    return -err;
 }
 
 /* Starts 'dev' if it is stopped and did not fail: then it is the main
@@ -352,12 +341,13 @@ dma_dev_start(struct dma_dev *dev)
         return;
     }
 
-    err = dma_dev_setup(dev, &ring_size);
+    err = dpdk_dma_probe_start(dev->id, dev->n_vchans, &ring_size);
     if (err) {
         VLOG_WARN("DMA device %s is not used: it cannot be started (%s).",
                   dev->name, ovs_strerror(err));
         dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), dev->id);
     } else {
+        dma_dev_measure(dev, ring_size);
         i = 0;
         while ((chan = dma_dev_next_chan(dev, &i))) {
             chan->core = dpdk_dma_probe_lcore(dev->name);

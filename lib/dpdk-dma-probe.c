@@ -24,6 +24,7 @@
 
 #include <errno.h>
 
+#include <rte_common.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_dmadev.h>
@@ -34,6 +35,10 @@
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_probe);
+
+/* Descriptors asked for per vchan.  A vhost txq has at most a few hundred
+ * buffers in use, and an engine that is this far behind is no help. */
+#define DMA_RING_SIZE 4096
 
 /* Returns how many characters of 'name' are the address of a PCI device, with
  * or without the queue behind it, as the drivers name their dmadevs
@@ -174,4 +179,35 @@ dpdk_dma_probe_is_kernel_queue(const char *name)
     int n;
 
     return ovs_scan(name, "wq%u.%u%n", &device, &queue, &n) && !name[n];
+}
+
+/* Sets dmadev 'id' up with 'n_vchans' vchans and starts it.  Returns 0 and
+ * sets '*ring_size' to the number of descriptors of each vchan, or returns an
+ * errno. */
+int
+dpdk_dma_probe_start(int16_t id, uint16_t n_vchans, uint16_t *ring_size)
+{
+    const struct rte_dma_conf conf = { .nb_vchans = n_vchans };
+    struct rte_dma_vchan_conf vchan_conf = {
+        .direction = RTE_DMA_DIR_MEM_TO_MEM,
+    };
+    struct rte_dma_info info;
+    int err;
+
+    err = rte_dma_info_get(id, &info);
+    if (!err) {
+        err = rte_dma_configure(id, &conf);
+    }
+    if (!err) {
+        /* A power of two, as some drivers want. */
+        *ring_size = rte_align32prevpow2(MIN(DMA_RING_SIZE, info.max_desc));
+        *ring_size = vchan_conf.nb_desc = MAX(*ring_size, info.min_desc);
+    }
+    for (uint16_t vchan = 0; !err && vchan < n_vchans; vchan++) {
+        err = rte_dma_vchan_setup(id, vchan, &vchan_conf);
+    }
+    if (!err) {
+        err = rte_dma_start(id);
+    }
+    return -err;
 }

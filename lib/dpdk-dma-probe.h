@@ -17,8 +17,8 @@
 #ifndef DPDK_DMA_PROBE_H
 #define DPDK_DMA_PROBE_H 1
 
-/* DMA devices that EAL did not probe when it started, and what EAL and
- * drivers tell of those that it did.
+/* DMA devices that EAL did not probe when it started, what EAL and drivers
+ * tell of those that it did, and how they are started.
  *
  * From OVS 4.0 on, EAL probes no PCI device at its start, unless
  * other_config:dpdk-extra or other_config:dpdk-probe-at-init say otherwise.
@@ -27,6 +27,7 @@
  * the kernel's idxd driver, and virtual devices, on any release. */
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct rte_dma_info;
 
@@ -39,5 +40,6 @@ void dpdk_dma_probe(const char *pins);
 int dpdk_dma_probe_lcore(const char *name);
 const char *dpdk_dma_probe_unfit(const struct rte_dma_info *);
 bool dpdk_dma_probe_is_kernel_queue(const char *name);
+int dpdk_dma_probe_start(int16_t id, uint16_t n_vchans, uint16_t *ring_size);
 
 #endif /* dpdk-dma-probe.h */

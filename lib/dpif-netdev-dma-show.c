@@ -30,6 +30,7 @@
 #include "netdev-dpdk-async.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/json.h"
+#include "vhost-async-copy.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-thread.h"
 
@@ -67,14 +68,18 @@ count_channels(const struct dpdk_dma_map *map)
 void
 dpif_netdev_dma_format_config(struct ds *ds)
 {
+    uint64_t threshold = netdev_dpdk_async_threshold();
     bool enabled = netdev_dpdk_async_is_enabled();
     struct channel_counts n;
     struct dpdk_dma_map *map;
 
     ds_put_format(ds, "vhost-async-support: %s, completion engine: %s\n",
                   enabled ? "true" : "false", VHOST_ASYNC_ENGINE);
-    ds_put_format(ds, "threshold: %"PRIu32" bytes\n",
-                  netdev_dpdk_async_threshold());
+    if (threshold == VHOST_ASYNC_AUTO) {
+        ds_put_cstr(ds, "threshold: auto\n");
+    } else {
+        ds_put_format(ds, "threshold: %"PRIu64" bytes\n", threshold);
+    }
     ds_put_format(ds, "timeout: %"PRIu32" ms\n", dpdk_dma_dev_timeout_ms());
     if (!enabled) {
         return;
@@ -93,13 +98,15 @@ dpif_netdev_dma_format_config(struct ds *ds)
 struct json *
 dpif_netdev_dma_config_to_json(void)
 {
+    uint64_t threshold = netdev_dpdk_async_threshold();
     struct json *json = json_object_create();
 
     json_object_put(json, "vhost-async-support",
                     json_boolean_create(netdev_dpdk_async_is_enabled()));
     json_object_put_string(json, "completion-engine", VHOST_ASYNC_ENGINE);
-    json_object_put(json, "threshold",
-                    json_integer_create(netdev_dpdk_async_threshold()));
+    json_object_put(json, "threshold", threshold == VHOST_ASYNC_AUTO
+                    ? json_string_create("auto")
+                    : json_integer_create(threshold));
     json_object_put(json, "timeout-ms",
                     json_integer_create(dpdk_dma_dev_timeout_ms()));
     if (netdev_dpdk_async_is_enabled()) {
@@ -115,6 +122,36 @@ dpif_netdev_dma_config_to_json(void)
 }
 
 /* PMD threads. */
+
+/* Numbers of packets for which it is told from what size on they go by DMA. */
+static const unsigned int burst_sizes[] = { 1, 4, 32 };
+
+/* Sets '*limits' to when DMA is cheaper for 't', by what it learned. */
+static void
+get_limits(const struct vhost_async_thread *t, struct dpdk_dma_limits *limits)
+{
+    uint32_t cpu;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_thread *,
+                                    t)->sender.cost.cpu, &cpu);
+    dpdk_dma_cost_get_limits(&t->claimed->cost, cpu, limits);
+}
+
+static void
+format_limits(struct ds *ds, const struct vhost_async_thread *t)
+{
+    struct dpdk_dma_limits limits;
+
+    get_limits(t, &limits);
+    ds_put_cstr(ds, "  DMA from");
+    for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
+        ds_put_format(ds, i ? ", %"PRIu64" of %u"
+                      : " %"PRIu64" bytes on in bursts of %u",
+                      dpdk_dma_limits_from(&limits, burst_sizes[i]),
+                      burst_sizes[i]);
+    }
+    ds_put_char(ds, '\n');
+}
 
 /* Counters of a thread since they were cleared. */
 struct thread_counts {
@@ -174,6 +211,9 @@ dpif_netdev_dma_format_thread(struct ds *ds,
         ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
                       "\n", dpdk_dma_chan_in_flight(chan),
                       dpdk_dma_chan_errors(chan));
+        if (netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO) {
+            format_limits(ds, t);
+        }
     } else {
         ds_put_format(ds, "  channel: none\n");
     }
@@ -209,6 +249,23 @@ chan_to_json(const struct dpdk_dma_chan *chan)
     return json;
 }
 
+static struct json *
+limits_to_json(const struct vhost_async_thread *t)
+{
+    struct json *json = json_object_create();
+    struct dpdk_dma_limits limits;
+
+    get_limits(t, &limits);
+    for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
+        char *n = xasprintf("%u", burst_sizes[i]);
+
+        json_object_put(json, n, json_integer_create(
+                            dpdk_dma_limits_from(&limits, burst_sizes[i])));
+        free(n);
+    }
+    return json;
+}
+
 /* Returns what dpif_netdev_dma_format_thread() tells, with the same lock. */
 struct json *
 dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
@@ -224,6 +281,9 @@ dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
     json_object_put(json, "channel",
                     t->claimed ? chan_to_json(t->claimed)
                     : json_null_create());
+    if (t->claimed && netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO) {
+        json_object_put(json, "dma-from-bytes", limits_to_json(t));
+    }
     json_object_put(json, "dma-packets", json_integer_create(n.dma_packets));
     json_object_put(json, "dma-bytes", json_integer_create(n.dma_bytes));
     json_object_put(json, "cpu-packets", json_integer_create(n.cpu_packets));

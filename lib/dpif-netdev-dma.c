@@ -302,6 +302,9 @@ dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
     uint64_t cycles;
     unsigned int n;
 
+    if (vhost_async_thread_submit(self, s->last_tsc)) {
+        return 0;
+    }
     cycle_timer_start(s, &timer);
     n = vhost_async_thread_reap(self);
     cycles = cycle_timer_stop(s, &timer);

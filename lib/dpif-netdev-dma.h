@@ -51,10 +51,11 @@ void dpif_netdev_dma_look_out(struct vhost_async_thread *);
 unsigned int dpif_netdev_dma_reap(struct vhost_async_thread *,
                                   struct pmd_perf_stats *);
 
-/* To be called once per iteration: reaps, or looks for a channel if the thread
- * lacks one.  Sets '*sleep_time' to 0 if the thread must not sleep now, since
- * it has to come back for copies in flight, or the like.  Returns the number
- * of packets that came back, which makes the iteration a busy one. */
+/* To be called once per iteration, after what it sends: has the engine start
+ * with that and reaps, or looks for a channel if the thread lacks one.  Sets
+ * '*sleep_time' to 0 if the thread must not sleep now, since it has to come
+ * back for copies in flight, or the like.  Returns the number of packets that
+ * came back, which makes the iteration a busy one. */
 static inline unsigned int
 dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
 {
@@ -68,6 +69,9 @@ dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
         n = dpif_netdev_dma_reap(self, s);
     } else if (OVS_UNLIKELY(self->lacks_chan)) {
         dpif_netdev_dma_look_out(self);
+    }
+    if (self->sender.cost.excess) {
+        vhost_async_cost_end_iteration(&self->sender.cost);
     }
     if (vhost_async_thread_is_busy(self)) {
         *sleep_time = 0;

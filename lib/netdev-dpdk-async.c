@@ -111,20 +111,26 @@ static void
 configure_threshold(const struct smap *other_config)
 {
     const char *value = smap_get(other_config, "vhost-async-threshold");
-    unsigned int threshold = VHOST_ASYNC_THRESHOLD;
+    uint64_t threshold = VHOST_ASYNC_AUTO;
+    unsigned int bytes;
 
     if (!config_changed(&config.threshold_string, value)) {
         return;
     }
-    if (value && strcmp(value, "auto") && !parse_number(value, &threshold)) {
-        threshold = VHOST_ASYNC_THRESHOLD;
-        VLOG_WARN("other_config:vhost-async-threshold: \"%s\" is neither "
-                  "\"auto\" nor a number of bytes from 0 to %"PRIu32"; "
-                  "\"auto\" is used.", value, UINT32_MAX);
+    if (value && parse_number(value, &bytes)) {
+        threshold = bytes;
+        VLOG_INFO("Packets below %u bytes are copied to vhost ports by CPU.",
+                  bytes);
+    } else {
+        if (value && strcmp(value, "auto")) {
+            VLOG_WARN("other_config:vhost-async-threshold: \"%s\" is neither "
+                      "\"auto\" nor a number of bytes from 0 to %"PRIu32"; "
+                      "\"auto\" is used.", value, UINT32_MAX);
+        }
+        VLOG_INFO("Packets are copied to vhost ports by CPU where DMA costs "
+                  "more.");
     }
     atomic_store_relaxed(&vhost_async_policy.threshold, threshold);
-    VLOG_INFO("Packets below %u bytes are copied to vhost ports by CPU.",
-              threshold);
 }
 
 static void
@@ -244,10 +250,10 @@ netdev_dpdk_async_is_enabled(void)
     return config.enabled;
 }
 
-uint32_t
+uint64_t
 netdev_dpdk_async_threshold(void)
 {
-    uint32_t threshold;
+    uint64_t threshold;
 
     atomic_read_relaxed(&vhost_async_policy.threshold, &threshold);
     return threshold;

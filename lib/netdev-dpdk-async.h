@@ -110,7 +110,7 @@ void netdev_dpdk_async_format(struct ds *);
 struct json *netdev_dpdk_async_to_json(void);
 void netdev_dpdk_async_stats_clear(void);
 bool netdev_dpdk_async_is_enabled(void);
-uint32_t netdev_dpdk_async_threshold(void);
+uint64_t netdev_dpdk_async_threshold(void);
 
 uint16_t netdev_dpdk_async_send(struct netdev_dpdk_async *, int vid,
                                 uint16_t vring, struct rte_mbuf **,

@@ -33,10 +33,6 @@
 
 COVERAGE_DEFINE(vhost_async_no_room);
 
-struct vhost_async_policy vhost_async_policy = {
-    .threshold = VHOST_ASYNC_THRESHOLD,
-};
-
 /* Where the next byte of a packet comes from and goes to. */
 struct txq_cursor {
     const struct rte_mbuf *mbuf;
@@ -170,14 +166,18 @@ txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
     return done;
 }
 
-/* Whether 'chan' has room for a packet.  A packet can have more pieces than a
- * channel takes at all. */
+/* Whether a packet, whose buffers were taken, goes by DMA: if its pieces are
+ * worth it, and 'chan' has room for them.  A packet can have more pieces than
+ * a channel takes at all. */
 static inline bool
-txq_has_room(const struct vhost_async_txq *txq,
-             const struct dpdk_dma_chan *chan, const struct rte_mbuf *pkt)
+txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
+         const struct dpdk_dma_limits *limits, const struct rte_mbuf *pkt)
 {
     unsigned int n = txq->buf.n_segs + pkt->nb_segs - 1;
 
+    if (OVS_UNLIKELY(pkt->pkt_len < (uint64_t) n * limits->min_piece)) {
+        return false;
+    }
     if (OVS_UNLIKELY(txq->vring.mem->regions[0].pages)) {
         /* By physical addresses.  What lies behind a page can be anywhere,
          * also of a buffer that did not come from a mempool. */
@@ -186,7 +186,15 @@ txq_has_room(const struct vhost_async_txq *txq,
         }
         n += (pkt->pkt_len >> 12) + 1;
     }
-    return n <= dpdk_dma_chan_room(chan);
+    if (OVS_UNLIKELY(n > dpdk_dma_chan_room(chan))) {
+        /* idxd takes no more than its largest batch without a doorbell. */
+        dpdk_dma_chan_doorbell(chan);
+        if (n > dpdk_dma_chan_room(chan)) {
+            COVERAGE_INC(vhost_async_no_room);
+            return false;
+        }
+    }
+    return true;
 }
 
 static inline void
@@ -237,6 +245,18 @@ txq_may_use(const struct vhost_async_txq *txq,
            && txq->vring.log_vid < 0 && !txq->vring.mem->no_dma;
 }
 
+/* Copies the rest of a packet, which is 'len' bytes, and has 'self' learn how
+ * long that takes. */
+static void
+txq_copy_timed(struct vhost_async_txq *txq, struct vhost_async_sender *self,
+               struct txq_cursor *c, uint32_t len)
+{
+    uint64_t begin = dpdk_dma_cost_clock();
+
+    txq_copy_by_cpu(txq, c, len);
+    vhost_async_cost_add_time(&self->cost, dpdk_dma_cost_clock() - begin, len);
+}
+
 static void
 sender_count(struct vhost_async_sender *self, uint32_t n_dma,
              uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
@@ -255,7 +275,8 @@ sender_count(struct vhost_async_sender *self, uint32_t n_dma,
 /* Copies 'cnt' packets to the ring, by DMA through the channel of 'self', NULL
  * for a thread that has none, or by CPU.  Returns how many, from the first on,
  * were taken; if not all were, sets '*obstacle'.  Those in whose place is NULL
- * then belong to the txq; all others still to the caller.
+ * then belong to the txq; all others still to the caller.  The engine need not
+ * start before the thread reaps its channel the next time.
  *
  * The holder of the lock. */
 uint16_t
@@ -269,17 +290,16 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     uint64_t dma_bytes = 0, cpu_bytes = 0;
     struct vhost_vring *vr = &txq->vring;
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
-    uint32_t threshold;
+    uint16_t i, timed = UINT16_MAX;
     bool use_dma;
-    uint16_t i;
 
     *obstacle = VHOST_ASYNC_NONE;
     if (OVS_UNLIKELY(vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_RUNNING)) {
         *obstacle = VHOST_ASYNC_DOWN;
         return 0;
     }
-    use_dma = txq_may_use(txq, chan);
-    threshold = vhost_async_txq_get(&vhost_async_policy.threshold);
+    use_dma = txq_may_use(txq, chan)
+              && vhost_async_cost_choose(&self->cost, pkts, cnt, &timed);
 
     for (i = 0; i < cnt; i++) {
         struct rte_mbuf *pkt = pkts[i];
@@ -294,14 +314,13 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         }
         txq_count_packet(txq, pkt);
         txq_write_header(txq, pkt, &c);
-        if (use_dma && len >= threshold) {
-            if (OVS_LIKELY(txq_has_room(txq, chan, pkt))) {
-                done = txq_copy_by_dma(txq, chan, &c, len);
-            } else {
-                COVERAGE_INC(vhost_async_no_room);
-            }
+        if (use_dma && len >= self->cost.limits.min_len && i != timed
+            && txq_fits(txq, chan, &self->cost.limits, pkt)) {
+            done = txq_copy_by_dma(txq, chan, &c, len);
         }
-        if (OVS_UNLIKELY(done < len)) {
+        if (OVS_UNLIKELY(i == timed)) {
+            txq_copy_timed(txq, self, &c, len);
+        } else if (done < len) {
             txq_copy_by_cpu(txq, &c, len - done);
         }
         if (done) {
@@ -324,7 +343,6 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
 
     atomic_store_relaxed(&txq->sent, sent);
     if (n_dma) {
-        dpdk_dma_chan_doorbell(chan);
         vhost_async_count(&txq->stats.dma_packets, n_dma);
         vhost_async_count(&txq->stats.dma_bytes, dma_bytes);
     }

@@ -26,22 +26,9 @@
 
 #include <stdint.h>
 
-#include "ovs-atomic.h"
 #include "vhost-async-txq.h"
 
 struct rte_mbuf;
-
-/* Packets below it are copied by CPU, unless configured otherwise.  What is in
- * the cache of the core costs it least: there DMA is cheaper from 800 bytes on
- * in bursts of 32, from 1600 in bursts of 4; elsewhere, from 300 on. */
-#define VHOST_ASYNC_THRESHOLD 1024
-
-/* How packets are copied, for all txqs; written by the main thread. */
-struct vhost_async_policy {
-    atomic_uint32_t threshold;  /* Packets below it are copied by CPU. */
-};
-
-extern struct vhost_async_policy vhost_async_policy;
 
 uint16_t vhost_async_txq_send(struct vhost_async_txq *,
                               struct vhost_async_sender *,

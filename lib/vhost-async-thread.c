@@ -35,6 +35,11 @@ COVERAGE_DEFINE(vhost_async_reap);
  * a thread which looks once per iteration catches up. */
 #define THREAD_REAP_BURST 128
 
+/* For how many microseconds a thread that goes on sending does not look at its
+ * channel again: an engine hands packets back one by one, and a look costs as
+ * much for one as for many. */
+#define THREAD_POLL_US 1
+
 DEFINE_EXTERN_PER_THREAD_DATA(vhost_async_self, NULL);
 
 /* Prepares 'self', all zeros, which has no channel. */
@@ -54,7 +59,8 @@ vhost_async_thread_set_chan(struct vhost_async_thread *self,
     self->claimed = chan;
     self->sample_tsc = 0;
     self->reap_cycles = 0;
-    self->charge = false;
+    self->charge = self->sent = false;
+    vhost_async_cost_set_dma(&self->sender.cost, chan ? &chan->cost : NULL);
 }
 
 /* Returns the bin that counts a latency of 'cycles'. */
@@ -127,6 +133,29 @@ thread_abandon(struct vhost_async_thread *self)
     self->sample_tsc = 0;
 }
 
+/* Has the engine start with what the iteration sent.  Returns true if the
+ * thread need not reap now, at 'now' TSC cycles: it has just looked, and goes
+ * on sending. */
+bool
+vhost_async_thread_submit(struct vhost_async_thread *self, uint64_t now)
+{
+    struct dpdk_dma_chan *chan = self->sender.chan;
+    bool sent = self->sent;
+
+    self->sent = false;
+    if (OVS_UNLIKELY(!chan || dpdk_dma_chan_failed(chan)
+                     || !dma_defer_is_empty(&self->sender.kept))) {
+        return false;
+    }
+    dpdk_dma_chan_doorbell(chan);
+    if (sent && (now - self->poll_tsc
+                 < rte_get_tsc_hz() / 1000000 * THREAD_POLL_US)) {
+        return true;
+    }
+    self->poll_tsc = now;
+    return false;
+}
+
 /* Reaps the channel of 'self'.  What others left at the txqs is seen to by
  * 'sender', that of the thread, or NULL if it is to get nothing more to come
  * back for. */
@@ -136,7 +165,7 @@ thread_reap_channel(struct vhost_async_thread *self,
 {
     struct dpdk_dma_chan *chan = self->sender.chan;
     struct dpdk_dma_done done[THREAD_REAP_BURST];
-    struct vhost_async_txq *txq = NULL;
+    struct vhost_async_txq *txq;
     unsigned int n;
 
     if (OVS_UNLIKELY(dpdk_dma_chan_failed(chan))) {
@@ -146,6 +175,7 @@ thread_reap_channel(struct vhost_async_thread *self,
         return 0;
     }
 
+    dpdk_dma_chan_doorbell(chan);
     n = dpdk_dma_chan_reap(chan, done, ARRAY_SIZE(done));
     vhost_async_count(&self->stats.polls, 1);
     if (!n) {
@@ -159,17 +189,23 @@ thread_reap_channel(struct vhost_async_thread *self,
         return 0;
     }
 
-    /* Packets of one burst follow each other. */
     for (unsigned int i = 0; i < n; i++) {
-        if (!txq || done[i].owner != &txq->owner) {
-            if (txq) {
-                vhost_async_engine_publish(sender, txq);
-            }
-            txq = vhost_async_txq_of_owner(done[i].owner);
-        }
-        vhost_async_txq_done(txq, done[i].seq);
+        vhost_async_txq_done(vhost_async_txq_of_owner(done[i].owner),
+                             done[i].seq);
     }
-    vhost_async_engine_publish(sender, txq);
+    /* Packets of one burst follow each other.  What those of a txq that are
+     * further on in 'done' had published is not looked at once more, and the
+     * guest not notified again. */
+    for (unsigned int i = 0; i < n; i++) {
+        if (i && done[i].owner == done[i - 1].owner) {
+            continue;
+        }
+        txq = vhost_async_txq_of_owner(done[i].owner);
+        if ((int32_t) (vhost_async_txq_get(&txq->published) - done[i].seq)
+            <= 0) {
+            vhost_async_engine_publish(sender, txq);
+        }
+    }
 
     COVERAGE_INC(vhost_async_reap);
     vhost_async_count(&self->stats.reaped, n);

@@ -17,9 +17,10 @@
 #ifndef VHOST_ASYNC_THREAD_H
 #define VHOST_ASYNC_THREAD_H 1
 
-/* What a PMD thread does about copies by DMA: it reaps its channel, once per
- * iteration and whatever the number of txqs, tells each txq which of its
- * packets are there, and has it publish them.
+/* What a PMD thread does about copies by DMA, once per iteration and whatever
+ * the number of txqs: it has the engine start with those of the iteration,
+ * reaps its channel, tells each txq which of its packets are there, and has it
+ * publish them.
  *
  * dpif-netdev-dma.c claims the channel and calls these functions.
  *
@@ -60,6 +61,8 @@ struct vhost_async_thread {
     struct dpdk_dma_chan *claimed;  /* As 'sender.chan', also if it failed. */
     uint64_t sample;                /* Copies submitted after a burst, and */
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
+    uint64_t poll_tsc;              /* Of the last look at the channel. */
+    bool sent;                      /* Sent a burst since. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
     bool charge;                    /* Submitted since the last charge. */
     bool lacks_chan;                /* Polls rxqs, and has no claim. */
@@ -81,6 +84,7 @@ DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
 void vhost_async_thread_init(struct vhost_async_thread *);
 void vhost_async_thread_set_chan(struct vhost_async_thread *,
                                  struct dpdk_dma_chan *);
+bool vhost_async_thread_submit(struct vhost_async_thread *, uint64_t now);
 unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
 void vhost_async_thread_drain(struct vhost_async_thread *);
 uint64_t vhost_async_thread_latency(const struct vhost_async_thread *,
@@ -109,7 +113,7 @@ static inline void
 vhost_async_thread_sent(struct vhost_async_thread *self)
 {
     if (vhost_async_thread_has_copies(self)) {
-        self->charge = true;
+        self->charge = self->sent = true;
         /* One burst at a time is timed. */
         if (!self->sample_tsc) {
             self->sample = dpdk_dma_chan_submitted(self->sender.chan);

@@ -61,6 +61,7 @@
 #include "dpdk-dma-chan.h"
 #include "ovs-atomic.h"
 #include "util.h"
+#include "vhost-async-cost.h"
 #include "vhost-async-engine-txq.h"
 #include "vhost-vring.h"
 
@@ -134,6 +135,8 @@ struct vhost_async_pkt {
 struct vhost_async_sender {
     struct dpdk_dma_chan *chan;     /* Its channel, or NULL. */
     struct dma_defer_queue kept;    /* Txqs to come back to; the engine's. */
+
+    struct vhost_async_cost cost;
 
     atomic_uint64_t dma_packets;
     atomic_uint64_t dma_bytes;

@@ -15,6 +15,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/dma-defer-queue.h \
 	lib/dpdk-dma-chan.c \
 	lib/dpdk-dma-chan.h \
+	lib/dpdk-dma-cost.c \
+	lib/dpdk-dma-cost.h \
 	lib/dpdk-dma-dev.c \
 	lib/dpdk-dma-dev.h \
 	lib/dpdk-dma-map.c \
@@ -30,6 +32,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/netdev-dpdk-async.h \
 	lib/vhost-async-copy.c \
 	lib/vhost-async-copy.h \
+	lib/vhost-async-cost.c \
+	lib/vhost-async-cost.h \
 	lib/vhost-async-dpdk-compat.h \
 	lib/vhost-async-engine-txq.h \
 	lib/vhost-async-engine.h \

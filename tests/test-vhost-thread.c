@@ -291,6 +291,93 @@ test_one_look_for_all_txqs(void)
     }
 }
 
+/* PMD thread 0 sends, and its iteration does not end by that. */
+static void
+send_in_iteration(struct port *p, unsigned int cnt, uint32_t len)
+{
+    struct rte_mbuf *all[MAX_BURST], *pkts[MAX_BURST];
+    unsigned int n;
+
+    make_burst(all, cnt, len);
+    memcpy(pkts, all, cnt * sizeof *pkts);
+    n = vhost_async_engine_send(&pmds[0].sender, p->txq, pkts, cnt);
+    ovs_assert(n == cnt);
+    port_sent(p, all, pkts, cnt, n);
+    vhost_async_thread_sent(&pmds[0]);
+}
+
+/* One doorbell for all that an iteration sends, whatever the txqs; and one
+ * notification for all that comes back to a txq. */
+static void
+test_once_per_iteration(void)
+{
+    struct port *ports[3];
+
+    start_engines(FAKE_IDXD, 1, 256);
+    for (int i = 0; i < 3; i++) {
+        ports[i] = port_create(LAYOUT, 64, 2048);
+        port_notified(ports[i]);
+    }
+    for (int i = 0; i < 12; i++) {
+        send_in_iteration(ports[i % 3], 1 + i % 2, LARGE);
+    }
+    ovs_assert(!fake.devs[0].n_submits);
+    ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
+    end_iteration(&pmds[0]);
+    ovs_assert(fake.devs[0].n_submits == 1);
+    ovs_assert(work_and_reap(0, 18) == 18);
+    ovs_assert(fake.devs[0].n_submits == 1);
+    for (int i = 0; i < 3; i++) {
+        ovs_assert(port_notified(ports[i]) == 1);
+        port_get(ports[i], 6);
+    }
+
+    /* A thread that ends its work in the middle of it does so, too. */
+    send_in_iteration(ports[0], 2, LARGE);
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    ovs_assert(fake.devs[0].n_submits == 2);
+    settle();
+    port_get(ports[0], 2);
+    for (int i = 0; i < 3; i++) {
+        port_finish(ports[i]);
+    }
+}
+
+/* A thread that goes on sending looks once per microsecond, any other one each
+ * time; and so does one whose channel failed. */
+static void
+test_paced(void)
+{
+    uint64_t us = FAKE_HZ / 1000000, now = 1000 * us;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    send_in_iteration(p, 1, LARGE);
+    ovs_assert(!vhost_async_thread_submit(&pmds[0], now));
+    send_in_iteration(p, 1, LARGE);
+    ovs_assert(vhost_async_thread_submit(&pmds[0], now + us / 2));
+    /* The engine has it all the same. */
+    ovs_assert(fake.devs[0].n_submits == 2);
+    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + us / 2));
+    send_in_iteration(p, 1, LARGE);
+    ovs_assert(vhost_async_thread_submit(&pmds[0], now + us));
+    send_in_iteration(p, 1, LARGE);
+    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    send_in_iteration(p, 1, LARGE);
+    ovs_assert(vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    settle();
+    port_get(p, 5);
+
+    send_in_iteration(p, 1, LARGE);
+    dpdk_dma_dev_quarantine(pmds[0].sender.chan, "for a test");
+    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    ovs_assert(!vhost_async_thread_reap(&pmds[0]));
+    ovs_assert(rescue() == 1);
+    port_get(p, 1);
+    port_finish(p);
+}
+
 /* Bursts are timed, one at a time. */
 static void
 test_latency(void)
@@ -490,6 +577,8 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(no_ring),
 #endif
     DMA_TEST_CASE(one_look_for_all_txqs),
+    DMA_TEST_CASE(once_per_iteration),
+    DMA_TEST_CASE(paced),
     DMA_TEST_CASE(latency),
     DMA_TEST_CASE(latency_percentiles),
     DMA_TEST_CASE(timeout),

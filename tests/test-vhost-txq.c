@@ -312,13 +312,55 @@ test_more_pieces_than_room(void)
     port_get(p, 4);
     guest_ring_offer(&p->guest, 128);
 
-    /* A batch at a time. */
+    /* A batch at a time, of which the engine is told when it is full. */
     fake.devs[0].max_batch = 16;
     ovs_assert(port_send_n(p, &pmds[0], 2, 1100) == 2);
-    ovs_assert(COUNTER(p, cpu_packets) == 3);
+    ovs_assert(COUNTER(p, cpu_packets) == 2);
+    ovs_assert(COUNTER(p, dma_packets) == 4);
     ovs_assert(port_send_n(p, &pmds[0], 1, 1100) == 1);
     ovs_assert(COUNTER(p, cpu_packets) == 3);
     ovs_assert(COUNTER(p, dma_packets) == 4);
+    port_finish(p);
+}
+
+/* By what copies cost: a packet that is timed is the CPU's, in order, and one
+ * in small pieces is. */
+static void
+test_auto(void)
+{
+    struct vhost_async_cost *cost = &pmds[0].sender.cost;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    p = port_create(GUEST_PACKED | GUEST_MRG, 64, 1024);
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(COUNTER(p, dma_packets) == 3);
+    cost->n_bursts = 1;
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(cost->n_timed == 1 && cost->n_bursts > 1);
+    ovs_assert(COUNTER(p, dma_packets) == 5 && COUNTER(p, cpu_packets) == 1);
+    port_get(p, 0);
+    settle();
+    port_get(p, 6);
+
+    /* LARGE is two pieces here. */
+    cost->limits.min_piece = LARGE / 2 + 1;
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(COUNTER(p, dma_packets) == 5 && COUNTER(p, cpu_packets) == 4);
+    port_get(p, 3);
+    cost->limits.min_piece = LARGE / 2;
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(COUNTER(p, dma_packets) == 8);
+    settle();
+    port_get(p, 3);
+
+    /* A thread that never had a channel, and one that lost it. */
+    ovs_assert(port_send_n(p, NULL, 3, LARGE) == 3);
+    vhost_async_thread_set_chan(&pmds[0], NULL);
+    ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+    ovs_assert(COUNTER(p, cpu_packets) == 10);
+    port_get(p, 6);
     port_finish(p);
 }
 
@@ -491,6 +533,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(obstacles),
     DMA_TEST_CASE(pieces),
     DMA_TEST_CASE(more_pieces_than_room),
+    DMA_TEST_CASE(auto),
     DMA_TEST_CASE(refused_in_mid_packet),
     DMA_TEST_CASE(pages),
     DMA_TEST_CASE(counters_wrap),

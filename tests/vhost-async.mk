@@ -30,6 +30,7 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-chan-errors.c \
 	tests/test-dma-chan-hang.c \
 	tests/test-dma-chan.c \
+	tests/test-dma-cost.c \
 	tests/test-dma-defer.c \
 	tests/test-dma-dev-failure.c \
 	tests/test-dma-dev.c \
@@ -38,6 +39,7 @@ tests_ovstest_SOURCES += \
 	tests/test-dma-map-threads.c \
 	tests/test-dma-map.c \
 	tests/test-dma-probe.c \
+	tests/test-vhost-cost.c \
 	tests/test-vhost-engine-benchmark.c \
 	tests/test-vhost-engine.c \
 	tests/test-vhost-guest-mem-pages.c \

@@ -65,6 +65,12 @@
 #define vhost_async_self_get_unsafe DP(vhost_async_self_get_unsafe)
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
+#define vhost_async_cost_add_time DP(vhost_async_cost_add_time)
+#define vhost_async_cost_end_iteration DP(vhost_async_cost_end_iteration)
+#define vhost_async_cost_next_timed DP(vhost_async_cost_next_timed)
+#define vhost_async_cost_set_dma DP(vhost_async_cost_set_dma)
+#define vhost_async_cost_set_threshold DP(vhost_async_cost_set_threshold)
+#define vhost_async_thread_submit DP(vhost_async_thread_submit)
 #define vhost_async_thread_latency DP(vhost_async_thread_latency)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
 #define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
@@ -133,6 +139,7 @@ static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 #define this_module vhost_async_txq_module
 #include "vhost-async-txq.c"
 #undef this_module
+#include "vhost-async-cost.c"
 #include "vhost-async-copy.c"
 #ifdef DP_BEFORE_UNLOCK
 /* Something happens right before a lock is given up. */

@@ -316,6 +316,9 @@ port_send(struct port *p, struct ring *r, int pmd, unsigned int n,
     }
     p->tx_locked = false;
     *vhost_async_self_get() = NULL;
+    if (pmd >= 0) {
+        vhost_async_thread_submit(&pmds[pmd], rte_get_tsc_cycles());
+    }
     for (unsigned int i = 0; i < n - left; i++) {
         r->seqs[r->n_taken++ % N_PKTS] = p->next_seq + i;
     }
@@ -379,6 +382,7 @@ set_support(bool on)
     struct smap args = SMAP_INITIALIZER(&args);
 
     smap_add(&args, "vhost-async-support", on ? "true" : "false");
+    smap_add(&args, "vhost-async-threshold", "1024");
     netdev_dpdk_async_configure(&args);
     smap_destroy(&args);
 }

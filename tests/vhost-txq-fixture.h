@@ -225,6 +225,16 @@ port_sent(struct port *p, struct rte_mbuf *const *all, struct rte_mbuf **pkts,
     rte_pktmbuf_free_bulk(pkts, cnt);
 }
 
+/* What a PMD thread does at the end of an iteration, but for reaping. */
+static void
+end_iteration(struct vhost_async_thread *self)
+{
+    if (self->sender.cost.excess) {
+        vhost_async_cost_end_iteration(&self->sender.cost);
+    }
+    vhost_async_thread_submit(self, rte_get_tsc_cycles());
+}
+
 /* Sends a burst by the txq, with its lock, which the caller gives up. */
 static OVS_UNUSED unsigned int
 port_send_locked(struct port *p, struct vhost_async_thread *self,
@@ -239,6 +249,7 @@ port_send_locked(struct port *p, struct vhost_async_thread *self,
     port_sent(p, all, pkts, cnt, n);
     if (self) {
         vhost_async_thread_sent(self);
+        end_iteration(self);
     }
     return n;
 }
@@ -281,6 +292,7 @@ port_engine_send(struct port *p, struct vhost_async_thread *self,
     port_sent(p, all, pkts, cnt, n);
     if (self) {
         vhost_async_thread_sent(self);
+        end_iteration(self);
     }
     return n;
 }
@@ -316,6 +328,7 @@ port_get(struct port *p, unsigned int n)
 static unsigned int
 work_and_reap(unsigned int i, unsigned int n)
 {
+    end_iteration(&pmds[i]);
     ovs_assert(fake_work(i, 0, n) == n);
     return vhost_async_thread_reap(&pmds[i]);
 }
@@ -327,6 +340,7 @@ settle(void)
     for (unsigned int i = 0; i < MAX_PMDS; i++) {
         while (vhost_async_thread_is_busy(&pmds[i])) {
             if (pmds[i].sender.chan) {
+                end_iteration(&pmds[i]);
                 fake_work(i, 0, UINT_MAX);
             }
             vhost_async_thread_reap(&pmds[i]);

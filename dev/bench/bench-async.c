@@ -91,6 +91,8 @@ async_get_counters(struct async_counters *c)
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
         c->bursts = vhost_async_counter(&self->sender.bursts);
+        c->cpu = self->sender.cost.limits_cpu;
+        c->n_timed = self->sender.cost.n_timed;
     }
 }
 

@@ -425,10 +425,10 @@ def latency_rows(runners, size, how, gap, turns, n):
         k = turn % len(runners)
         for runner in runners[k:] + runners[:k]:
             if how == "one":
-                answer = runner.ask("latency", size=size, n=n)
+                answer = runner.ask("latency", size=size, n=n, threshold=0)
             else:
                 answer = runner.ask("load", size=size, n=n, gap=gap,
-                                    work=WORK)
+                                    work=WORK, threshold=0)
             answers[runner.variant.name].append(answer)
     rows = []
     for runner in runners:
@@ -516,7 +516,7 @@ def scale_in_flight(loop, variant, counts, turns, progress):
     for n in counts:
         with loop.runners([variant], scale_args(n)) as (runner,):
             found[n] = statistics.median(
-                runner.ask("in-flight", size=1518)["median"]
+                runner.ask("in-flight", size=1518, threshold=0)["median"]
                 for _ in range(turns))
         progress.step()
     return found

@@ -118,7 +118,9 @@ class Demo:
             self.switch = lab.start_switch(
                 args.build, dma=args.dma, memory=SWITCH_MB,
                 other_config=None if args.stock else {
-                    "vhost-async-support": str(args.use_dma).lower()})
+                    "vhost-async-support": str(args.use_dma).lower(),
+                    # A software engine may cost more than it saves.
+                    "vhost-async-threshold": "1024"})
             self.switch.add_bridge()
             self.steps.note(
                 "%s\ncores: PMD %d, dmadev's copy thread %d, guest %d, "

@@ -91,9 +91,9 @@ class LongUse:
 
     def restore(self):
         """As it was in the beginning."""
-        for key in ("vhost-async-dma-map", "vhost-async-threshold",
-                    "vhost-async-timeout"):
+        for key in ("vhost-async-dma-map", "vhost-async-timeout"):
             self.switch.set(key, None)
+        self.switch.set("vhost-async-threshold", "1024")
         self.switch.set("pmd-cpu-mask", PMD_MASKS[0])
         self.switch.set("vhost-async-support", "true")
         self.switch.vsctl("del-port", self.name)

@@ -87,6 +87,7 @@ class World:
         # With a mempool per port, the size of which is known, something is
         # left for the queues of guests.
         settings = {"dpdk-extra": extra, "vhost-async-support": "true",
+                    "vhost-async-threshold": "1024",
                     "per-port-memory": "true"}
         if pmds == 2:
             settings["pmd-cpu-mask"] = TWO_CORES
@@ -94,6 +95,7 @@ class World:
         if self.args.stock:
             settings["dpdk-extra"] = "--no-pci"
             del settings["vhost-async-support"]
+            del settings["vhost-async-threshold"]
         self.switch = self.lab.start_switch(self.args.build, dma=False,
                                             other_config=settings,
                                             memory=SWITCH_MB[self.pairs])

@@ -169,7 +169,8 @@ class World:
         self.guests = []
         self.host = None
         lab.need_memory(SWITCH_MB)
-        settings = {"vhost-async-support": "true", "per-port-memory": "true"}
+        settings = {"vhost-async-support": "true",
+                    "vhost-async-threshold": "1024", "per-port-memory": "true"}
         settings.update(config or {})
         self.switch = lab.start_switch(args.build, other_config=settings,
                                        memory=SWITCH_MB)

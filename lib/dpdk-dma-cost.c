@@ -1,0 +1,286 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of dpdk-dma-cost.h.
+ *
+ * Called by the thread that starts a device.  Nothing is protected: nobody
+ * else knows of the device yet.  Facts about DPDK were read from the source of
+ * release 22.11.11. */
+
+#include <config.h>
+
+#include "vhost-async-dpdk-compat.h"
+
+#include "dpdk-dma-cost.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include <rte_cycles.h>
+#include <rte_dmadev.h>
+#include <rte_malloc.h>
+#include <rte_memcpy.h>
+
+#include "util.h"
+
+/* Buffers as of packets, as many for copies from as for copies to. */
+#define COST_N_BUFS 64
+#define COST_BUF_LEN 2048
+
+/* How often each figure is taken.  The least counts for the CPU, whose copies
+ * shall look cheap, and the median for an engine.  One that is slow, in
+ * microseconds, is not waited for so often. */
+#define COST_ROUNDS 15
+#define COST_SLOW_US 200
+
+/* Copies of a long burst, if the ring of the vchan takes them. */
+#define COST_BURST 16
+
+/* Cycles that this code spends on a packet, and in an iteration, more if DMA
+ * is used: on noting what is in flight, on telling whose it was, on charging
+ * rxqs for that.  From 'make bench', as the difference between what DMA and
+ * CPU cost there and what is measured here. */
+#define COST_OWN_PACKET 8
+#define COST_OWN_ITERATION 40
+
+/* DMA has to be cheaper by one part in so many. */
+#define COST_MARGIN 8
+
+struct cost_engine {
+    int16_t dev_id;
+    uint16_t vchan;
+    uint16_t n_burst;           /* Copies of a long burst, 2 or more. */
+    uint64_t deadline_tsc;
+    uint8_t *src, *dst;
+    bool in_flight;             /* The engine may write to 'dst'. */
+};
+
+static int
+compare_cycles(const void *a_, const void *b_)
+{
+    const uint64_t *a = a_, *b = b_;
+
+    return *a < *b ? -1 : *a > *b;
+}
+
+static uint64_t
+median(uint64_t *cycles, unsigned int n)
+{
+    qsort(cycles, n, sizeof *cycles, compare_cycles);
+    return cycles[n / 2];
+}
+
+/* Returns the cycles that the CPU takes for COST_N_BUFS copies of 'len' bytes,
+ * one to each buffer. */
+static uint64_t
+cost_of_cpu(uint8_t *dst, const uint8_t *src, size_t len)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (int i = 0; i < COST_ROUNDS; i++) {
+        uint64_t begin = dpdk_dma_cost_clock();
+
+        for (size_t ofs = 0; ofs < COST_N_BUFS * COST_BUF_LEN;
+             ofs += COST_BUF_LEN) {
+            rte_memcpy(dst + ofs, src + ofs, len);
+            dpdk_dma_cost_clock();
+        }
+        least = MIN(least, dpdk_dma_cost_clock() - begin);
+    }
+    return least;
+}
+
+/* Sets what copies by CPU cost. */
+static void
+cost_set_cpu(struct dpdk_dma_cost *cost, uint8_t *dst, const uint8_t *src)
+{
+    uint64_t longs = cost_of_cpu(dst, src, COST_BUF_LEN);
+    uint64_t shorts = cost_of_cpu(dst, src, DPDK_DMA_COST_SHORT);
+
+    cost->cpu_short = shorts / COST_N_BUFS;
+    cost->cpu = MAX((longs - MIN(longs, shorts)) * 65536
+                    / (COST_N_BUFS * (COST_BUF_LEN - DPDK_DMA_COST_SHORT)),
+                    DPDK_DMA_COST_MIN_CPU);
+}
+
+static uint64_t
+cost_of_clock(void)
+{
+    uint64_t least = UINT64_MAX;
+
+    for (int i = 0; i < COST_ROUNDS; i++) {
+        uint64_t begin = dpdk_dma_cost_clock();
+
+        least = MIN(least, dpdk_dma_cost_clock() - begin);
+    }
+    return least;
+}
+
+/* Waits until the engine of 'e' has completed 'n' copies and adds to '*cycles'
+ * what the polls that found some of them took.  Returns 0 or an errno. */
+static int
+cost_reap(const struct cost_engine *e, uint16_t n, uint64_t *cycles)
+{
+    unsigned int us = 2;
+
+    while (n) {
+        bool has_error = false;
+        uint64_t begin;
+        uint16_t done;
+
+        rte_delay_us_block(us);
+        begin = dpdk_dma_cost_clock();
+        done = rte_dma_completed(e->dev_id, e->vchan, n, NULL, &has_error);
+        if (done) {
+            *cycles += dpdk_dma_cost_clock() - begin;
+        }
+        if (has_error || done > n) {
+            return EIO;
+        } else if (begin > e->deadline_tsc) {
+            return ETIMEDOUT;
+        }
+        n -= done;
+        us = MIN(us * 2, 128);
+        /* A software engine may need this very core. */
+        sched_yield();
+    }
+    return 0;
+}
+
+/* Sets '*cycles' to what 'n' copies that are handed over together, and
+ * looked for together, take.  Returns 0 or an errno. */
+static int
+cost_of_burst(struct cost_engine *e, uint16_t n, uint64_t *cycles)
+{
+    uint64_t begin;
+    int err;
+
+    e->in_flight = true;
+    begin = dpdk_dma_cost_clock();
+    for (uint16_t i = 0; i < n; i++) {
+        const uint8_t *src = e->src + i * COST_BUF_LEN;
+        uint8_t *dst = e->dst + i * COST_BUF_LEN;
+
+        if (rte_dma_copy(e->dev_id, e->vchan, rte_mem_virt2iova(src),
+                         rte_mem_virt2iova(dst), DPDK_DMA_COST_SHORT, 0) < 0) {
+            return ENOSPC;
+        }
+    }
+    err = -rte_dma_submit(e->dev_id, e->vchan);
+    *cycles = dpdk_dma_cost_clock() - begin;
+    if (!err) {
+        err = cost_reap(e, n, cycles);
+    }
+    e->in_flight = err;
+    return err;
+}
+
+/* Sets '*one' and '*burst' to the cycles that a single copy and a long burst
+ * take.  Returns 0 or an errno. */
+static int
+cost_of_engine(struct cost_engine *e, uint64_t *one, uint64_t *burst)
+{
+    uint64_t ones[COST_ROUNDS], bursts[COST_ROUNDS];
+    uint64_t begin = rte_get_tsc_cycles();
+    unsigned int n = 0;
+
+    do {
+        int err = cost_of_burst(e, 1, &ones[n]);
+
+        if (!err) {
+            err = cost_of_burst(e, e->n_burst, &bursts[n]);
+        }
+        if (err) {
+            return err;
+        }
+    } while (++n < COST_ROUNDS && rte_get_tsc_cycles() - begin
+                                  < n * rte_get_tsc_hz() / 1000000
+                                    * COST_SLOW_US);
+    *one = median(ones, n);
+    *burst = median(bursts, n);
+    return 0;
+}
+
+static uint32_t
+cost_in_bytes(uint32_t cycles, uint32_t cpu)
+{
+    uint64_t bytes = (uint64_t) cycles * 65536 / cpu;
+
+    return MIN(bytes + bytes / COST_MARGIN, UINT32_MAX / 2);
+}
+
+/* Sets '*limits' to when DMA is cheaper if the CPU takes 'cpu' cycles for
+ * 64 KiB, DPDK_DMA_COST_MIN_CPU or more. */
+void
+dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu,
+                         struct dpdk_dma_limits *limits)
+{
+    limits->min_len = cost_in_bytes(cost->packet, cpu);
+    limits->min_piece = cost_in_bytes(cost->copy, cpu);
+    limits->min_excess = cost_in_bytes(cost->iteration, cpu);
+}
+
+/* Measures what copies by vchan 'vchan' of dmadev 'dev_id' cost, which was
+ * just started with 'ring_size' descriptors, 4 at least, and stores it in
+ * '*cost'.  Takes a millisecond with an engine that needs microseconds for a
+ * copy, and 'timeout_ms' with one that does nothing.
+ *
+ * Returns 0 or an errno; then the engine does not work, and must not be used:
+ * ENOSPC if it refused a copy, EIO if it failed one, ETIMEDOUT if it did not
+ * complete one, ENOMEM. */
+int
+dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
+                      uint32_t timeout_ms, struct dpdk_dma_cost *cost)
+{
+    struct cost_engine e = {
+        .dev_id = dev_id,
+        .vchan = vchan,
+        .n_burst = MAX(MIN(COST_BURST, ring_size / 2), 2),
+        .deadline_tsc = rte_get_tsc_cycles()
+                        + rte_get_tsc_hz() / 1000 * timeout_ms,
+    };
+    size_t size = COST_N_BUFS * COST_BUF_LEN;
+    uint64_t one, burst;
+    int err;
+
+    /* No buffer lies in two pages, hence each is contiguous for any engine. */
+    e.src = rte_zmalloc("dma_cost", 2 * size, COST_BUF_LEN);
+    if (!e.src) {
+        return ENOMEM;
+    }
+    e.dst = e.src + size;
+
+    err = cost_of_engine(&e, &one, &burst);
+    if (!err) {
+        uint64_t clock = 2 * cost_of_clock();
+
+        cost_set_cpu(cost, e.dst, e.src);
+        one -= MIN(one, clock);
+        burst -= MIN(burst, clock);
+        burst = MAX(burst, one);
+        cost->copy = MIN((burst - one) / (e.n_burst - 1), UINT32_MAX / 2);
+        cost->packet = cost->copy + COST_OWN_PACKET;
+        cost->iteration = MIN(one - MIN(one, cost->copy), UINT32_MAX / 2)
+                          + COST_OWN_ITERATION;
+    }
+    /* What may still be written to is not given back. */
+    if (!e.in_flight) {
+        rte_free(e.src);
+    }
+    return err;
+}

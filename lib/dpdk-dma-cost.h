@@ -1,0 +1,87 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef DPDK_DMA_COST_H
+#define DPDK_DMA_COST_H 1
+
+/* What copies by an engine, and by the CPU, cost a core.
+ *
+ * Measured by the thread that starts the device (dpdk-dma-dev.h), when it was
+ * started and before anyone else uses it; constant from then on. */
+
+#include <stdint.h>
+
+#include <rte_atomic.h>
+#include <rte_cycles.h>
+
+/* Cycles of the TSC. */
+struct dpdk_dma_cost {
+    uint32_t packet;            /* For a packet that goes by DMA, with one
+                                 * copy, more than for one that does not. */
+    uint32_t copy;              /* For each copy. */
+    uint32_t iteration;         /* For handing over whatever there is, and for
+                                 * looking what became of it. */
+    uint32_t cpu;               /* For 64 KiB by CPU, from and to its cache. */
+    uint32_t cpu_short;         /* For DPDK_DMA_COST_SHORT bytes, between two
+                                 * dpdk_dma_cost_clock(). */
+};
+
+/* Bytes of a copy that costs as good as nothing for its bytes. */
+#define DPDK_DMA_COST_SHORT 64
+
+/* What the CPU takes for 64 KiB at least: a 64th of a cycle for a byte. */
+#define DPDK_DMA_COST_MIN_CPU 1024
+
+/* When copies by DMA are cheaper: for packets of 'min_len' bytes and more,
+ * whose pieces have 'min_piece' bytes on average, if what the packets of one
+ * iteration have beyond 'min_len' is 'min_excess' bytes together. */
+struct dpdk_dma_limits {
+    uint32_t min_len;
+    uint32_t min_piece;
+    uint32_t min_excess;
+};
+
+int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
+                          uint32_t timeout_ms, struct dpdk_dma_cost *);
+void dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *, uint32_t cpu,
+                              struct dpdk_dma_limits *);
+
+/* Returns how much of a packet of 'len' bytes counts for 'min_excess'. */
+static inline uint32_t
+dpdk_dma_limits_excess(const struct dpdk_dma_limits *limits, uint32_t len)
+{
+    return len >= limits->min_len ? len - limits->min_len + 1 : 0;
+}
+
+/* Returns the length from which on DMA is cheaper if there are 'n' packets of
+ * that length. */
+static inline uint64_t
+dpdk_dma_limits_from(const struct dpdk_dma_limits *limits, unsigned int n)
+{
+    return (uint64_t) limits->min_len + limits->min_excess / n;
+}
+
+/* Returns the time in TSC cycles once what was loaded before is there.  What
+ * was stored may be on its way: the core does not wait for it, either. */
+static inline uint64_t
+dpdk_dma_cost_clock(void)
+{
+    /* On x86 an lfence, which the TSC is not read ahead of. */
+    rte_rmb();
+    return rte_get_tsc_cycles();
+}
+
+#endif /* dpdk-dma-cost.h */

@@ -1,0 +1,161 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-cost.h. */
+
+#include <config.h>
+
+#include "vhost-async-dpdk-compat.h"
+
+#include "vhost-async-cost.h"
+
+#include <string.h>
+
+#include "util.h"
+
+struct vhost_async_policy vhost_async_policy = {
+    .threshold = VHOST_ASYNC_AUTO,
+};
+
+/* Bursts from one timed packet to the next, the first ones excepted.  A burst
+ * that goes by DMA costs little, and a packet of it that does not costs much
+ * in comparison. */
+#define COST_FIRST_BURSTS 8
+#define COST_CPU_BURSTS 128
+#define COST_DMA_BURSTS 256
+
+/* Samples and iterations that averages go back, about. */
+#define COST_AVERAGE 8
+
+/* By what factor a sample differs from the average at most: it may have been
+ * interrupted. */
+#define COST_JUMP 2
+
+/* Limits stay until the CPU costs this part more or less. */
+#define COST_CHANGE 8
+
+static uint32_t
+cost_cpu(const struct vhost_async_cost *cost)
+{
+    uint32_t cpu;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_cost *, cost)->cpu,
+                        &cpu);
+    return cpu;
+}
+
+static void
+cost_set_limits(struct vhost_async_cost *cost)
+{
+    cost->limits_cpu = cost_cpu(cost);
+    if (cost->threshold == VHOST_ASYNC_AUTO) {
+        dpdk_dma_cost_get_limits(cost->dma, cost->limits_cpu, &cost->limits);
+    } else {
+        cost->limits = (struct dpdk_dma_limits) { .min_len = cost->threshold };
+    }
+}
+
+/* Has 'cost' begin anew for a channel whose copies cost 'dma', which must stay
+ * as long as it is set, or for none if that is NULL. */
+void
+vhost_async_cost_set_dma(struct vhost_async_cost *cost,
+                         const struct dpdk_dma_cost *dma)
+{
+    cost->dma = dma;
+    cost->n_bursts = COST_FIRST_BURSTS;
+    cost->n_timed = 0;
+    cost->excess = cost->average_excess = 0;
+    cost->worth_it = false;
+    if (dma) {
+        atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
+        atomic_store_relaxed(&cost->cpu, dma->cpu);
+        cost_set_limits(cost);
+    }
+}
+
+/* Has 'cost', which has a channel, go by 'threshold'. */
+void
+vhost_async_cost_set_threshold(struct vhost_async_cost *cost,
+                               uint64_t threshold)
+{
+    cost->threshold = threshold;
+    cost->average_excess = 0;
+    cost->worth_it = false;
+    cost_set_limits(cost);
+}
+
+/* Returns which of the 'cnt' packets 'pkts' is to be timed, UINT16_MAX if none
+ * of them is long enough: then the next burst is looked at.  'dma' is whether
+ * the others go by DMA. */
+uint16_t
+vhost_async_cost_next_timed(struct vhost_async_cost *cost,
+                            struct rte_mbuf *const *pkts, uint16_t cnt,
+                            bool dma)
+{
+    if (cost->threshold != VHOST_ASYNC_AUTO) {
+        cost->n_bursts = COST_CPU_BURSTS;
+        return UINT16_MAX;
+    }
+    for (uint16_t i = 0; i < cnt; i++) {
+        if (pkts[i]->pkt_len >= VHOST_ASYNC_COST_SAMPLE_LEN) {
+            cost->n_bursts = (cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
+                              : dma ? COST_DMA_BURSTS : COST_CPU_BURSTS);
+            return i;
+        }
+    }
+    cost->n_bursts = 1;
+    return UINT16_MAX;
+}
+
+/* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
+ * difference between two calls of dpdk_dma_cost_clock(). */
+void
+vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
+                          uint32_t len)
+{
+    uint32_t cpu = cost_cpu(cost);
+    uint32_t change;
+    uint64_t sample;
+
+    cycles -= MIN(cycles, cost->dma->cpu_short);
+    sample = cycles * 65536 / (len - DPDK_DMA_COST_SHORT);
+    sample = MIN(MAX(sample, cpu / COST_JUMP), (uint64_t) cpu * COST_JUMP);
+    cost->n_timed++;
+    cpu = MAX((cpu * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE,
+              DPDK_DMA_COST_MIN_CPU);
+    atomic_store_relaxed(&cost->cpu, cpu);
+
+    change = cpu > cost->limits_cpu ? cpu - cost->limits_cpu
+                                    : cost->limits_cpu - cpu;
+    if (change > cost->limits_cpu / COST_CHANGE) {
+        cost_set_limits(cost);
+    }
+}
+
+/* Ends an iteration in which 'cost->excess' is not 0: sets whether such ones
+ * are worth it.  Once they are, they are until there is a quarter less, lest
+ * packets of one flow take turns between the two ways. */
+void
+vhost_async_cost_end_iteration(struct vhost_async_cost *cost)
+{
+    uint32_t limit = cost->limits.min_excess;
+
+    cost->average_excess = (cost->average_excess * (COST_AVERAGE - UINT64_C(1))
+                            + cost->excess) / COST_AVERAGE;
+    cost->excess = 0;
+    cost->worth_it = (cost->average_excess
+                      >= limit - (cost->worth_it ? limit / 4 : 0));
+}

@@ -1,0 +1,113 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+#ifndef VHOST_ASYNC_COST_H
+#define VHOST_ASYNC_COST_H 1
+
+/* Whether packets go by DMA: what is cheaper for the thread that sends them.
+ *
+ * What an engine costs was measured when it was started (dpdk-dma-cost.h).
+ * What the CPU costs depends on where the bytes are, in the cache of the core
+ * or in memory, and is learned: now and then a packet is copied by CPU
+ * whatever is cheaper, and the time is taken.
+ *
+ * Handing copies over and looking for them costs the same for one packet as
+ * for many, of whatever txqs.  So it is what an iteration has for all of them
+ * together that decides: this one up to now, or those before it.
+ *
+ * Called by vhost-async-copy.c for each burst, and by vhost-async-thread.c at
+ * the end of each iteration.  A 'struct vhost_async_cost' belongs to the
+ * thread, which alone calls the functions that take one; others read the
+ * member that is atomic. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+
+#include "dpdk-dma-cost.h"
+#include "openvswitch/compiler.h"
+#include "ovs-atomic.h"
+
+/* Packets that are timed: shorter ones tell little of what a byte costs. */
+#define VHOST_ASYNC_COST_SAMPLE_LEN 256
+
+/* A threshold: what copies by CPU and by the channel cost decides. */
+#define VHOST_ASYNC_AUTO UINT64_MAX
+
+/* How packets are copied, for all txqs; written by the main thread. */
+struct vhost_async_policy {
+    atomic_uint64_t threshold;  /* Packets of fewer bytes are copied by CPU,
+                                 * or VHOST_ASYNC_AUTO. */
+};
+
+extern struct vhost_async_policy vhost_async_policy;
+
+struct vhost_async_cost {
+    const struct dpdk_dma_cost *dma;    /* Of the channel, NULL without. */
+    uint64_t threshold;         /* That 'limits' are for, */
+    uint32_t limits_cpu;        /* ...and cost of the CPU. */
+    struct dpdk_dma_limits limits;
+    atomic_uint32_t cpu;        /* Cycles for 64 KiB by CPU, on average. */
+    uint32_t n_bursts;          /* Until a packet is timed. */
+    uint32_t n_timed;           /* How many were. */
+
+    /* Bytes beyond 'limits.min_len': of this iteration, and of those before it
+     * on average; and whether that is enough. */
+    uint32_t excess, average_excess;
+    bool worth_it;
+};
+
+void vhost_async_cost_set_dma(struct vhost_async_cost *,
+                              const struct dpdk_dma_cost *);
+void vhost_async_cost_set_threshold(struct vhost_async_cost *,
+                                    uint64_t threshold);
+uint16_t vhost_async_cost_next_timed(struct vhost_async_cost *,
+                                     struct rte_mbuf *const *, uint16_t cnt,
+                                     bool dma);
+void vhost_async_cost_add_time(struct vhost_async_cost *, uint64_t cycles,
+                               uint32_t len);
+void vhost_async_cost_end_iteration(struct vhost_async_cost *);
+
+/* Returns whether packets of at least 'cost->limits.min_len' bytes, of the
+ * 'cnt' ones 'pkts', go by DMA.  If one of them is to be copied by CPU in any
+ * case, and timed, sets '*timed' to which. */
+static inline bool
+vhost_async_cost_choose(struct vhost_async_cost *cost,
+                        struct rte_mbuf *const *pkts, uint16_t cnt,
+                        uint16_t *timed)
+{
+    uint32_t excess = 0;
+    uint64_t threshold;
+    bool dma;
+
+    atomic_read_relaxed(&vhost_async_policy.threshold, &threshold);
+    if (OVS_UNLIKELY(threshold != cost->threshold)) {
+        vhost_async_cost_set_threshold(cost, threshold);
+    }
+    for (uint16_t i = 0; i < cnt; i++) {
+        excess += dpdk_dma_limits_excess(&cost->limits, pkts[i]->pkt_len);
+    }
+    cost->excess += excess;
+    dma = excess && (cost->worth_it
+                     || cost->excess >= cost->limits.min_excess);
+    if (OVS_UNLIKELY(!--cost->n_bursts)) {
+        *timed = vhost_async_cost_next_timed(cost, pkts, cnt, dma);
+    }
+    return dma;
+}
+
+#endif /* vhost-async-cost.h */

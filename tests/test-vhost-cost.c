@@ -1,0 +1,300 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Tests which way packets go: by what DMA costs, and what the CPU was found to
+ * cost. */
+
+#undef NDEBUG
+#include <config.h>
+
+#include "vhost-async-dpdk-compat.h"
+
+#include <rte_mbuf.h>
+
+#include "dma-test.h"
+#include "ovstest.h"
+#include "random.h"
+#include "util.h"
+
+/* The library has them, too. */
+#define vhost_async_cost_add_time dp_cost_add_time
+#define vhost_async_cost_end_iteration dp_cost_end_iteration
+#define vhost_async_cost_next_timed dp_cost_next_timed
+#define vhost_async_cost_set_dma dp_cost_set_dma
+#define vhost_async_cost_set_threshold dp_cost_set_threshold
+#define vhost_async_policy dp_policy
+#include "vhost-async-cost.c"
+
+/* The CPU takes a cycle for 16 bytes. */
+#define CPU 4096
+
+/* With an eighth to be certain: packets from 720 bytes on, if there are 7200
+ * bytes beyond that. */
+static const struct dpdk_dma_cost dma = {
+    .packet = 40, .copy = 30, .iteration = 400, .cpu = CPU, .cpu_short = 50,
+};
+
+static struct vhost_async_cost cost;
+static uint16_t timed;
+
+static void
+start(void)
+{
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    vhost_async_cost_set_dma(&cost, &dma);
+}
+
+/* Sends 'n' packets of 'len' bytes.  Returns whether they are to go by DMA. */
+static bool
+send_burst(unsigned int n, uint32_t len)
+{
+    struct rte_mbuf mbufs[64], *pkts[64];
+
+    for (unsigned int i = 0; i < n; i++) {
+        mbufs[i].pkt_len = len;
+        pkts[i] = &mbufs[i];
+    }
+    timed = UINT16_MAX;
+    return vhost_async_cost_choose(&cost, pkts, n, &timed)
+           && len >= cost.limits.min_len;
+}
+
+static void
+end_iteration(void)
+{
+    if (cost.excess) {
+        vhost_async_cost_end_iteration(&cost);
+    }
+}
+
+/* Sends 'n_bursts' bursts, each in an iteration of its own, and takes the time
+ * of those packets that are to be timed: 'cpu' cycles for 64 KiB.  Returns how
+ * many bursts were to go by DMA. */
+static unsigned int
+send_bursts(unsigned int n_bursts, unsigned int n, uint32_t len, uint32_t cpu)
+{
+    unsigned int n_dma = 0;
+
+    for (unsigned int i = 0; i < n_bursts; i++) {
+        n_dma += send_burst(n, len);
+        if (timed != UINT16_MAX) {
+            ovs_assert(timed < n && len >= VHOST_ASYNC_COST_SAMPLE_LEN);
+            vhost_async_cost_add_time(&cost, dma.cpu_short
+                                      + (uint64_t) cpu * (len - 64) / 65536,
+                                      len);
+        }
+        end_iteration();
+    }
+    return n_dma;
+}
+
+/* Cases. */
+
+/* What a burst has beyond what makes a packet worth it. */
+static void
+test_bursts(void)
+{
+    start();
+    ovs_assert(cost.limits.min_len == 720 && cost.limits.min_excess == 7200);
+    ovs_assert(!send_burst(0, 9000));
+    ovs_assert(!send_burst(32, 719));
+    end_iteration();
+    ovs_assert(!send_burst(1, 1518));
+    end_iteration();
+    ovs_assert(!send_burst(9, 1518));
+    end_iteration();
+    ovs_assert(send_burst(10, 1518));
+    end_iteration();
+    ovs_assert(send_burst(1, 9000));
+    end_iteration();
+}
+
+/* Bursts of one iteration are handed over together, and count together, but
+ * not those of different ones. */
+static void
+test_iterations(void)
+{
+    start();
+    for (int i = 0; i < 9; i++) {
+        ovs_assert(!send_burst(1, 1518));
+    }
+    ovs_assert(send_burst(1, 1518));
+    ovs_assert(!send_burst(32, 700));
+    ovs_assert(send_burst(1, 1518));
+    end_iteration();
+    ovs_assert(!send_burst(1, 1518));
+    end_iteration();
+
+    /* Once iterations have been worth it, all of it goes by DMA. */
+    ovs_assert(send_bursts(100, 20, 1518, CPU) > 95);
+    ovs_assert(cost.worth_it);
+    ovs_assert(send_burst(1, 1518));
+    end_iteration();
+    ovs_assert(!send_bursts(100, 32, 64, CPU));
+    send_bursts(100, 1, 1518, CPU);
+    ovs_assert(!cost.worth_it);
+    ovs_assert(!send_burst(1, 1518));
+    end_iteration();
+}
+
+/* Traffic that is just worth it does not go now one way, now the other. */
+static void
+test_no_flapping(void)
+{
+    unsigned int n_changes = 0;
+    bool last = false;
+
+    start();
+    for (int i = 0; i < 10000; i++) {
+        bool now;
+
+        /* 10 packets are worth it, 9 are not. */
+        send_burst(1, 1518);
+        for (uint32_t n = 7 + random_range(5); n; n--) {
+            now = send_burst(1, 1518);
+        }
+        end_iteration();
+        n_changes += now != last;
+        last = now;
+    }
+    ovs_assert(n_changes < 20);
+
+    /* Nor does it if the CPU costs now more, now less. */
+    n_changes = 0;
+    for (int i = 0; i < 10000; i++) {
+        uint32_t before = cost.limits.min_len;
+
+        vhost_async_cost_add_time(&cost, dma.cpu_short + 1000 / 16 * 9 / 10
+                                  + random_range(1000 / 16 / 5), 1064);
+        n_changes += cost.limits.min_len != before;
+    }
+    ovs_assert(n_changes < 20);
+}
+
+/* A number of bytes is taken as it is. */
+static void
+test_threshold(void)
+{
+    start();
+    atomic_store_relaxed(&vhost_async_policy.threshold, 100);
+    ovs_assert(!send_burst(1, 99));
+    ovs_assert(send_burst(1, 100));
+    ovs_assert(send_burst(32, 100));
+    end_iteration();
+    atomic_store_relaxed(&vhost_async_policy.threshold, 0);
+    ovs_assert(send_burst(1, 1));
+    end_iteration();
+    atomic_store_relaxed(&vhost_async_policy.threshold, UINT32_MAX);
+    ovs_assert(!send_burst(32, 65535));
+    end_iteration();
+    /* Then nothing is timed. */
+    for (int i = 0; i < 10000; i++) {
+        send_burst(2, 1518);
+        ovs_assert(timed == UINT16_MAX);
+    }
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    ovs_assert(!send_burst(1, 1518));
+    end_iteration();
+    ovs_assert(send_burst(32, 1518));
+    ovs_assert(send_bursts(1000, 1, 1518, CPU) < 10);
+    ovs_assert(cost.n_timed);
+}
+
+/* Where the bytes are in memory, DMA is worth it for less; and back. */
+static void
+test_learning(void)
+{
+    uint32_t n;
+
+    start();
+    ovs_assert(send_bursts(1000, 4, 1518, CPU) == 0);
+    ovs_assert(cost.limits.min_len == 720);
+    send_bursts(10000, 4, 1518, 10 * CPU);
+    ovs_assert(cost.limits.min_len > 65 && cost.limits.min_len < 90);
+    ovs_assert(send_bursts(1000, 1, 1518, 10 * CPU) == 1000);
+    ovs_assert(!send_bursts(1000, 32, 64, 10 * CPU));
+
+    /* Few packets are timed, and fewer if the others go by DMA. */
+    n = cost.n_timed;
+    send_bursts(2560, 1, 1518, 10 * CPU);
+    ovs_assert(cost.n_timed - n == 10);
+    send_bursts(20000, 1, 1518, CPU);
+    ovs_assert(cost.limits.min_len > 640 && cost.limits.min_len < 820);
+    n = cost.n_timed;
+    ovs_assert(!send_bursts(1280, 1, 1518, CPU));
+    ovs_assert(cost.n_timed - n == 10);
+
+    /* Short packets tell nothing, but do not keep others from it. */
+    send_bursts(1000, 32, 255, CPU);
+    ovs_assert(cost.n_timed - n == 10);
+    send_bursts(1, 1, 256, CPU);
+    ovs_assert(cost.n_timed - n == 11);
+}
+
+/* A packet during which the thread was interrupted, or a clock that says that
+ * it took no time, is one of many. */
+static void
+test_outliers(void)
+{
+    start();
+    for (int i = 0; i < 1000; i++) {
+        vhost_async_cost_add_time(&cost, i % 20 ? dma.cpu_short + 1000 / 16
+                                  : i % 40 ? 0 : UINT32_MAX, 1064);
+        ovs_assert(cost.limits.min_len > 720 / 2
+                   && cost.limits.min_len < 720 * 2);
+    }
+    for (int i = 0; i < 1000; i++) {
+        vhost_async_cost_add_time(&cost, 0, 65535);
+        ovs_assert(cost_cpu(&cost));
+    }
+    for (int i = 0; i < 1000; i++) {
+        vhost_async_cost_add_time(&cost, UINT32_MAX, 256);
+    }
+    ovs_assert(cost_cpu(&cost) > CPU);
+}
+
+/* With another channel all begins anew. */
+static void
+test_another_channel(void)
+{
+    static const struct dpdk_dma_cost cheap = { .cpu = CPU };
+
+    start();
+    send_bursts(10000, 4, 1518, 10 * CPU);
+    vhost_async_cost_set_dma(&cost, NULL);
+    vhost_async_cost_set_dma(&cost, &dma);
+    ovs_assert(cost.limits.min_len == 720 && !cost.worth_it);
+    vhost_async_cost_set_dma(&cost, &cheap);
+    ovs_assert(send_burst(1, 1));
+}
+
+static const struct dma_test_case cases[] = {
+    DMA_TEST_CASE(bursts),
+    DMA_TEST_CASE(iterations),
+    DMA_TEST_CASE(no_flapping),
+    DMA_TEST_CASE(threshold),
+    DMA_TEST_CASE(learning),
+    DMA_TEST_CASE(outliers),
+    DMA_TEST_CASE(another_channel),
+};
+
+static void
+test_vhost_cost_main(int argc, char *argv[])
+{
+    dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
+}
+
+OVSTEST_REGISTER("test-vhost-cost", test_vhost_cost_main);
