@@ -10,7 +10,7 @@ PYTHON = /usr/bin/python3
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-unused check-ovs check-guests \
         coverage soak long-use fuzz \
-        bench bench-quick bench-engines series clean
+        bench bench-quick bench-compare bench-engines series clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
@@ -94,6 +94,9 @@ bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, 
 
 bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, under 3 minutes once built)
 	@$(PYTHON) -m dev.bench quick --engine '$(ENGINE)'
+
+bench-compare: ## two runs side by side: A=... B=..., out/bench or a bench.json of each
+	@$(PYTHON) -m dev.bench compare '$(A)' '$(B)'
 
 bench-engines: deps ## completion engines side by side, under contention
 	@$(PYTHON) -m dev.bench.engines

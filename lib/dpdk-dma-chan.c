@@ -104,10 +104,10 @@ chan_completed(const struct dpdk_dma_chan *chan)
     return n;
 }
 
-/* Returns the number of copies that 'chan' takes now, 0 if it failed.  To be
- * asked before each packet: idxd refuses no copy beyond its largest batch, but
- * shows no more room than that (idxd_burst_capacity()).  It has room again
- * after the doorbell. */
+/* Returns the number of copies that 'chan' takes now, 0 if it failed; it is
+ * the owner's to take them off from this.  To be asked before what may be too
+ * much: idxd refuses no copy beyond its largest batch, but shows no more room
+ * than that (idxd_burst_capacity()).  It has room again after the doorbell. */
 unsigned int
 dpdk_dma_chan_room(const struct dpdk_dma_chan *chan)
 {

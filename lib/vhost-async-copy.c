@@ -98,17 +98,17 @@ txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
     struct virtio_net_hdr_mrg_rxbuf hdr;
     uint32_t n, size = txq->vring.hdr_len;
 
-    vhost_net_hdr_make(&hdr, pkt, txq->buf.n_chains);
     c->mbuf = pkt;
     c->src_ofs = 0;
     c->seg = txq->buf.segs;
     c->dst_ofs = 0;
     if (OVS_LIKELY(c->seg->len >= sizeof hdr && size == sizeof hdr)) {
-        memcpy(c->seg->va, &hdr, sizeof hdr);
+        vhost_net_hdr_write(c->seg->va, pkt, txq->buf.n_chains);
         txq_log(txq, c, sizeof hdr);
         c->dst_ofs = sizeof hdr;
         return;
     }
+    vhost_net_hdr_make(&hdr, pkt, txq->buf.n_chains);
     for (uint32_t ofs = 0; ofs < size; ofs += n) {
         if (c->dst_ofs == c->seg->len) {
             c->seg++;
@@ -166,12 +166,31 @@ txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
     return done;
 }
 
+/* Returns how many copies 'chan' takes, if possible 'n'. */
+static unsigned int
+chan_make_room(struct dpdk_dma_chan *chan, unsigned int n)
+{
+    unsigned int room = dpdk_dma_chan_room(chan);
+
+    if (OVS_UNLIKELY(n > room)) {
+        /* idxd takes no more than its largest batch without a doorbell. */
+        dpdk_dma_chan_doorbell(chan);
+        room = dpdk_dma_chan_room(chan);
+        if (n > room) {
+            COVERAGE_INC(vhost_async_no_room);
+        }
+    }
+    return room;
+}
+
 /* Whether a packet, whose buffers were taken, goes by DMA: if its pieces are
- * worth it, and 'chan' has room for them.  A packet can have more pieces than
- * a channel takes at all. */
+ * worth it, and 'chan' has room for them.  '*room' is how many copies it takes
+ * at least, and is updated.  A packet can have more pieces than a channel
+ * takes at all. */
 static inline bool
 txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
-         const struct dpdk_dma_limits *limits, const struct rte_mbuf *pkt)
+         const struct dpdk_dma_limits *limits, const struct rte_mbuf *pkt,
+         unsigned int *room)
 {
     unsigned int n = txq->buf.n_segs + pkt->nb_segs - 1;
 
@@ -186,14 +205,13 @@ txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
         }
         n += (pkt->pkt_len >> 12) + 1;
     }
-    if (OVS_UNLIKELY(n > dpdk_dma_chan_room(chan))) {
-        /* idxd takes no more than its largest batch without a doorbell. */
-        dpdk_dma_chan_doorbell(chan);
-        if (n > dpdk_dma_chan_room(chan)) {
-            COVERAGE_INC(vhost_async_no_room);
+    if (OVS_UNLIKELY(n > *room)) {
+        *room = chan_make_room(chan, n);
+        if (n > *room) {
             return false;
         }
     }
+    *room -= n;
     return true;
 }
 
@@ -291,6 +309,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     struct vhost_vring *vr = &txq->vring;
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
     uint16_t i, timed = UINT16_MAX;
+    unsigned int room = 0;
     bool use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
@@ -315,7 +334,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         txq_count_packet(txq, pkt);
         txq_write_header(txq, pkt, &c);
         if (use_dma && len >= self->cost.limits.min_len && i != timed
-            && txq_fits(txq, chan, &self->cost.limits, pkt)) {
+            && txq_fits(txq, chan, &self->cost.limits, pkt, &room)) {
             done = txq_copy_by_dma(txq, chan, &c, len);
         }
         if (OVS_UNLIKELY(i == timed)) {

@@ -27,6 +27,8 @@
  * packets that come from the guest. */
 
 #include <linux/virtio_net.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -85,19 +87,43 @@ vhost_net_hdr_offload(struct virtio_net_hdr *hdr, struct rte_mbuf *pkt)
     }
 }
 
+/* Whether the header of 'pkt' tells of offloads. */
+static inline bool
+vhost_net_hdr_has_offloads(const struct rte_mbuf *pkt)
+{
+    return pkt->ol_flags & (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_IP_CKSUM
+                            | RTE_MBUF_F_TX_TCP_SEG | RTE_MBUF_F_TX_UDP_SEG);
+}
+
 /* Makes '*hdr' the header of 'pkt', which fills 'n_buffers' of the guest's. */
 static inline void
 vhost_net_hdr_make(struct virtio_net_hdr_mrg_rxbuf *hdr, struct rte_mbuf *pkt,
                    uint16_t n_buffers)
 {
-    const uint64_t offloads = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_IP_CKSUM
-                              | RTE_MBUF_F_TX_TCP_SEG
-                              | RTE_MBUF_F_TX_UDP_SEG;
-
     memset(hdr, 0, sizeof *hdr);
     hdr->num_buffers = n_buffers;
-    if (OVS_UNLIKELY(pkt->ol_flags & offloads)) {
+    if (OVS_UNLIKELY(vhost_net_hdr_has_offloads(pkt))) {
         vhost_net_hdr_offload(&hdr->hdr, pkt);
+    }
+}
+
+/* Writes the header of 'pkt', which fills 'n_buffers' of the guest's, to 'to',
+ * at any address.  Where that is the guest's, nothing is read from it.
+ *
+ * A header that is made elsewhere is read again in other pieces than it was
+ * written in, which the core waits for: most of the time it is not. */
+static inline void
+vhost_net_hdr_write(uint8_t *to, struct rte_mbuf *pkt, uint16_t n_buffers)
+{
+    struct virtio_net_hdr_mrg_rxbuf hdr;
+
+    if (OVS_UNLIKELY(vhost_net_hdr_has_offloads(pkt))) {
+        vhost_net_hdr_make(&hdr, pkt, n_buffers);
+        memcpy(to, &hdr, sizeof hdr);
+    } else {
+        memset(to, 0, sizeof hdr);
+        memcpy(to + offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers),
+               &n_buffers, sizeof n_buffers);
     }
 }
 

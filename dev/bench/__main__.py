@@ -5,9 +5,10 @@
 #   python3 -m dev.bench quick      the ratios that are goals, one line each
 #   python3 -m dev.bench report     table and plots of the last run once more;
 #                                   with --doc into dev/bench/figures, too
+#   python3 -m dev.bench compare A B    two runs, files or folders
 #
-# Send and reap: harness.py; the whole switch: whole_switch.py; what comes out:
-# output.py.
+# Send and reap: harness.py; the whole switch: whole_switch.py; goals:
+# goals.py; what comes out: output.py and page.py.
 
 import argparse
 import contextlib
@@ -16,29 +17,24 @@ import tempfile
 import time
 
 from dev import lab
-from dev.bench import harness, output, whole_switch
-from dev.bench.harness import (SCALE, SIZES, STOCK, TSO_SIZE, off, on, pick,
-                               points)
+from dev.bench import compare, goals, harness, output, page, whole_switch
+from dev.bench.harness import (SCALE, SIZES, STOCK, STOCK_TWICE, TSO_SIZE,
+                               mix_points, off, on, points)
 from dev.common.command import (ENGINES, Progress, Stop, check_engine, main,
                                 program)
 from dev.common.files import out, write
 from dev.dma_model import plugin
 from dev.ovs import tree
 
-GOALS = (("off", 1.01), ("small", 1.03), ("mtu", .70), ("jumbo", .25),
-         ("jumbo-real", .35), ("tso", .10), ("latency", 2.), ("idle", 1.01))
-
-# The names of goals with their engine and size; bursts of 32.
-RATIOS = (("small", "ideal", 64), ("mtu", "ideal", 1518),
-          ("jumbo", "ideal", 9000), ("jumbo-real", "real", 9000))
-
 # How often each part is done: turns, and processes per variant that share
 # them.
-FULL = {"ideal": (12, 6), "real": (9, 3), "tso": (6, 3), "off": (40, 20),
-        "buffers": 5, "crossover": 3, "latency": 5, "scale": 5, "in-flight": 3,
-        "switch": 3, "switch-windows": 4}
-QUICK = {"ideal": (36, 12), "real": (16, 4), "tso": (8, 4), "off": (48, 24),
-         "latency": 5, "scale": 9}
+FULL = {"ideal": (12, 6), "real": (12, 6), "tso": (8, 4), "off": (24, 12),
+        "ports": (12, 6), "buffers": 5, "crossover": 2, "latency": 7, "scale": 7,
+        "in-flight": 3, "switch": 3, "switch-windows": 4}
+QUICK = {"ideal": (24, 12), "real": (24, 12), "tso": (12, 6),
+         "off": (48, 24), "ports": (12, 6), "latency": 9, "scale": 9}
+QUICK_SIZES = (64, 512, 1518, 9000)
+QUICK_BURSTS = (1, 4, 32)
 
 
 def build_all(builds):
@@ -51,104 +47,40 @@ def build_all(builds):
     return plugin.build()
 
 
-# Goals.
+# The goals.
 
-def goal(name, ratio, note):
-    limit = dict(GOALS)[name]
-    return {"name": name, "ratio": ratio, "goal": limit,
-            "met": round(ratio, 3) <= limit, "note": note}
-
-
-def goal_line(g):
-    print("bench: %(name)s ratio=%(ratio).3f goal=%(goal).2f" % g, flush=True)
-
-
-def ratio_goal(name, results, variant, size):
-    """The worse of the two ratios, source in cache and not; a small packet is
-    nothing but headers, which are in the cache once it was classified."""
-    warm, cold = (pick(results, variant, size=size, burst=32, cold=c)
-                  for c in (0, 1))
-    r = warm if name == "small" else max(warm, cold, key=lambda r: r["ratio"])
-    note = "%.0f of %.0f cycles; warm %.2f, cold %.2f" % (
-        r["cycles"], r["cycles"] / r["ratio"], warm["ratio"], cold["ratio"])
-    if r["idle"] >= 1:
-        note += "; with %.0f idle cycles %.2f" % (r["idle"], r["ratio_all"])
-    return goal(name, r["ratio"], note)
-
-
-def tso_goal(results, variant, free):
-    g = ratio_goal("tso", results, variant, TSO_SIZE)
-    g["note"] += ("; to free the buffer: %.0f cycles warm, %.0f cold"
-                  % tuple(free))
-    return g
-
-
-def off_goal(loop, engine, turns, progress):
-    """The size that is worst.  What is looked for is less than what the place
-    in memory does to a process, hence a new pair of processes every other
-    turn."""
-    found = loop.measure("off", [STOCK, off(engine)],
-                         [p for p in points(SIZES, (32,)) if not p["cold"]],
-                         *turns, progress=progress)
-    mine = [r for r in found if r["variant"] == "off"]
-    worst = max(mine, key=lambda r: r["ratio"])
-    return goal("off", worst["ratio"], "worst: %d B, %.0f of %.0f cycles; "
-                "mean of all sizes %.3f"
-                % (worst["size"], worst["cycles"],
-                   worst["cycles"] / worst["ratio"],
-                   sum(r["ratio"] for r in mine) / len(mine)))
-
-
-def latency_goal(rows, variant):
-    row = pick(rows, variant, size=1518, load="one")
-    return goal("latency", row["added"], "us added to p99, less the engine's "
-                "%d us" % harness.MODEL_LATENCY_US)
-
-
-def idle_goal(rows, variant):
-    """What 511 more registered txqs cost an iteration that has something to
-    do, in which one txq is active."""
-    row = pick(rows, variant, txqs=512)
-    return goal("idle", row["active_ratio"], "one of 512 txqs active against "
-                "one of 1; all idle: %.1f against %.1f cycles"
-                % (row["idle"], pick(rows, variant, txqs=1)["idle"]))
+def off_part(loop, engine, turns, progress):
+    """What is looked for is less than what the place in memory does to a
+    process, hence a new pair of processes every other turn.  A second process
+    of stock tells how much that is."""
+    return loop.measure("off", [STOCK, STOCK_TWICE, off(engine)],
+                        [p for p in points(SIZES, (32,)) if not p["cold"]],
+                        *turns, progress=progress)
 
 
 def quick(loop, engine):
-    """Measures the goals of one completion engine and prints a line for
-    each."""
-    goals = []
+    """Measures the goals of one completion engine."""
     ideal = [STOCK, on(engine, "ideal")]
     progress = Progress("measuring", sum(QUICK[k][0] for k in (
-        "ideal", "real", "tso", "off")) + 4)
-    goals.append(off_goal(loop, engine, QUICK["off"], progress))
-    loop.measure("ideal", ideal, points((64, 1518, 9000), (32,)),
-                 *QUICK["ideal"], progress=progress)
+        "ideal", "real", "tso", "off", "ports")) + 4)
+    report = {"off": off_part(loop, engine, QUICK["off"], progress)}
+    cells = points(QUICK_SIZES, QUICK_BURSTS)
+    loop.measure("ideal", ideal, cells + mix_points((1, 32)),
+                 *QUICK["ideal"], rounds=10, progress=progress)
     loop.measure("ideal", ideal, points((TSO_SIZE,), (32,)), *QUICK["tso"],
                  rounds=5, tso=True, progress=progress)
-    loop.measure("real", [STOCK, on(engine, "real")], points((9000,), (32,)),
-                 *QUICK["real"], progress=progress)
-    rows = harness.latency(loop, ideal, (1518,), QUICK["latency"],
-                              ("one",), progress=progress)
-    scale = harness.scale(loop, ideal[1], (1, 512), QUICK["scale"],
-                             progress)
-    report = {"results": loop.results, "latency": rows, "scale": scale,
-              "free": harness.cost_of_free(loop)}
+    loop.measure("real", [STOCK, on(engine, "real")], cells, *QUICK["real"],
+                 rounds=10, progress=progress)
+    report["ports"] = harness.ports(loop, ideal, *QUICK["ports"],
+                                    progress=progress)
+    report["latency"] = harness.latency(loop, ideal, (1518,),
+                                        QUICK["latency"], ("one",),
+                                        progress=progress)
+    report["scale"] = harness.scale(loop, ideal[1], (1, 512), QUICK["scale"],
+                                    progress)
+    report["results"] = loop.results
     progress.done()
-    return dict(report, goals=goals + other_goals(report, engine))
-
-
-def other_goals(report, engine):
-    """All but the first."""
-    ideal = engine + "-ideal"
-    goals = [ratio_goal(name, [r for r in report["results"]
-                               if r["part"] == kind],
-                        "%s-%s" % (engine, kind), size)
-             for name, kind, size in RATIOS]
-    goals.append(tso_goal(report["results"], ideal, report["free"]))
-    goals.append(latency_goal(report["latency"], ideal))
-    goals.append(idle_goal(report["scale"], ideal))
-    return goals
+    return report
 
 
 # Everything.
@@ -160,11 +92,20 @@ def loop_parts(loop, engines):
             variants.insert(1, off(engines[0]))
         progress = Progress("1. send and reap, %s" % (
             output.ENGINE_NAMES[kind]), FULL[kind][0] + FULL["tso"][0])
-        loop.measure(kind, variants, points(SIZES), *FULL[kind], rounds=10,
-                     progress=progress)
+        loop.measure(kind, variants, points(SIZES) + mix_points(),
+                     *FULL[kind], rounds=10, progress=progress)
         loop.measure(kind, variants, points((TSO_SIZE,)), *FULL["tso"],
                      rounds=5, tso=True, progress=progress)
         progress.done()
+
+
+def ports_part(loop, engines):
+    progress = Progress("1. send and reap, %d txqs" % harness.PORTS_TXQS,
+                        FULL["ports"][0])
+    rows = harness.ports(loop, [STOCK] + [on(e, "ideal") for e in engines],
+                         *FULL["ports"], progress=progress)
+    progress.done()
+    return rows
 
 
 def buffers_part(loop, engine):
@@ -230,18 +171,20 @@ def scale_part(loop, engines):
 def everything(the_lab, loop, engines):
     first = engines[0]
     progress = Progress("0. async off, all sizes", FULL["off"][0])
-    goals = [off_goal(loop, first, FULL["off"], progress)]
+    report = {"off": off_part(loop, first, FULL["off"], progress)}
     progress.done()
     loop_parts(loop, engines)
-    report = {"results": loop.results,
-              "buffers": buffers_part(loop, first),
-              "free": harness.cost_of_free(loop),
-              "crossover": crossover_part(loop, first),
-              "switch": switch_part(the_lab, engines, loop.driver),
-              "latency": latency_part(loop, engines),
-              "memory": memory_part(loop, engines),
-              "scale": scale_part(loop, engines)}
-    return dict(report, goals=goals + other_goals(report, first))
+    report.update({
+        "results": loop.results,
+        "ports": ports_part(loop, engines),
+        "buffers": buffers_part(loop, first),
+        "free": harness.cost_of_free(loop),
+        "crossover": crossover_part(loop, first),
+        "switch": switch_part(the_lab, engines, loop.driver),
+        "latency": latency_part(loop, engines),
+        "memory": memory_part(loop, engines),
+        "scale": scale_part(loop, engines)})
+    return report
 
 
 # The command.
@@ -269,7 +212,19 @@ def measure(args, engines, driver):
         else:
             check_memory(loop, the_lab, len(engines) + 2)
             report = everything(the_lab, loop, engines)
-        return dict(report, machine=output.machine())
+        return dict(report, machine=output.machine(), engine=args.engine,
+                    goals=goals.all_goals(report, args.engine),
+                    noise=goals.noise(report["off"]))
+
+
+def tell(report):
+    """The lines that end a run."""
+    for g in report["goals"]:
+        print(goals.line(g), flush=True)
+    if report["noise"] > goals.NOISE:
+        print("bench: stock differs from itself by %.1f %% on this machine: "
+              "what is less than that, it cannot tell" % (
+                  100 * report["noise"]))
 
 
 def run_command():
@@ -277,7 +232,9 @@ def run_command():
         prog=program(),
         description="Measures the series against stock Open vSwitch.")
     parser.add_argument("what", nargs="?", default="all",
-                        choices=("all", "quick", "report"))
+                        choices=("all", "quick", "report", "compare"))
+    parser.add_argument("runs", nargs="*", metavar="RUN",
+                        help="compare: bench.json or quick.json, or a folder")
     parser.add_argument("--engine", default="defer",
                         help="the completion engine that goals are for")
     parser.add_argument("--no-build", action="store_true",
@@ -291,8 +248,15 @@ def run_command():
         report = output.load()
         output.show_all(report)
         output.plots(report)
+        page.write_page(report)
         if args.doc:
             output.document(report)
+        return 0
+    if args.what == "compare":
+        if len(args.runs) != 2:
+            raise Stop("compare: name two runs, files or folders: "
+                       "make bench-compare A=... B=...")
+        compare.show(*args.runs)
         return 0
     if check_engine(args.engine) == "no":
         raise Stop("ENGINE=no: this build copies nothing by DMA; use %s"
@@ -324,6 +288,7 @@ def run_command():
         output.save(report)
         output.show_all(report)
         output.plots(report)
+        page.write_page(report)
         print("\nresults: %s; measured in %d s"
               % (os.path.relpath(out("bench")), time.monotonic() - began))
     else:
@@ -331,8 +296,7 @@ def run_command():
                           output.goal_table(report))
         write(out("bench", "quick.json"),
               output.json.dumps(report, indent=1) + "\n")
-    for g in report["goals"]:
-        goal_line(g)
+    tell(report)
     return 0
 
 

@@ -79,6 +79,17 @@ async_came_back(void)
     return changed;
 }
 
+/* Has the thread time the next packet that is long enough. */
+void
+async_time_next(void)
+{
+    struct vhost_async_thread *self = *vhost_async_self_get();
+
+    if (self) {
+        self->sender.cost.n_bursts = 1;
+    }
+}
+
 void
 async_get_counters(struct async_counters *c)
 {
@@ -92,7 +103,6 @@ async_get_counters(struct async_counters *c)
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
         c->bursts = vhost_async_counter(&self->sender.bursts);
         c->cpu = self->sender.cost.limits_cpu;
-        c->n_timed = self->sender.cost.n_timed;
     }
 }
 
@@ -147,6 +157,11 @@ bool
 async_came_back(void)
 {
     return false;
+}
+
+void
+async_time_next(void)
+{
 }
 
 void

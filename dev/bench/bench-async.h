@@ -35,8 +35,7 @@
 
 struct async_counters {
     uint64_t dma_packets, cpu_packets, polls, empty_polls, bursts;
-    uint64_t cpu;               /* Learned, cycles for 64 KiB, */
-    uint64_t n_timed;           /* ...from so many packets. */
+    uint64_t cpu;               /* Learned, cycles for 64 KiB. */
 };
 
 const char *async_build(void);
@@ -46,6 +45,7 @@ void async_attach(unsigned int core);
 bool async_has_channel(void);
 void async_apply_threshold(int threshold);
 bool async_came_back(void);
+void async_time_next(void);
 void async_get_counters(struct async_counters *);
 
 #ifdef VHOST_ASYNC

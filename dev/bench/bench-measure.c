@@ -187,23 +187,65 @@ await_txqs(void)
     }
 }
 
+/* IMIX is 7 of 64 bytes to 4 of 594 to 1 of 1518; "ack" are segments and
+ * acknowledgements in turn; "rare" is one packet in a hundred that is large. */
+const struct mix *
+mix_find(const char *name)
+{
+    static struct mix mixes[] = {
+        { "imix", 12, { 64, 594, 64, 64, 594, 64, 64, 594, 64, 64, 594,
+                        1518 } },
+        { "ack", 2, { 64, 1518 } },
+        { "rare", 100, { 9000 } },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(mixes); i++) {
+        if (!strcmp(mixes[i].name, name)) {
+            for (int j = 0; j < mixes[i].n; j++) {
+                mixes[i].sizes[j] = MAX(mixes[i].sizes[j], 64);
+            }
+            return &mixes[i];
+        }
+    }
+    return NULL;
+}
+
+/* Bytes of packet 'i' of a round. */
+static uint32_t
+packet_size(const struct params *p, unsigned int i)
+{
+    return p->mix ? p->mix->sizes[i % p->mix->n] : p->size;
+}
+
+static uint32_t
+largest_packet(const struct params *p)
+{
+    uint32_t size = p->size;
+
+    for (int i = 0; p->mix && i < p->mix->n; i++) {
+        size = MAX(size, p->mix->sizes[i]);
+    }
+    return size;
+}
+
 /* Number of packets to send in a round, such that there is room for all in
  * the virtqueues. */
 static unsigned int
 packets_per_round(const struct params *p)
 {
     const struct guest_rxq *q = &bench_ports[0].guest.rxqs[0];
-    unsigned int buffers = DIV_ROUND_UP(p->size + HDR_LEN, q->buf_len);
+    unsigned int size = largest_packet(p);
+    unsigned int buffers = DIV_ROUND_UP(size + HDR_LEN, q->buf_len);
     unsigned int n = MIN(settings.ring_size / buffers * p->spread, MAX_ROUND);
 
     n = MIN(n, 256 * p->spread);
     if (!p->is_cold) {
-        n = MIN(n, MAX(WARM_BYTES / p->size, p->burst));
+        n = MIN(n, MAX(WARM_BYTES / size, p->burst));
     }
     n -= n % p->burst;
     if (!n) {
         fail("the virtqueues are too short for %u packets of %u bytes",
-             p->burst, p->size);
+             p->burst, size);
     }
     return n;
 }
@@ -220,7 +262,7 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
     int qid;
 
     for (int i = 0; i < total; i++) {
-        mbufs[i] = make_packet(p->size, p->is_cold);
+        mbufs[i] = make_packet(packet_size(p, i), p->is_cold);
     }
     *idle = 0;
     end = deadline();
@@ -253,9 +295,9 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
     for (unsigned int i = 0, k = 0; i < total; k++) {
         q = nth_txq(k % p->spread, &port, &qid);
         for (int j = 0; j < p->burst; j++, i++) {
-            if (!guest_receive(q, p->size, NULL)) {
+            if (!guest_receive(q, packet_size(p, i), NULL)) {
                 fail("packet %u of %u of %u bytes did not arrive", i, total,
-                     p->size);
+                     packet_size(p, i));
             }
         }
     }
@@ -263,22 +305,19 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
     return cycles;
 }
 
-/* Goes on until the thread has learned what these packets cost.  Short ones
- * are not timed, nor are any if a threshold is set. */
+/* Goes on until the thread has learned what these packets cost, of which it
+ * would time fewer by itself.  None is if a threshold is set, or if all are
+ * too short for it. */
 static void
 warm_up(const struct params *p, unsigned int total)
 {
-    struct async_counters first, now;
+    int n = p->threshold < 0 && largest_packet(p) >= 256 ? 40 : 3;
     uint64_t idle;
-    int i = 0;
 
-    async_get_counters(&first);
-    do {
+    for (int i = 0; i < n; i++) {
+        async_time_next();
         run_round(p, total, &idle);
-        async_get_counters(&now);
-    } while (++i < 3 || (async_has_channel() && p->threshold < 0
-                         && p->size >= 256
-                         && now.n_timed - first.n_timed < 40));
+    }
 }
 
 static int

@@ -22,7 +22,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Sizes of packets as they follow each other. */
+struct mix {
+    const char *name;
+    unsigned int n;
+    uint16_t sizes[100];
+};
+
+/* Returns the mix of that name, NULL if there is none. */
+const struct mix *mix_find(const char *name);
+
 struct params {
+    const struct mix *mix;      /* NULL if all have the same size. */
     unsigned int size, burst, rounds, work, spread, n, gap;
     bool is_cold;
     int threshold;              /* Bytes, -1 for the default. */

@@ -84,6 +84,26 @@ fail(const char *format, ...)
     _exit(1);
 }
 
+static const struct mix *
+parse_mix(const char *line)
+{
+    const char *p = strstr(line, " mix=");
+    const struct mix *mix;
+    char *name;
+
+    if (!p) {
+        return NULL;
+    }
+    p += strlen(" mix=");
+    name = xmemdup0(p, strcspn(p, " \n"));
+    mix = mix_find(name);
+    if (!mix) {
+        fail("there is no mix \"%s\"", name);
+    }
+    free(name);
+    return mix;
+}
+
 static unsigned int
 parse_param(const char *line, const char *name, unsigned int def)
 {
@@ -109,6 +129,7 @@ main_loop(void)
     fflush(stdout);
     while (fgets(line, sizeof line, stdin)) {
         struct params p = {
+            .mix = parse_mix(line),
             .size = parse_param(line, "size", 64),
             .burst = parse_param(line, "burst", 32),
             .rounds = parse_param(line, "rounds", 100),

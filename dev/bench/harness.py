@@ -24,7 +24,9 @@ SOURCES, INCLUDED = (sorted(glob.glob(os.path.join(HERE, "*." + suffix)))
 SIZES = (64, 128, 256, 512, 1024, 1518, 4096, 9000)
 # The longest that Linux sends on a link with an MTU of 1500: 45 segments.
 TSO_SIZE = 45 * 1448 + 66
-BURSTS = (1, 4, 32)
+BURSTS = (1, 2, 4, 8, 32)
+# Sizes as they occur: bench-measure.c.
+MIXES = ("imix", "ack", "rare")
 
 # Cycles for which a packet is classified, off the clock.
 WORK = 150
@@ -39,6 +41,11 @@ SLOW_LATENCY_US = 300000
 # programs of each build, whose functions are so many bytes further on.
 LAYOUTS = 4
 LAYOUT_SHIFT = 16
+
+# A point is measured by so many generations of processes at least, and until
+# the interval of the median is as narrow as that.
+MIN_GENERATIONS = 3
+SETTLED = .02
 
 # Per process: packets, and what Open vSwitch allocates for a port.
 MEMORY_MB = 384
@@ -55,6 +62,8 @@ class Variant:
 
 
 STOCK = Variant("stock", "stock", label="stock, copy by CPU")
+# What two processes that do the same differ by.
+STOCK_TWICE = Variant("stock-twice", "stock", label="stock once more")
 
 
 def off(build):
@@ -234,8 +243,10 @@ class Loop:
         """Has all 'variants' measure all 'points' in 'turns' turns, and
         compares them to the first.  As with its functions, where its memory
         happens to lie can make a process faster or slower, so each variant
-        gets several processes, one after the other."""
+        gets several processes, one after the other.  A point whose medians
+        are known well enough is not measured any more."""
         samples = {}
+        settled = set()
         for generation in range(generations):
             share = range(turns * generation // generations,
                           turns * (generation + 1) // generations)
@@ -244,9 +255,14 @@ class Loop:
             with self.runners(variants, (), tso,
                               generation % LAYOUTS) as runners:
                 for turn in share:
-                    self._turn(turn, runners, points, rounds, samples)
+                    self._turn(turn, runners,
+                               [(i, p) for i, p in enumerate(points)
+                                if i not in settled], rounds, samples)
                     if progress:
                         progress.step()
+            if generation >= MIN_GENERATIONS - 1:
+                settled.update(i for i in range(len(points))
+                               if is_settled(i, variants, samples))
         found = []
         for i, point in enumerate(points):
             stock = [a["median"] for a in samples[i, variants[0].name]]
@@ -258,13 +274,34 @@ class Loop:
 
     @staticmethod
     def _turn(turn, runners, points, rounds, samples):
-        for i, point in enumerate(points):
+        for i, point in points:
             # Nobody always comes after the same other.
             k = turn % len(runners)
             for runner in runners[k:] + runners[:k]:
                 answer = runner.ask("run", rounds=rounds, work=WORK, **point)
                 key = (i, runner.variant.name)
                 samples.setdefault(key, []).append(answer)
+
+
+def median_interval(values):
+    """In which the median of all that could be measured lies, in 95 of 100
+    cases: between which of the values it does follows from their number."""
+    values = sorted(values)
+    n = len(values)
+    k = max(int(n / 2 - .98 * n ** .5), 0)
+    return values[k], values[n - 1 - k]
+
+
+def is_settled(i, variants, samples):
+    """Whether the ratios of point 'i' are known to a hundredth, or so."""
+    stock = [a["median"] for a in samples[i, variants[0].name]]
+    for variant in variants[1:]:
+        low, high = median_interval([
+            a["median"] / s
+            for a, s in zip(samples[i, variant.name], stock)])
+        if high - low > SETTLED:
+            return False
+    return True
 
 
 def spread(values):
@@ -276,17 +313,19 @@ def spread(values):
 
 def summary(part, variant, point, answers, stock):
     q1, median, q3 = spread([a["median"] for a in answers])
-    r1, ratio, r3 = spread([a["median"] / s
-                            for a, s in zip(answers, stock)])
+    ratios = [a["median"] / s for a, s in zip(answers, stock)]
+    r1, ratio, r3 = spread(ratios)
+    low, high = median_interval(ratios)
     result = {"part": part, "variant": variant.name, "cycles": median,
               "q1": q1, "q3": q3, "ratio": ratio, "ratio_q1": r1,
-              "ratio_q3": r3, "turns": len(answers)}
+              "ratio_q3": r3, "ratio_low": low, "ratio_high": high,
+              "turns": len(answers)}
     for name in ("dma", "polls", "empty", "idle"):
         result[name] = statistics.median(a[name] for a in answers)
     # With the cycles in which there was nothing to do.
     result["ratio_all"] = statistics.median(
         (a["median"] + a["idle"]) / s for a, s in zip(answers, stock))
-    result.update({"cold": 0, "threshold": -1}, **point)
+    result.update({"cold": 0, "threshold": -1, "mix": None}, **point)
     return result
 
 
@@ -295,7 +334,14 @@ def points(sizes, bursts=BURSTS):
             for size in sizes for burst in bursts for cold in (0, 1)]
 
 
+def mix_points(bursts=BURSTS):
+    return [{"mix": mix, "size": 64, "burst": burst, "cold": 0}
+            for mix in MIXES for burst in bursts]
+
+
 def pick(results, variant, **point):
+    point = dict({"mix": None}, **point) if "burst" in point else point
+
     for r in results:
         if (r["variant"] == variant
                 and all(r.get(k) == v for k, v in point.items())):
@@ -438,9 +484,10 @@ def latency_rows(runners, size, how, gap, turns, n):
             row[key] = statistics.median(a[key] for a in answers[name])
         engine_us = (MODEL_LATENCY_US if runner.variant.engine == "ideal"
                      else 0)
-        row["added"] = statistics.median(
-            a["p99"] - s["p99"] - engine_us
-            for a, s in zip(answers[name], answers[runners[0].variant.name]))
+        added = [a["p99"] - s["p99"] - engine_us for a, s in zip(
+            answers[name], answers[runners[0].variant.name])]
+        row["added"] = statistics.median(added)
+        row["low"], row["high"] = median_interval(added)
         rows.append(row)
     return rows
 
@@ -501,13 +548,43 @@ def scale(loop, variant, counts, turns, progress=None):
                                             rounds=100)["median"])
                 busy[n].append(runner.ask("run", size=1518, burst=1,
                                           rounds=20, spread=n)["median"])
-        return [{"variant": variant.name, "txqs": n,
-                 "idle": statistics.median(idle[n]),
-                 "active": statistics.median(active[n]),
-                 "active_ratio": statistics.median(
-                     a / b for a, b in zip(active[n], active[counts[0]])),
-                 "all_busy": statistics.median(busy[n])}
-                for n in counts]
+        rows = []
+        for n in counts:
+            ratios = [a / b for a, b in zip(active[n], active[counts[0]])]
+            low, high = median_interval(ratios)
+            rows.append({"variant": variant.name, "txqs": n,
+                         "idle": statistics.median(idle[n]),
+                         "active": statistics.median(active[n]),
+                         "active_ratio": statistics.median(ratios),
+                         "low": low, "high": high,
+                         "all_busy": statistics.median(busy[n])})
+        return rows
+
+
+# Every txq of many is sent to, in turn, by bursts of few.
+PORTS_TXQS = 512
+PORTS_BURSTS = (1, 4)
+
+
+def ports(loop, variants, turns, generations, progress=None):
+    answers = {(v.name, b): [] for v in variants for b in PORTS_BURSTS}
+    for generation in range(generations):
+        with loop.runners(variants, scale_args(PORTS_TXQS),
+                          layout=generation % LAYOUTS) as runners:
+            for turn in range(turns // generations):
+                k = (generation + turn) % len(runners)
+                for burst in PORTS_BURSTS:
+                    for runner in runners[k:] + runners[:k]:
+                        answers[runner.variant.name, burst].append(runner.ask(
+                            "run", size=1518, burst=burst, rounds=10,
+                            work=WORK, spread=PORTS_TXQS))
+                if progress:
+                    progress.step()
+    return [dict(summary("ports", v, {"size": 1518, "burst": b},
+                         answers[v.name, b],
+                         [a["median"] for a in answers[variants[0].name, b]]),
+                 txqs=PORTS_TXQS)
+            for b in PORTS_BURSTS for v in variants]
 
 
 def scale_in_flight(loop, variant, counts, turns, progress):

@@ -23,8 +23,9 @@ PLOTS = {(engine, cold): "%s-%s.svg"
          % (engine, "cold" if cold else "warm")
          for engine in ("ideal", "real") for cold in (0, 1)}
 
-COLUMNS = ("part", "variant", "size", "burst", "cold", "threshold", "cycles",
-           "q1", "q3", "ratio", "ratio_q1", "ratio_q3", "idle", "ratio_all",
+COLUMNS = ("part", "variant", "mix", "size", "burst", "cold", "threshold",
+           "cycles", "q1", "q3", "ratio", "ratio_q1", "ratio_q3", "ratio_low",
+           "ratio_high", "idle", "ratio_all",
            "dma", "polls", "empty", "turns")
 
 ENGINE_NAMES = {"ideal": "ideal engine", "real": "software engine"}
@@ -56,8 +57,8 @@ def save(report):
         for r in report["results"]:
             writer.writerow({k: round(v, 4) if isinstance(v, float) else v
                              for k, v in r.items()})
-    for part in ("buffers", "crossover", "switch", "latency", "memory",
-                 "scale"):
+    for part in ("ports", "buffers", "crossover", "switch", "latency",
+                 "memory", "scale"):
         rows = report.get(part)
         if rows:
             with open(out("bench", part + ".csv"), "w", newline="") as f:
@@ -88,8 +89,8 @@ def loop_table(report, engine):
     for r in results:
         if r["variant"] != "stock":
             continue
-        point = {k: r[k] for k in ("size", "burst", "cold")}
-        row = [size_name(r["size"]), str(r["burst"]),
+        point = {k: r[k] for k in ("size", "burst", "cold", "mix")}
+        row = [r["mix"] or size_name(r["size"]), str(r["burst"]),
                "cold" if r["cold"] else "warm"]
         for name in names:
             mine = pick(results, name, **point)
@@ -138,6 +139,12 @@ def scale_table(report):
     return rows
 
 
+def ports_table(report):
+    return [["txqs", "burst", "variant", "cycles", "ratio"]] + [
+        [str(r["txqs"]), str(r["burst"]), r["variant"], "%.0f" % r["cycles"],
+         "%.2f" % r["ratio"]] for r in report["ports"]]
+
+
 def buffers_table(report):
     rows = [["buffer", "copies", "cache", "stock", "cycles", "ratio"]]
     found = report["buffers"]
@@ -165,10 +172,11 @@ def crossover_table(report):
 
 
 def goal_table(report):
-    rows = [["goal", "measured", "goal", "met", "more"]]
+    rows = [["name", "ratio", "interval", "goal", "verdict", "more"]]
     for g in report["goals"]:
-        rows.append([g["name"], "%.3f" % g["ratio"], "%.2f" % g["goal"],
-                     "yes" if g["met"] else "no", g["note"]])
+        rows.append([g["name"], "%.3f" % g["ratio"],
+                     "%.3f to %.3f" % (g["low"], g["high"]),
+                     "%.2f" % g["goal"], g["verdict"], g["note"]])
     return rows
 
 
@@ -182,6 +190,8 @@ def show(title, rows):
 
 TITLES = (
     ("Send and reap, %s: cycles per packet (ratio to stock)", None),
+    ("Many txqs in turn, 1518 bytes, ideal engine: cycles per packet",
+     ports_table),
     ("Packets of 9000 bytes, ideal engine, by size of the guest's buffers: "
      "cycles per packet", buffers_table),
     ("Whole switch, lossless loop: busy cycles of the PMD thread per packet, "
@@ -235,7 +245,7 @@ def plot_label(name):
 def plot(report, engine, cold, crossing, name):
     """One line per variant."""
     results = [r for r in report["results"] if r["part"] == engine
-               and r["burst"] == 32 and r["cold"] == cold]
+               and r["burst"] == 32 and r["cold"] == cold and not r["mix"]]
     data, lines = "", []
     for variant in dict.fromkeys(r["variant"] for r in results):
         rows = sorted((r["size"], r["cycles"]) for r in results
@@ -325,6 +335,8 @@ def rst(report):
         add("Send and reap with the %s, bursts of 32.  Cycles per packet of "
             "stock, ratios of the others:" % name,
             rst_loop_table(report, engine))
+    add("%d txqs, to which bursts go in turn, with the ideal engine:"
+        % report["ports"][0]["txqs"], ports_table(report))
     for (engine, cold), name in PLOTS.items():
         lines.append(".. figure:: %s\n   :alt: Cycles per packet against "
                      "frame size, %s, %s cache\n"

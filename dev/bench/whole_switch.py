@@ -177,16 +177,20 @@ def measure(lab, variants, driver, generations, windows, progress):
         stock = samples[variants[0].name, size]
         for variant in variants:
             mine = samples[variant.name, size]
+            ratios = [a["cycles"] / s["cycles"] for a, s in zip(mine, stock)]
+            rates = [a["mpps"] / s["mpps"] for a, s in zip(mine, stock)]
             q1, cycles, q3 = harness.spread([s["cycles"] for s in mine])
             rows.append({
                 "variant": variant.name, "size": size,
                 "circulating": 2 * BURST * BURSTS[size],
                 "cycles": cycles, "q1": q1, "q3": q3,
-                "ratio": statistics.median(
-                    a["cycles"] / s["cycles"] for a, s in zip(mine, stock)),
+                "ratio": statistics.median(ratios),
+                **dict(zip(("ratio_low", "ratio_high"),
+                           harness.median_interval(ratios))),
                 "mpps": statistics.median(s["mpps"] for s in mine),
-                "mpps_ratio": statistics.median(
-                    a["mpps"] / s["mpps"] for a, s in zip(mine, stock)),
+                "mpps_ratio": statistics.median(rates),
+                **dict(zip(("mpps_low", "mpps_high"),
+                           harness.median_interval(rates))),
                 "busy": statistics.median(s["busy"] for s in mine),
                 "turns": len(mine)})
     return rows

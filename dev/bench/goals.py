@@ -1,0 +1,122 @@
+# What the series is to reach, as ratios to stock in the same run, and whether
+# it did: "met" or "missed" if the interval in which the median lies is on one
+# side of the goal, "cannot tell" otherwise.
+
+from dev.bench.harness import TSO_SIZE, pick
+
+MET, MISSED, UNKNOWN = "met", "missed", "cannot tell on this machine"
+
+# Name, and the most that it may be; 'switch-rate' is the least.
+GOALS = {"off": 1.01, "off-worst": 1.03, "never": 1.03, "never-real": 1.10,
+         "ports-1": 1.00, "ports-4": 1.00, "mtu": .32, "mtu-cold": .15,
+         "burst-4": .50, "burst-1": .90, "jumbo": .18, "jumbo-cold": .10,
+         "jumbo-real": .45, "jumbo-real-cold": .25, "tso": .25,
+         "tso-cold": .45, "imix": .80, "switch": .75, "switch-rate": 1.3,
+         "latency": 2., "idle": 1.01}
+
+# Goals that are one cell each: engine, size, burst, cold.
+CELLS = {"mtu": ("ideal", 1518, 32, 0), "mtu-cold": ("ideal", 1518, 32, 1),
+         "burst-4": ("ideal", 1518, 4, 0), "burst-1": ("ideal", 1518, 1, 0),
+         "jumbo": ("ideal", 9000, 32, 0), "jumbo-cold": ("ideal", 9000, 32, 1),
+         "jumbo-real": ("real", 9000, 32, 0),
+         "jumbo-real-cold": ("real", 9000, 32, 1),
+         "tso": ("ideal", TSO_SIZE, 32, 0),
+         "tso-cold": ("ideal", TSO_SIZE, 32, 1)}
+
+# Stock against stock: more than that, and small differences tell nothing.
+NOISE = .03
+
+
+def goal(name, ratio, interval, note):
+    limit = GOALS[name]
+    low, high = interval
+    if name == "switch-rate":
+        verdict = (MET if low >= limit else MISSED if high < limit
+                   else UNKNOWN)
+    else:
+        verdict = (MET if round(high, 3) <= limit
+                   else MISSED if round(low, 3) > limit else UNKNOWN)
+    return {"name": name, "ratio": ratio, "low": low, "high": high,
+            "goal": limit, "verdict": verdict, "met": verdict == MET,
+            "note": note}
+
+
+def line(g):
+    return ("bench: %(name)s ratio=%(ratio).3f [%(low).3f %(high).3f] "
+            "goal=%(goal).2f: %(verdict)s" % g)
+
+
+def cell_name(r):
+    if r.get("mix"):
+        return "%s, bursts of %d" % (r["mix"], r["burst"])
+    return "%d B, bursts of %d, %s" % (r["size"], r["burst"],
+                                       "cold" if r["cold"] else "warm")
+
+
+def interval(r):
+    return r["ratio_low"], r["ratio_high"]
+
+
+def cell_goal(name, r):
+    return goal(name, r["ratio"], interval(r), "%.0f of %.0f cycles; %.2f of "
+                "the packets by DMA" % (r["cycles"], r["cycles"] / r["ratio"],
+                                        r["dma"]))
+
+
+def worst_goal(name, results):
+    worst = max(results, key=lambda r: r["ratio"])
+    return goal(name, worst["ratio"], interval(worst),
+                "worst of %d: %s, %.0f of %.0f cycles"
+                % (len(results), cell_name(worst), worst["cycles"],
+                   worst["cycles"] / worst["ratio"]))
+
+
+def off_goals(results):
+    mine = [r for r in results if r["variant"] == "off"]
+    n = len(mine)
+    mean = [sum(r[key] for r in mine) / n
+            for key in ("ratio", "ratio_low", "ratio_high")]
+    return [goal("off", mean[0], mean[1:], "mean of %d sizes" % n),
+            worst_goal("off-worst", mine)]
+
+
+def noise(results):
+    """The most by which stock differs from itself."""
+    return max(abs(r["ratio"] - 1) for r in results
+               if r["variant"] == "stock-twice")
+
+
+def all_goals(report, engine):
+    """Those that 'report' has the figures for."""
+    found = off_goals(report["off"])
+    for kind, name in (("ideal", "never"), ("real", "never-real")):
+        found.append(worst_goal(name, [
+            r for r in report["results"]
+            if r["variant"] == "%s-%s" % (engine, kind)]))
+    for r in report["ports"]:
+        if r["variant"] != "stock":
+            found.append(goal("ports-%d" % r["burst"], r["ratio"], interval(r),
+                              "%d txqs in turn, %.0f of %.0f cycles"
+                              % (r["txqs"], r["cycles"],
+                                 r["cycles"] / r["ratio"])))
+    for name, (kind, size, burst, cold) in CELLS.items():
+        found.append(cell_goal(name, pick(
+            report["results"], "%s-%s" % (engine, kind), size=size,
+            burst=burst, cold=cold)))
+    found.append(cell_goal("imix", pick(
+        report["results"], engine + "-ideal", mix="imix", burst=32)))
+    for r in report.get("switch", ()):
+        if r["variant"] == engine + "-ideal" and r["size"] == 1518:
+            found.append(goal("switch", r["ratio"], interval(r),
+                              "%.0f cycles per packet" % r["cycles"]))
+            found.append(goal("switch-rate", r["mpps_ratio"],
+                              (r["mpps_low"], r["mpps_high"]),
+                              "%.3f Mpps" % r["mpps"]))
+    row = pick(report["latency"], engine + "-ideal", size=1518, load="one")
+    found.append(goal("latency", row["added"], (row["low"], row["high"]),
+                      "us added to p99 by DMA, less that of the engine"))
+    row = pick(report["scale"], engine + "-ideal", txqs=512)
+    found.append(goal("idle", row["active_ratio"], (row["low"], row["high"]),
+                      "one of 512 txqs active against one of 1; all idle: "
+                      "%.1f cycles" % row["idle"]))
+    return found
