@@ -91,7 +91,7 @@ struct dpdk_dma_chan {
         void *statuses;         /* As many enum rte_dma_status_code. */
         atomic_bool running;    /* Between start and stop. */
 
-        /* Set once by anyone, read by the owner before each use. */
+        /* Set once by anyone, read by the owner before each burst. */
         atomic_bool failed;
         atomic_bool in_use;     /* By the thread that claimed it. */
     );

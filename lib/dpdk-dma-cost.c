@@ -52,12 +52,23 @@
 /* Copies of a long burst, if the ring of the vchan takes them. */
 #define COST_BURST 16
 
-/* Cycles that this code spends on a packet, and in an iteration, more if DMA
- * is used: on noting what is in flight, on telling whose it was, on charging
- * rxqs for that.  From 'make bench', as the difference between what DMA and
- * CPU cost there and what is measured here. */
-#define COST_OWN_PACKET 8
-#define COST_OWN_ITERATION 40
+/* Microseconds that a burst is waited for at least, whatever the deadline, and
+ * how often an engine must be found late: this thread may not have run, or
+ * that of a software engine. */
+#define COST_PATIENCE_US 10000
+#define COST_LATE_LOOKS 3
+
+/* What is taken for the cost if there is no memory to measure it with: about
+ * what it is on a machine of 2020. */
+static const struct dpdk_dma_cost cost_default = {
+    .packet = 40, .copy = 32, .iteration = 200, .cpu = 3000, .cpu_short = 40,
+};
+
+/* Cycles that this code spends on a packet more if it goes by DMA: on noting
+ * what is in flight, on telling whose it was, and on what of the engine's
+ * rings is not in the cache then.  From 'make bench', as the difference
+ * between what DMA and CPU cost there and what is measured here. */
+#define COST_OWN_PACKET 28
 
 /* DMA has to be cheaper by one part in so many. */
 #define COST_MARGIN 8
@@ -65,10 +76,11 @@
 struct cost_engine {
     int16_t dev_id;
     uint16_t vchan;
-    uint16_t n_burst;           /* Copies of a long burst, 2 or more. */
+    uint16_t n_burst;           /* Copies of a long burst. */
     uint64_t deadline_tsc;
-    uint8_t *src, *dst;
-    bool in_flight;             /* The engine may write to 'dst'. */
+    uint8_t *src, *dst;         /* COST_N_BUFS of COST_BUF_LEN each. */
+    rte_iova_t src_iovas[COST_BURST], dst_iovas[COST_BURST];
+    bool in_flight;             /* It may write to 'dst'. */
 };
 
 static int
@@ -95,13 +107,15 @@ cost_of_cpu(uint8_t *dst, const uint8_t *src, size_t len)
 
     for (int i = 0; i < COST_ROUNDS; i++) {
         uint64_t begin = dpdk_dma_cost_clock();
+        uint64_t cycles;
 
         for (size_t ofs = 0; ofs < COST_N_BUFS * COST_BUF_LEN;
              ofs += COST_BUF_LEN) {
             rte_memcpy(dst + ofs, src + ofs, len);
             dpdk_dma_cost_clock();
         }
-        least = MIN(least, dpdk_dma_cost_clock() - begin);
+        cycles = dpdk_dma_cost_clock() - begin;
+        least = MIN(least, cycles);
     }
     return least;
 }
@@ -112,13 +126,16 @@ cost_set_cpu(struct dpdk_dma_cost *cost, uint8_t *dst, const uint8_t *src)
 {
     uint64_t longs = cost_of_cpu(dst, src, COST_BUF_LEN);
     uint64_t shorts = cost_of_cpu(dst, src, DPDK_DMA_COST_SHORT);
+    uint64_t cpu;
 
+    cpu = dpdk_dma_cost_per_64k(longs - MIN(longs, shorts),
+                                COST_N_BUFS * (COST_BUF_LEN
+                                               - DPDK_DMA_COST_SHORT));
+    cost->cpu = MIN(MAX(cpu, DPDK_DMA_COST_MIN_CPU), DPDK_DMA_COST_MAX_CPU);
     cost->cpu_short = shorts / COST_N_BUFS;
-    cost->cpu = MAX((longs - MIN(longs, shorts)) * 65536
-                    / (COST_N_BUFS * (COST_BUF_LEN - DPDK_DMA_COST_SHORT)),
-                    DPDK_DMA_COST_MIN_CPU);
 }
 
+/* Returns the cycles from one call of dpdk_dma_cost_clock() to the next. */
 static uint64_t
 cost_of_clock(void)
 {
@@ -126,8 +143,9 @@ cost_of_clock(void)
 
     for (int i = 0; i < COST_ROUNDS; i++) {
         uint64_t begin = dpdk_dma_cost_clock();
+        uint64_t cycles = dpdk_dma_cost_clock() - begin;
 
-        least = MIN(least, dpdk_dma_cost_clock() - begin);
+        least = MIN(least, cycles);
     }
     return least;
 }
@@ -137,9 +155,12 @@ cost_of_clock(void)
 static int
 cost_reap(const struct cost_engine *e, uint16_t n, uint64_t *cycles)
 {
-    unsigned int us = 2;
+    uint64_t end = rte_get_tsc_cycles() + (rte_get_tsc_hz() / 1000000
+                                           * COST_PATIENCE_US);
+    unsigned int us = 2, n_late = 0;
 
-    while (n) {
+    end = MAX(end, e->deadline_tsc);
+    for (;;) {
         bool has_error = false;
         uint64_t begin;
         uint16_t done;
@@ -152,19 +173,23 @@ cost_reap(const struct cost_engine *e, uint16_t n, uint64_t *cycles)
         }
         if (has_error || done > n) {
             return EIO;
-        } else if (begin > e->deadline_tsc) {
-            return ETIMEDOUT;
         }
         n -= done;
+        if (!n) {
+            return 0;
+        }
+        n_late = !done && begin > end ? n_late + 1 : 0;
+        if (n_late >= COST_LATE_LOOKS) {
+            return ETIMEDOUT;
+        }
         us = MIN(us * 2, 128);
         /* A software engine may need this very core. */
         sched_yield();
     }
-    return 0;
 }
 
-/* Sets '*cycles' to what 'n' copies that are handed over together, and
- * looked for together, take.  Returns 0 or an errno. */
+/* Sets '*cycles' to what 'n' copies that are handed over together, and looked
+ * for together, take.  Returns 0 or an errno. */
 static int
 cost_of_burst(struct cost_engine *e, uint16_t n, uint64_t *cycles)
 {
@@ -174,11 +199,8 @@ cost_of_burst(struct cost_engine *e, uint16_t n, uint64_t *cycles)
     e->in_flight = true;
     begin = dpdk_dma_cost_clock();
     for (uint16_t i = 0; i < n; i++) {
-        const uint8_t *src = e->src + i * COST_BUF_LEN;
-        uint8_t *dst = e->dst + i * COST_BUF_LEN;
-
-        if (rte_dma_copy(e->dev_id, e->vchan, rte_mem_virt2iova(src),
-                         rte_mem_virt2iova(dst), DPDK_DMA_COST_SHORT, 0) < 0) {
+        if (rte_dma_copy(e->dev_id, e->vchan, e->src_iovas[i], e->dst_iovas[i],
+                         DPDK_DMA_COST_SHORT, 0) < 0) {
             return ENOSPC;
         }
     }
@@ -220,13 +242,13 @@ cost_of_engine(struct cost_engine *e, uint64_t *one, uint64_t *burst)
 static uint32_t
 cost_in_bytes(uint32_t cycles, uint32_t cpu)
 {
-    uint64_t bytes = (uint64_t) cycles * 65536 / cpu;
+    uint64_t bytes = (uint64_t) cycles * 65536 / MAX(cpu, 1);
 
     return MIN(bytes + bytes / COST_MARGIN, UINT32_MAX / 2);
 }
 
 /* Sets '*limits' to when DMA is cheaper if the CPU takes 'cpu' cycles for
- * 64 KiB, DPDK_DMA_COST_MIN_CPU or more. */
+ * 64 KiB. */
 void
 dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu,
                          struct dpdk_dma_limits *limits)
@@ -236,48 +258,71 @@ dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu,
     limits->min_excess = cost_in_bytes(cost->iteration, cpu);
 }
 
+/* Gives 'e' buffers.  None lies in two pages, hence each is contiguous for any
+ * engine.  Returns false if there is no memory. */
+static bool
+cost_alloc(struct cost_engine *e)
+{
+    size_t size = COST_N_BUFS * COST_BUF_LEN;
+
+    e->src = rte_zmalloc("dma_cost", 2 * size, COST_BUF_LEN);
+    if (!e->src) {
+        return false;
+    }
+    e->dst = e->src + size;
+    for (int i = 0; i < COST_BURST; i++) {
+        e->src_iovas[i] = rte_mem_virt2iova(e->src + i * COST_BUF_LEN);
+        e->dst_iovas[i] = rte_mem_virt2iova(e->dst + i * COST_BUF_LEN);
+        if (e->src_iovas[i] == RTE_BAD_IOVA
+            || e->dst_iovas[i] == RTE_BAD_IOVA) {
+            rte_free(e->src);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Measures what copies by vchan 'vchan' of dmadev 'dev_id' cost, which was
- * just started with 'ring_size' descriptors, 4 at least, and stores it in
- * '*cost'.  Takes a millisecond with an engine that needs microseconds for a
- * copy, and 'timeout_ms' with one that does nothing.
+ * just started with 'ring_size' descriptors, and stores it in '*cost'.  Takes
+ * a millisecond with an engine that needs microseconds for a copy.  One that
+ * does nothing is not waited for when the TSC has reached 'deadline_tsc', or
+ * has come on by COST_PATIENCE_US, whatever is later.
  *
  * Returns 0 or an errno; then the engine does not work, and must not be used:
  * ENOSPC if it refused a copy, EIO if it failed one, ETIMEDOUT if it did not
- * complete one, ENOMEM. */
+ * complete one. */
 int
 dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
-                      uint32_t timeout_ms, struct dpdk_dma_cost *cost)
+                      uint64_t deadline_tsc, struct dpdk_dma_cost *cost)
 {
+    /* What an engine has room for is the most that idxd takes at once. */
+    unsigned int room = MIN(ring_size / 2,
+                            rte_dma_burst_capacity(dev_id, vchan));
     struct cost_engine e = {
         .dev_id = dev_id,
         .vchan = vchan,
-        .n_burst = MAX(MIN(COST_BURST, ring_size / 2), 2),
-        .deadline_tsc = rte_get_tsc_cycles()
-                        + rte_get_tsc_hz() / 1000 * timeout_ms,
+        .n_burst = MIN(COST_BURST, MAX(room, 1)),
+        .deadline_tsc = deadline_tsc,
     };
-    size_t size = COST_N_BUFS * COST_BUF_LEN;
-    uint64_t one, burst;
+    uint64_t one, burst, clock;
     int err;
 
-    /* No buffer lies in two pages, hence each is contiguous for any engine. */
-    e.src = rte_zmalloc("dma_cost", 2 * size, COST_BUF_LEN);
-    if (!e.src) {
-        return ENOMEM;
+    if (!cost_alloc(&e)) {
+        *cost = cost_default;
+        return 0;
     }
-    e.dst = e.src + size;
 
     err = cost_of_engine(&e, &one, &burst);
     if (!err) {
-        uint64_t clock = 2 * cost_of_clock();
-
         cost_set_cpu(cost, e.dst, e.src);
-        one -= MIN(one, clock);
-        burst -= MIN(burst, clock);
-        burst = MAX(burst, one);
-        cost->copy = MIN((burst - one) / (e.n_burst - 1), UINT32_MAX / 2);
+
+        clock = 2 * cost_of_clock();
+        one = MIN(one - MIN(one, clock), UINT32_MAX / 2);
+        burst = MIN(burst - MIN(burst, clock), UINT32_MAX / 2);
+        cost->copy = (e.n_burst > 1
+                      ? (MAX(burst, one) - one) / (e.n_burst - 1) : one);
         cost->packet = cost->copy + COST_OWN_PACKET;
-        cost->iteration = MIN(one - MIN(one, cost->copy), UINT32_MAX / 2)
-                          + COST_OWN_ITERATION;
+        cost->iteration = one - MIN(one, cost->copy);
     }
     /* What may still be written to is not given back. */
     if (!e.in_flight) {

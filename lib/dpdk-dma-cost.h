@@ -42,8 +42,10 @@ struct dpdk_dma_cost {
 /* Bytes of a copy that costs as good as nothing for its bytes. */
 #define DPDK_DMA_COST_SHORT 64
 
-/* What the CPU takes for 64 KiB at least: a 64th of a cycle for a byte. */
+/* What the CPU takes for 64 KiB at least, and at most: a 64th of a cycle for a
+ * byte, and 1024 cycles. */
 #define DPDK_DMA_COST_MIN_CPU 1024
+#define DPDK_DMA_COST_MAX_CPU (UINT32_C(1024) * 65536)
 
 /* When copies by DMA are cheaper: for packets of 'min_len' bytes and more,
  * whose pieces have 'min_piece' bytes on average, if what the packets of one
@@ -55,7 +57,7 @@ struct dpdk_dma_limits {
 };
 
 int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
-                          uint32_t timeout_ms, struct dpdk_dma_cost *);
+                          uint64_t deadline_tsc, struct dpdk_dma_cost *);
 void dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *, uint32_t cpu,
                               struct dpdk_dma_limits *);
 
@@ -82,6 +84,15 @@ dpdk_dma_cost_clock(void)
     /* On x86 an lfence, which the TSC is not read ahead of. */
     rte_rmb();
     return rte_get_tsc_cycles();
+}
+
+/* Returns the cycles that the CPU takes for 64 KiB if it copies 'len' bytes, 1
+ * or more, in 'cycles', as told by that clock.  That what was stored has to be
+ * brought in line by line costs half as much once more. */
+static inline uint64_t
+dpdk_dma_cost_per_64k(uint64_t cycles, uint64_t len)
+{
+    return cycles * (65536 + 65536 / 2) / len;
 }
 
 #endif /* dpdk-dma-cost.h */

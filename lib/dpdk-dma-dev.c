@@ -53,8 +53,9 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * after 200 looks, idxd_pci_dev_stop() after 1000. */
 #define DMA_STOP_TRIES 100
 
-/* How long the main thread waits for a driver, in milliseconds. */
-#define DMA_STOP_WAIT_MS 100
+/* How long the main thread waits for drivers and engines that do not answer,
+ * in milliseconds. */
+#define DMA_WAIT_MS 100
 
 /* How often the helper thread looks whether threads let go of a device that
  * failed, and whether one that cannot be stopped completed something. */
@@ -281,13 +282,13 @@ dma_dev_is(const struct dma_dev *dev, enum dpdk_dma_dev_state state)
     return is;
 }
 
-/* Waits until 'dev' is not STOPPING any more, for DMA_STOP_WAIT_MS at most.
+/* Waits until 'dev' is not STOPPING any more, for DMA_WAIT_MS at most.
  * Returns whether it is not. */
 static bool
 dma_dev_wait_stopped(struct dma_dev *dev)
 {
     for (int i = 0; dma_dev_is(dev, DPDK_DMA_DEV_STOPPING); i++) {
-        if (i >= DMA_STOP_WAIT_MS * 10) {
+        if (i >= DMA_WAIT_MS * 10) {
             return false;
         }
         xnanosleep_no_quiesce(100 * 1000);
@@ -305,7 +306,8 @@ dma_dev_get(size_t index)
 /* Has the channels of 'dev', which was just started, know what copies by it
  * cost.  An engine that does not do these copies is not used. */
 static void
-dma_dev_measure(const struct dma_dev *dev, uint16_t ring_size)
+dma_dev_measure(const struct dma_dev *dev, uint16_t ring_size,
+                uint64_t deadline_tsc)
 {
     struct dpdk_dma_chan *chan;
     size_t i = 0;
@@ -313,7 +315,7 @@ dma_dev_measure(const struct dma_dev *dev, uint16_t ring_size)
 
     while (!err && (chan = dma_dev_next_chan(dev, &i))) {
         err = dpdk_dma_cost_measure(dev->id, chan->vchan, ring_size,
-                                    dpdk_dma_dev_timeout_ms(), &chan->cost);
+                                    deadline_tsc, &chan->cost);
     }
     if (err) {
         VLOG_WARN("DMA device %s is not used: a copy to try it failed (%s); "
@@ -326,7 +328,7 @@ dma_dev_measure(const struct dma_dev *dev, uint16_t ring_size)
 /* Starts 'dev' if it is stopped and did not fail: then it is the main
  * thread's, and nobody else changes its state. */
 static void
-dma_dev_start(struct dma_dev *dev)
+dma_dev_start(struct dma_dev *dev, uint64_t deadline_tsc)
 {
     struct dpdk_dma_chan *chan;
     uint16_t ring_size;
@@ -347,7 +349,7 @@ dma_dev_start(struct dma_dev *dev)
                   dev->name, ovs_strerror(err));
         dpdk_dma_map_fail_dev(dpdk_dma_dev_map(), dev->id);
     } else {
-        dma_dev_measure(dev, ring_size);
+        dma_dev_measure(dev, ring_size, deadline_tsc);
         i = 0;
         while ((chan = dma_dev_next_chan(dev, &i))) {
             chan->core = dpdk_dma_probe_lcore(dev->name);
@@ -380,9 +382,13 @@ dma_dev_note_stop(const struct dma_dev *dev)
 unsigned int
 dpdk_dma_dev_start_all(void)
 {
+    /* For engines that do nothing, all together. */
+    uint64_t deadline_tsc = rte_get_tsc_cycles() + (rte_get_tsc_hz() / 1000
+                                                    * DMA_WAIT_MS);
+
     dma_dev_discover(dpdk_dma_dev_map());
     for (size_t i = 0; i < dma_dev_count(); i++) {
-        dma_dev_start(dma_dev_get(i));
+        dma_dev_start(dma_dev_get(i), deadline_tsc);
     }
     return dpdk_dma_dev_n_channels();
 }
@@ -545,7 +551,8 @@ dma_dev_kill(struct dma_dev *dev)
     }
 
     ovs_mutex_lock(&dma_dev_mutex);
-    /* An engine that has nothing in flight has nothing to write, either. */
+    /* An engine that has nothing in flight has nothing to write, either, but
+     * for what it was tried with, the target of which is kept. */
     dma_dev_become(dev, unstoppable ? DPDK_DMA_DEV_UNSTOPPABLE
                         : DPDK_DMA_DEV_DEAD);
     ovs_mutex_unlock(&dma_dev_mutex);

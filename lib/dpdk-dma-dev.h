@@ -19,8 +19,8 @@
 
 /* The dmadevs of DPDK, as channels of a 'struct dpdk_dma_map'.
  *
- * The only file that calls the dmadev library's control functions: it finds
- * the devices that can copy for vhost, starts them when the feature is turned
+ * With dpdk-dma-probe.h, the only file that calls the dmadev library's control
+ * functions: it finds the devices that can copy for vhost, starts them when the feature is turned
  * on, stops them when it is turned off and when they fail.
  *
  * A device that failed has copies in flight, to memory of guests.  Before the

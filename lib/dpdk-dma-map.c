@@ -545,7 +545,7 @@ dpdk_dma_map_keep(struct dpdk_dma_map *map, const void *owner,
 
 /* Marks all channels of the dmadev 'dev_id' as failed: an engine that hangs
  * for one vchan is not trusted with another.  Owners see it before their next
- * use of the channel.  Returns false if they were marked already. */
+ * burst.  Returns false if they were marked already. */
 bool
 dpdk_dma_map_fail_dev(struct dpdk_dma_map *map, int16_t dev_id)
 {

@@ -30,7 +30,7 @@
 #include "netdev-dpdk-async.h"
 #include "openvswitch/dynamic-string.h"
 #include "openvswitch/json.h"
-#include "vhost-async-copy.h"
+#include "vhost-async-cost.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-thread.h"
 
@@ -171,7 +171,7 @@ count_thread(const struct vhost_async_thread *t, struct thread_counts *n)
 {
 #define GET(MEMBER) (vhost_async_counter(&t->stats.MEMBER)  \
                      - vhost_async_counter(&t->zero.MEMBER))
-#define GET_SENT(MEMBER) (vhost_async_counter(&t->sender.MEMBER)    \
+#define GET_SENT(MEMBER) (vhost_async_counter(&t->sender.stats.MEMBER)    \
                           - vhost_async_counter(&t->sender_zero.MEMBER))
     uint64_t samples = GET(latency_n);
 
@@ -211,7 +211,8 @@ dpif_netdev_dma_format_thread(struct ds *ds,
         ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
                       "\n", dpdk_dma_chan_in_flight(chan),
                       dpdk_dma_chan_errors(chan));
-        if (netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO) {
+        if (netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO
+            && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_RUNNING) {
             format_limits(ds, t);
         }
     } else {

@@ -84,6 +84,11 @@ dpif_netdev_dma_set_config(const struct smap *other_config)
         return;
     }
 
+    if (!nullable_string_is_equal(pins, last_pins)) {
+        /* Devices that are named may be found now.  No channel is claimed
+         * before its device is started. */
+        dpdk_dma_map_close(dpdk_dma_dev_map());
+    }
     netdev_dpdk_async_configure(other_config);
     enabled = netdev_dpdk_async_is_enabled();
     if (enabled != was_enabled
@@ -302,7 +307,8 @@ dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
     uint64_t cycles;
     unsigned int n;
 
-    if (vhost_async_thread_submit(self, s->last_tsc)) {
+    /* What this takes is not worth the time that it takes to time it. */
+    if (vhost_async_thread_only_submits(self, s->last_tsc)) {
         return 0;
     }
     cycle_timer_start(s, &timer);
@@ -470,7 +476,8 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
         if (argc < 2 || !strcmp(argv[1], t->dp_name)) {
             /* The copied counters are atomics only for the thread's sake. */
             memcpy(&t->zero, &t->stats, sizeof t->zero);
-            memcpy(&t->sender_zero, &t->sender, sizeof t->sender_zero);
+            memcpy(&t->sender_zero, &t->sender.stats,
+                   sizeof t->sender_zero);
             atomic_store_relaxed(&t->stats.latency_max, 0);
             found = true;
         }

@@ -62,7 +62,7 @@ dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
     struct vhost_async_thread *self = *vhost_async_self_get();
     unsigned int n = 0;
 
-    if (OVS_LIKELY(!self)) {
+    if (OVS_UNLIKELY(!self)) {
         return 0;
     }
     if (vhost_async_thread_is_busy(self)) {
@@ -70,7 +70,7 @@ dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
     } else if (OVS_UNLIKELY(self->lacks_chan)) {
         dpif_netdev_dma_look_out(self);
     }
-    if (self->sender.cost.excess) {
+    if (self->sender.chan && self->sender.cost.excess) {
         vhost_async_cost_end_iteration(&self->sender.cost);
     }
     if (vhost_async_thread_is_busy(self)) {

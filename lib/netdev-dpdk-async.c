@@ -33,7 +33,7 @@
 #include "openvswitch/vlog.h"
 #include "smap.h"
 #include "util.h"
-#include "vhost-async-copy.h"
+#include "vhost-async-cost.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-guest.h"
 #include "vhost-async-helper.h"

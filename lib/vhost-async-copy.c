@@ -221,14 +221,13 @@ txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
     const struct rte_ether_addr *ea
         = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
     uint32_t len = pkt->pkt_len;
-    int bin;
+    unsigned int bin;
 
-    /* From 65 to 1023 bytes a bin ends with a power of two. */
-    if (len > 64 && len < 1024) {
-        bin = 32 - __builtin_clz(len) - 5;
-    } else {
-        bin = len < 64 ? 0 : len == 64 ? 1 : len < 1519 ? 6 : 7;
-    }
+    /* Below 64 bytes, 64, then up to the next power of two, the last one of
+     * which is 2048 cut short at 1518, and above.  Without branches: sizes of
+     * packets are what no core predicts. */
+    bin = MIN(27 - __builtin_clz(len | 64), 6) + (len > 1518) - (len == 64);
+    bin = len < 64 ? 0 : bin;
     vhost_async_count(&txq->stats.size_bins[bin], 1);
     if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
         vhost_async_count(rte_is_broadcast_ether_addr(ea)
@@ -280,13 +279,13 @@ sender_count(struct vhost_async_sender *self, uint32_t n_dma,
              uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
 {
     if (n_dma) {
-        vhost_async_count(&self->dma_packets, n_dma);
-        vhost_async_count(&self->dma_bytes, dma_bytes);
-        vhost_async_count(&self->bursts, 1);
+        vhost_async_count(&self->stats.dma_packets, n_dma);
+        vhost_async_count(&self->stats.dma_bytes, dma_bytes);
+        vhost_async_count(&self->stats.bursts, 1);
     }
     if (n_cpu) {
-        vhost_async_count(&self->cpu_packets, n_cpu);
-        vhost_async_count(&self->cpu_bytes, cpu_bytes);
+        vhost_async_count(&self->stats.cpu_packets, n_cpu);
+        vhost_async_count(&self->stats.cpu_bytes, cpu_bytes);
     }
 }
 
@@ -361,6 +360,9 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     }
 
     atomic_store_relaxed(&txq->sent, sent);
+    if (OVS_UNLIKELY(i != cnt) && chan) {
+        vhost_async_cost_take_back(&self->cost, &pkts[i], cnt - i);
+    }
     if (n_dma) {
         vhost_async_count(&txq->stats.dma_packets, n_dma);
         vhost_async_count(&txq->stats.dma_bytes, dma_bytes);

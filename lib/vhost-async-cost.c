@@ -97,27 +97,31 @@ vhost_async_cost_set_threshold(struct vhost_async_cost *cost,
     cost_set_limits(cost);
 }
 
-/* Returns which of the 'cnt' packets 'pkts' is to be timed, UINT16_MAX if none
- * of them is long enough: then the next burst is looked at.  'dma' is whether
- * the others go by DMA. */
+/* Returns which of the 'cnt' packets 'pkts' is to be timed: the longest, which
+ * tells most of what a byte costs.  If it is too short, returns UINT16_MAX:
+ * then the next burst is looked at.  'dma' is whether the others go by DMA. */
 uint16_t
 vhost_async_cost_next_timed(struct vhost_async_cost *cost,
                             struct rte_mbuf *const *pkts, uint16_t cnt,
                             bool dma)
 {
+    uint32_t longest = VHOST_ASYNC_COST_SAMPLE_LEN - 1;
+    uint16_t timed = UINT16_MAX;
+
     if (cost->threshold != VHOST_ASYNC_AUTO) {
         cost->n_bursts = COST_CPU_BURSTS;
         return UINT16_MAX;
     }
     for (uint16_t i = 0; i < cnt; i++) {
-        if (pkts[i]->pkt_len >= VHOST_ASYNC_COST_SAMPLE_LEN) {
-            cost->n_bursts = (cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
-                              : dma ? COST_DMA_BURSTS : COST_CPU_BURSTS);
-            return i;
+        if (pkts[i]->pkt_len > longest) {
+            longest = pkts[i]->pkt_len;
+            timed = i;
         }
     }
-    cost->n_bursts = 1;
-    return UINT16_MAX;
+    cost->n_bursts = (timed == UINT16_MAX ? 1
+                      : cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
+                      : dma ? COST_DMA_BURSTS : COST_CPU_BURSTS);
+    return timed;
 }
 
 /* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
@@ -128,14 +132,14 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
 {
     uint32_t cpu = cost_cpu(cost);
     uint32_t change;
-    uint64_t sample;
+    uint64_t sample, average;
 
     cycles -= MIN(cycles, cost->dma->cpu_short);
-    sample = cycles * 65536 / (len - DPDK_DMA_COST_SHORT);
+    sample = dpdk_dma_cost_per_64k(cycles, len);
     sample = MIN(MAX(sample, cpu / COST_JUMP), (uint64_t) cpu * COST_JUMP);
     cost->n_timed++;
-    cpu = MAX((cpu * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE,
-              DPDK_DMA_COST_MIN_CPU);
+    average = (cpu * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE;
+    cpu = MIN(MAX(average, DPDK_DMA_COST_MIN_CPU), DPDK_DMA_COST_MAX_CPU);
     atomic_store_relaxed(&cost->cpu, cpu);
 
     change = cpu > cost->limits_cpu ? cpu - cost->limits_cpu

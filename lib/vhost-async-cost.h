@@ -41,6 +41,7 @@
 #include "dpdk-dma-cost.h"
 #include "openvswitch/compiler.h"
 #include "ovs-atomic.h"
+#include "util.h"
 
 /* Packets that are timed: shorter ones tell little of what a byte costs. */
 #define VHOST_ASYNC_COST_SAMPLE_LEN 256
@@ -82,6 +83,29 @@ void vhost_async_cost_add_time(struct vhost_async_cost *, uint64_t cycles,
                                uint32_t len);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);
 
+/* Returns what 'pkts' count for 'cost->excess'. */
+static inline uint32_t
+vhost_async_cost_excess(const struct vhost_async_cost *cost,
+                        struct rte_mbuf *const *pkts, uint16_t cnt)
+{
+    uint32_t excess = 0;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        excess += dpdk_dma_limits_excess(&cost->limits, pkts[i]->pkt_len);
+    }
+    return excess;
+}
+
+/* Packets were not sent after all, and may be tried again. */
+static inline void
+vhost_async_cost_take_back(struct vhost_async_cost *cost,
+                           struct rte_mbuf *const *pkts, uint16_t cnt)
+{
+    uint32_t excess = vhost_async_cost_excess(cost, pkts, cnt);
+
+    cost->excess -= MIN(excess, cost->excess);
+}
+
 /* Returns whether packets of at least 'cost->limits.min_len' bytes, of the
  * 'cnt' ones 'pkts', go by DMA.  If one of them is to be copied by CPU in any
  * case, and timed, sets '*timed' to which. */
@@ -90,17 +114,15 @@ vhost_async_cost_choose(struct vhost_async_cost *cost,
                         struct rte_mbuf *const *pkts, uint16_t cnt,
                         uint16_t *timed)
 {
-    uint32_t excess = 0;
     uint64_t threshold;
+    uint32_t excess;
     bool dma;
 
     atomic_read_relaxed(&vhost_async_policy.threshold, &threshold);
     if (OVS_UNLIKELY(threshold != cost->threshold)) {
         vhost_async_cost_set_threshold(cost, threshold);
     }
-    for (uint16_t i = 0; i < cnt; i++) {
-        excess += dpdk_dma_limits_excess(&cost->limits, pkts[i]->pkt_len);
-    }
+    excess = vhost_async_cost_excess(cost, pkts, cnt);
     cost->excess += excess;
     dma = excess && (cost->worth_it
                      || cost->excess >= cost->limits.min_excess);

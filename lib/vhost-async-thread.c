@@ -128,28 +128,28 @@ thread_sample_latency(struct vhost_async_thread *self)
 static void
 thread_abandon(struct vhost_async_thread *self)
 {
+    /* If it cannot be stopped, it is to complete these, too. */
+    dpdk_dma_chan_doorbell(self->sender.chan);
     dpdk_dma_chan_abandon(self->sender.chan);
     self->sender.chan = NULL;
     self->sample_tsc = 0;
 }
 
-/* Has the engine start with what the iteration sent.  Returns true if the
+/* Returns true, and has the engine start with what the iteration sent, if the
  * thread need not reap now, at 'now' TSC cycles: it has just looked, and goes
  * on sending. */
 bool
-vhost_async_thread_submit(struct vhost_async_thread *self, uint64_t now)
+vhost_async_thread_only_submits(struct vhost_async_thread *self, uint64_t now)
 {
     struct dpdk_dma_chan *chan = self->sender.chan;
     bool sent = self->sent;
 
     self->sent = false;
-    if (OVS_UNLIKELY(!chan || dpdk_dma_chan_failed(chan)
-                     || !dma_defer_is_empty(&self->sender.kept))) {
-        return false;
-    }
-    dpdk_dma_chan_doorbell(chan);
-    if (sent && (now - self->poll_tsc
-                 < rte_get_tsc_hz() / 1000000 * THREAD_POLL_US)) {
+    if (OVS_LIKELY(chan) && !dpdk_dma_chan_failed(chan)
+        && dma_defer_is_empty(&self->sender.kept) && sent
+        && (now - self->poll_tsc
+            < rte_get_tsc_hz() / 1000000 * THREAD_POLL_US)) {
+        dpdk_dma_chan_doorbell(chan);
         return true;
     }
     self->poll_tsc = now;
@@ -193,11 +193,11 @@ thread_reap_channel(struct vhost_async_thread *self,
         vhost_async_txq_done(vhost_async_txq_of_owner(done[i].owner),
                              done[i].seq);
     }
-    /* Packets of one burst follow each other.  What those of a txq that are
-     * further on in 'done' had published is not looked at once more, and the
-     * guest not notified again. */
+    /* Packets of one burst follow each other.  If the last of them is
+     * published, by this thread or another one, those before it are, too, and
+     * the txq is not looked at once more. */
     for (unsigned int i = 0; i < n; i++) {
-        if (i && done[i].owner == done[i - 1].owner) {
+        if (i + 1 < n && done[i].owner == done[i + 1].owner) {
             continue;
         }
         txq = vhost_async_txq_of_owner(done[i].owner);

@@ -57,16 +57,18 @@ struct vhost_async_thread_stats {
 
 /* What a PMD thread knows of DMA. */
 struct vhost_async_thread {
+    /* Looked at in each iteration, as is the first part of 'sender'. */
+    bool lacks_chan;                /* Polls rxqs, and has no claim. */
+    bool charge;                    /* Submitted since the last charge. */
+    bool sent;                      /* Sent a burst in this iteration. */
+    uint32_t n_looks;               /* Iterations without a channel. */
+
     struct vhost_async_sender sender;
     struct dpdk_dma_chan *claimed;  /* As 'sender.chan', also if it failed. */
     uint64_t sample;                /* Copies submitted after a burst, and */
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
     uint64_t poll_tsc;              /* Of the last look at the channel. */
-    bool sent;                      /* Sent a burst since. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
-    bool charge;                    /* Submitted since the last charge. */
-    bool lacks_chan;                /* Polls rxqs, and has no claim. */
-    uint32_t n_looks;               /* Iterations without a channel. */
 
     /* For those who print it. */
     uint32_t core_id;
@@ -75,7 +77,7 @@ struct vhost_async_thread {
     struct ovs_list list_node;      /* In the list of dpif-netdev-dma.c. */
     struct vhost_async_thread_stats stats;
     struct vhost_async_thread_stats zero;   /* 'stats' when cleared last. */
-    struct vhost_async_sender sender_zero;  /* Its counters, likewise. */
+    struct vhost_async_sender_stats sender_zero;    /* Likewise. */
 };
 
 /* The calling thread's, NULL if it is no PMD thread. */
@@ -84,7 +86,8 @@ DECLARE_EXTERN_PER_THREAD_DATA(struct vhost_async_thread *, vhost_async_self);
 void vhost_async_thread_init(struct vhost_async_thread *);
 void vhost_async_thread_set_chan(struct vhost_async_thread *,
                                  struct dpdk_dma_chan *);
-bool vhost_async_thread_submit(struct vhost_async_thread *, uint64_t now);
+bool vhost_async_thread_only_submits(struct vhost_async_thread *,
+                                     uint64_t now);
 unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
 void vhost_async_thread_drain(struct vhost_async_thread *);
 uint64_t vhost_async_thread_latency(const struct vhost_async_thread *,

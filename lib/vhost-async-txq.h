@@ -131,18 +131,22 @@ struct vhost_async_pkt {
     atomic_bool done;           /* All of it was copied. */
 };
 
+/* Counters of a PMD thread, all written by it alone. */
+struct vhost_async_sender_stats {
+    atomic_uint64_t dma_packets;
+    atomic_uint64_t dma_bytes;
+    atomic_uint64_t cpu_packets;    /* To rings that are ours. */
+    atomic_uint64_t cpu_bytes;
+    atomic_uint64_t bursts;         /* With copies by DMA. */
+};
+
 /* What a PMD thread sends with.  The thread's alone, but for the counters. */
 struct vhost_async_sender {
     struct dpdk_dma_chan *chan;     /* Its channel, or NULL. */
     struct dma_defer_queue kept;    /* Txqs to come back to; the engine's. */
 
     struct vhost_async_cost cost;
-
-    atomic_uint64_t dma_packets;
-    atomic_uint64_t dma_bytes;
-    atomic_uint64_t cpu_packets;    /* To rings that are ours. */
-    atomic_uint64_t cpu_bytes;
-    atomic_uint64_t bursts;         /* With copies by DMA. */
+    struct vhost_async_sender_stats stats;
 };
 
 struct vhost_async_txq {
@@ -271,7 +275,8 @@ vhost_async_txq_state(const struct vhost_async_txq *txq)
     return state;
 }
 
-/* Returns a counter that the holder of the lock writes, to the holder. */
+/* Returns a counter that the holder of the lock writes; to others, what it was
+ * at some time. */
 static inline uint32_t
 vhost_async_txq_get(const atomic_uint32_t *counter)
 {

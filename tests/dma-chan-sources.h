@@ -70,19 +70,19 @@
 
 /* Engines work when they are told to: what copies cost is not measured.
  * DMA is as cheap for a packet as the CPU is for 1024 bytes. */
-static int fake_cost_error;
+static int fake_cost_errors[FAKE_MAX_DEVS];
 
 static inline int
 fake_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
-                  uint32_t timeout_ms, struct dpdk_dma_cost *cost)
+                  uint64_t deadline_tsc, struct dpdk_dma_cost *cost)
 {
-    ovs_assert(fake.devs[dev_id].started && timeout_ms
+    ovs_assert(fake.devs[dev_id].started && deadline_tsc
                && vchan < fake.devs[dev_id].nb_vchans
                && ring_size == fake.devs[dev_id].nb_desc);
     *cost = (struct dpdk_dma_cost) {
         .packet = 64, .cpu = 4096,
     };
-    return fake_cost_error;
+    return fake_cost_errors[dev_id];
 }
 
 #define dpdk_dma_cost_measure fake_cost_measure

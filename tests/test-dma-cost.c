@@ -39,16 +39,19 @@
 /* The world.  Cycles, unless said otherwise. */
 static struct {
     uint64_t tsc;
-    unsigned int copy, submit, poll, per_done;
+    unsigned int copy, submit, poll, per_done, read;
     unsigned int latency_us;
     unsigned int cpu_call, cpu_bytes_per_cycle;
 
     unsigned int refuse_at, fail_at;    /* The so manieth copy, if not 0. */
     int submit_error;
     unsigned int overreport;
-    bool no_memory;
+    bool no_memory, no_iova;
+    bool asleep;                /* It has just not run for a second. */
 
+    unsigned int ring_size, max_batch;
     unsigned int n_copies, n_rung, n_done, n_bursts, n_buffers;
+    unsigned int lookup;        /* Of an address for the engine. */
     uint64_t rung_tsc;
 } world;
 
@@ -62,7 +65,11 @@ world_init(void)
     world.submit = 100;
     world.poll = 40;
     world.per_done = 10;
+    world.read = 7;
     world.latency_us = 1;
+    world.ring_size = 4096;
+    world.max_batch = UINT16_MAX;
+    world.lookup = 10000;
     world.cpu_call = 10;
     world.cpu_bytes_per_cycle = 16;
 }
@@ -78,7 +85,16 @@ fake_copy(int16_t dev_id, uint16_t vchan, rte_iova_t src, rte_iova_t dst,
     ovs_assert(dst >= base && dst + len <= base + sizeof memory);
     world.tsc += world.copy;
     world.n_copies++;
-    return world.n_copies == world.refuse_at ? -ENOSPC : 0;
+    ovs_assert(world.n_copies - world.n_rung <= world.max_batch);
+    return (world.n_copies == world.refuse_at
+            || world.n_copies - world.n_done >= world.ring_size ? -ENOSPC : 0);
+}
+
+static uint16_t
+fake_capacity(int16_t dev_id OVS_UNUSED, uint16_t vchan OVS_UNUSED)
+{
+    return MIN(world.max_batch - (world.n_copies - world.n_rung),
+               world.ring_size - 1 - (world.n_copies - world.n_done));
 }
 
 static int
@@ -136,17 +152,23 @@ fake_memcpy(void *dst OVS_UNUSED, const void *src OVS_UNUSED, size_t n)
 static rte_iova_t
 fake_iova(const void *p)
 {
-    return (uintptr_t) p;
+    world.tsc += world.lookup;
+    return world.no_iova ? RTE_BAD_IOVA : (uintptr_t) p;
 }
 
 static void
 fake_delay_us(unsigned int us)
 {
     world.tsc += us * MHZ;
+    if (world.asleep) {
+        world.tsc += 1000000 * UINT64_C(1000);
+        world.asleep = false;
+    }
 }
 
 #define rte_dma_copy fake_copy
 #define rte_dma_submit fake_submit
+#define rte_dma_burst_capacity fake_capacity
 #define rte_dma_completed fake_completed
 #define rte_zmalloc fake_zmalloc
 #define rte_free fake_free
@@ -154,7 +176,7 @@ fake_delay_us(unsigned int us)
 #define rte_memcpy fake_memcpy
 #define rte_mem_virt2iova fake_iova
 #define rte_delay_us_block fake_delay_us
-#define rte_get_tsc_cycles() world.tsc
+#define rte_get_tsc_cycles() (world.tsc += world.read)
 #define rte_get_tsc_hz() (MHZ * UINT64_C(1000000))
 /* The library has them, too. */
 #define dpdk_dma_cost_measure dp_dma_cost_measure
@@ -165,7 +187,9 @@ static int
 measure(uint16_t ring_size, struct dpdk_dma_cost *cost)
 {
     memset(cost, 0xff, sizeof *cost);
-    return dpdk_dma_cost_measure(3, 1, ring_size, 100, cost);
+    world.ring_size = ring_size;
+    return dpdk_dma_cost_measure(3, 1, ring_size, world.tsc + 100000 * MHZ,
+                                 cost);
 }
 
 /* Cases. */
@@ -181,9 +205,9 @@ test_figures(void)
     ovs_assert(!measure(4096, &cost));
     ovs_assert(cost.copy == 20 + 10);
     ovs_assert(cost.packet == cost.copy + COST_OWN_PACKET);
-    ovs_assert(cost.iteration == 100 + 40 + COST_OWN_ITERATION);
-    ovs_assert(cost.cpu == 65536 / 16);
-    ovs_assert(cost.cpu_short == 10 + 64 / 16);
+    ovs_assert(cost.iteration == 100 + 40);
+    ovs_assert(cost.cpu == 65536 / 16 * 3 / 2);
+    ovs_assert(cost.cpu_short == 10 + 64 / 16 + world.read);
     ovs_assert(!world.n_buffers);
     ovs_assert(world.n_bursts == 2 * COST_ROUNDS);
 
@@ -197,21 +221,29 @@ test_figures(void)
     world_init();
     world.cpu_bytes_per_cycle = UINT_MAX;
     ovs_assert(!measure(4096, &cost));
-    ovs_assert(cost.cpu);
+    ovs_assert(cost.cpu == DPDK_DMA_COST_MIN_CPU);
 }
 
-/* No more copies at a time than the ring takes. */
+/* No more copies at a time than the ring takes, or a batch. */
 static void
-test_short_ring(void)
+test_few_at_a_time(void)
 {
     struct dpdk_dma_cost cost;
 
-    for (uint16_t size = 4; size <= 64; size *= 2) {
+    for (uint16_t size = 2; size <= 64; size *= 2) {
         world_init();
         ovs_assert(!measure(size, &cost));
-        ovs_assert(world.n_copies / world.n_bursts < size);
-        ovs_assert(cost.copy == 30);
+        ovs_assert(size < 4 || cost.copy == 30);
+        world_init();
+        world.max_batch = size / 2;
+        ovs_assert(!measure(4096, &cost));
+        ovs_assert(size < 4 || cost.copy == 30);
     }
+    /* Then all of it is taken for that of a copy. */
+    world_init();
+    world.max_batch = 1;
+    ovs_assert(!measure(4096, &cost));
+    ovs_assert(cost.copy == 100 + 40 + 30);
 }
 
 static void
@@ -281,25 +313,43 @@ test_engines_that_do_not_work(void)
     ovs_assert(measure(4096, &cost) == ENXIO);
     ovs_assert(world.n_buffers == 1);
 
-    /* The time that it may take, and no more. */
+    /* The time that it may take, and little more. */
     world_init();
     world.latency_us = 1000000;
     ovs_assert(measure(4096, &cost) == ETIMEDOUT);
     ovs_assert(world.n_buffers == 1);
-    ovs_assert(world.tsc >= 100 * 1000 * MHZ && world.tsc < 101 * 1000 * MHZ);
+    ovs_assert(world.tsc >= 100 * 1000 * MHZ && world.tsc < 102 * 1000 * MHZ);
+    ovs_assert(dpdk_dma_cost_measure(3, 1, 4096, 0, &cost) == ETIMEDOUT);
+    ovs_assert(world.tsc < 113 * 1000 * MHZ);
+}
 
+/* It is no fault of the engine that there is no memory, or that this thread
+ * did not run. */
+static void
+test_no_fault_of_the_engine(void)
+{
+    struct dpdk_dma_cost cost;
+
+    for (int i = 0; i < 2; i++) {
+        world_init();
+        world.no_memory = i;
+        world.no_iova = !i;
+        ovs_assert(!measure(4096, &cost));
+        ovs_assert(!world.n_copies && !world.n_buffers);
+        ovs_assert(cost.packet && cost.cpu);
+    }
     world_init();
-    world.no_memory = true;
-    ovs_assert(measure(4096, &cost) == ENOMEM);
-    ovs_assert(!world.n_copies);
+    world.asleep = true;
+    ovs_assert(!measure(4096, &cost));
 }
 
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(figures),
-    DMA_TEST_CASE(short_ring),
+    DMA_TEST_CASE(few_at_a_time),
     DMA_TEST_CASE(limits),
     DMA_TEST_CASE(slow),
     DMA_TEST_CASE(engines_that_do_not_work),
+    DMA_TEST_CASE(no_fault_of_the_engine),
 };
 
 static void

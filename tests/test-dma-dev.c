@@ -150,6 +150,30 @@ test_setup_of_vchans_fails(void)
     run_start_fails(FAKE_VCHAN_SETUP);
 }
 
+/* An engine that does not do the copies that it is tried with is stopped, and
+ * not used any more. */
+static void
+test_first_copies_fail(void)
+{
+    fake_dev_add(0, "dma0", FAKE_IDXD, 2, 64);
+    fake_dev_add(1, "dma1", FAKE_IDXD, 1, 64);
+    fake_cost_errors[0] = EIO;
+    ovs_assert(dpdk_dma_dev_start_all() == 1);
+    dpdk_dma_map_open(dpdk_dma_dev_map());
+    for (int i = 0; i < 2; i++) {
+        ovs_assert(dpdk_dma_map_claim(dpdk_dma_dev_map(), &flows[i], i, 0)
+                   == (i ? NULL : dpdk_dma_map_get(dpdk_dma_dev_map(), 2)));
+    }
+    check_state(0, DPDK_DMA_DEV_FAILED);
+    check_state(1, DPDK_DMA_DEV_FAILED);
+    stop_failed();
+    check_state(0, DPDK_DMA_DEV_DEAD);
+    ovs_assert(!fake.devs[0].started && fake.devs[1].started);
+    fake_cost_errors[0] = 0;
+    ovs_assert(dpdk_dma_dev_start_all() == 1);
+    ovs_assert(!fake.devs[0].started);
+}
+
 static void
 test_start_and_stop(void)
 {
@@ -225,6 +249,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(start_fails),
     DMA_TEST_CASE(configuration_fails),
     DMA_TEST_CASE(setup_of_vchans_fails),
+    DMA_TEST_CASE(first_copies_fail),
     DMA_TEST_CASE(start_and_stop),
     DMA_TEST_CASE(idle_device_that_does_not_stop),
     DMA_TEST_CASE(timeout),

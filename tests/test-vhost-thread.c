@@ -26,6 +26,7 @@
 #include <config.h>
 
 #include <signal.h>
+#include <stdint.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -33,7 +34,12 @@
 struct vhost_async_txq;
 static void (*before_unlock)(struct vhost_async_txq *);
 
+/* Called after packet 'seq' was noted to be done, if not NULL. */
+static void (*after_done)(struct vhost_async_txq *, uint32_t seq);
+
 #define DP(NAME) tt_##NAME
+#define DP_DONE(TXQ, SEQ) note_done(TXQ, SEQ)
+static void note_done(struct vhost_async_txq *, uint32_t seq);
 #define DP_BEFORE_UNLOCK(TXQ) \
     (before_unlock ? before_unlock(TXQ) : (void) 0)
 #include "vhost-data-path.h"
@@ -45,6 +51,15 @@ static void (*before_unlock)(struct vhost_async_txq *);
 #define LAYOUT (GUEST_SPLIT | GUEST_MRG)
 #define SMALL 100
 #define LARGE 1500
+
+static void
+note_done(struct vhost_async_txq *txq, uint32_t seq)
+{
+    vhost_async_txq_done(txq, seq);
+    if (after_done) {
+        after_done(txq, seq);
+    }
+}
 
 /* The lock. */
 
@@ -343,6 +358,35 @@ test_once_per_iteration(void)
     }
 }
 
+/* Somebody else publishes in the middle of what a thread reaped: it publishes
+ * the rest. */
+static void
+publish_first(struct vhost_async_txq *txq, uint32_t seq)
+{
+    if (!seq) {
+        ovs_assert(vhost_async_txq_trylock_or_leave(txq));
+        vhost_async_txq_publish(txq);
+        vhost_async_engine_unlock(NULL, txq);
+        ovs_assert(vhost_async_txq_get(&txq->published) == 1);
+    }
+}
+
+static void
+test_published_by_two(void)
+{
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(LAYOUT, 64, 2048);
+    ovs_assert(port_engine_send(p, &pmds[0], 3, LARGE) == 3);
+    after_done = publish_first;
+    ovs_assert(work_and_reap(0, 3) == 3);
+    after_done = NULL;
+    ovs_assert(!vhost_async_txq_in_flight(p->txq));
+    port_get(p, 3);
+    port_finish(p);
+}
+
 /* A thread that goes on sending looks once per microsecond, any other one each
  * time; and so does one whose channel failed. */
 static void
@@ -354,24 +398,25 @@ test_paced(void)
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 64, 2048);
     send_in_iteration(p, 1, LARGE);
-    ovs_assert(!vhost_async_thread_submit(&pmds[0], now));
+    ovs_assert(!vhost_async_thread_only_submits(&pmds[0], now));
+    ovs_assert(!fake.devs[0].n_submits);
     send_in_iteration(p, 1, LARGE);
-    ovs_assert(vhost_async_thread_submit(&pmds[0], now + us / 2));
+    ovs_assert(vhost_async_thread_only_submits(&pmds[0], now + us / 2));
     /* The engine has it all the same. */
-    ovs_assert(fake.devs[0].n_submits == 2);
-    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + us / 2));
+    ovs_assert(fake.devs[0].n_submits == 1);
+    ovs_assert(!vhost_async_thread_only_submits(&pmds[0], now + us / 2));
     send_in_iteration(p, 1, LARGE);
-    ovs_assert(vhost_async_thread_submit(&pmds[0], now + us));
+    ovs_assert(vhost_async_thread_only_submits(&pmds[0], now + us));
     send_in_iteration(p, 1, LARGE);
-    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    ovs_assert(!vhost_async_thread_only_submits(&pmds[0], now + 2 * us));
     send_in_iteration(p, 1, LARGE);
-    ovs_assert(vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    ovs_assert(vhost_async_thread_only_submits(&pmds[0], now + 2 * us));
     settle();
     port_get(p, 5);
 
     send_in_iteration(p, 1, LARGE);
     dpdk_dma_dev_quarantine(pmds[0].sender.chan, "for a test");
-    ovs_assert(!vhost_async_thread_submit(&pmds[0], now + 2 * us));
+    ovs_assert(!vhost_async_thread_only_submits(&pmds[0], now + 2 * us));
     ovs_assert(!vhost_async_thread_reap(&pmds[0]));
     ovs_assert(rescue() == 1);
     port_get(p, 1);
@@ -578,6 +623,7 @@ static const struct dma_test_case cases[] = {
 #endif
     DMA_TEST_CASE(one_look_for_all_txqs),
     DMA_TEST_CASE(once_per_iteration),
+    DMA_TEST_CASE(published_by_two),
     DMA_TEST_CASE(paced),
     DMA_TEST_CASE(latency),
     DMA_TEST_CASE(latency_percentiles),

@@ -33,17 +33,18 @@
 #include "dma-test.h"
 #include "ovstest.h"
 
+#define SENT(COUNTER) vhost_async_counter(&pmds[0].sender.stats.COUNTER)
+
 static void
 test_small_by_cpu(void)
 {
-    struct vhost_async_sender *sender = &pmds[0].sender;
     uint64_t layout;
 
     start_engines(FAKE_SKELETON, 1, 256);
     FOR_EACH_LAYOUT (layout) {
         struct port *p = port_create(layout, 16, 2048);
-        uint64_t n_cpu = vhost_async_counter(&sender->cpu_packets);
-        uint64_t bytes = vhost_async_counter(&sender->cpu_bytes);
+        uint64_t n_cpu = SENT(cpu_packets);
+        uint64_t bytes = SENT(cpu_bytes);
 
         ovs_assert(port_send_n(p, &pmds[0], 3, SMALL) == 3);
         ovs_assert(p->obstacle == VHOST_ASYNC_NONE);
@@ -52,20 +53,19 @@ test_small_by_cpu(void)
         ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
         ovs_assert(COUNTER(p, cpu_packets) == 3);
         ovs_assert(COUNTER(p, cpu_bytes) == 3 * SMALL);
-        ovs_assert(vhost_async_counter(&sender->cpu_packets) == n_cpu + 3);
-        ovs_assert(vhost_async_counter(&sender->cpu_bytes)
+        ovs_assert(SENT(cpu_packets) == n_cpu + 3);
+        ovs_assert(SENT(cpu_bytes)
                    == bytes + 3 * SMALL);
         ovs_assert(!port_send_n(p, &pmds[0], 0, SMALL));
         port_finish(p);
     }
     ovs_assert(!fake.devs[0].n_submits);
-    ovs_assert(!vhost_async_counter(&sender->bursts));
+    ovs_assert(!SENT(bursts));
 }
 
 static void
 test_large_by_dma(void)
 {
-    struct vhost_async_sender *sender = &pmds[0].sender;
     unsigned int n_bursts = 0;
     uint64_t layout;
 
@@ -91,10 +91,10 @@ test_large_by_dma(void)
         port_get(p, 2);
         check_no_leak();
 
-        ovs_assert(vhost_async_counter(&sender->dma_packets) == 4 * n_bursts);
-        ovs_assert(vhost_async_counter(&sender->dma_bytes)
+        ovs_assert(SENT(dma_packets) == 4 * n_bursts);
+        ovs_assert(SENT(dma_bytes)
                    == 4 * LARGE * n_bursts);
-        ovs_assert(vhost_async_counter(&sender->bursts) == n_bursts);
+        ovs_assert(SENT(bursts) == n_bursts);
         port_finish(p);
     }
 }

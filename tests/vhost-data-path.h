@@ -70,7 +70,7 @@
 #define vhost_async_cost_next_timed DP(vhost_async_cost_next_timed)
 #define vhost_async_cost_set_dma DP(vhost_async_cost_set_dma)
 #define vhost_async_cost_set_threshold DP(vhost_async_cost_set_threshold)
-#define vhost_async_thread_submit DP(vhost_async_thread_submit)
+#define vhost_async_thread_only_submits DP(vhost_async_thread_only_submits)
 #define vhost_async_thread_latency DP(vhost_async_thread_latency)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
 #define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
@@ -153,7 +153,12 @@ static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 #undef vhost_async_engine_publish
 #define vhost_async_engine_publish(SELF, TXQ) DP_PUBLISH(SELF, TXQ)
 #endif
+#ifdef DP_DONE
+/* Something else happens between packets that a thread reaped. */
+#define vhost_async_txq_done(TXQ, SEQ) DP_DONE(TXQ, SEQ)
+#endif
 #include "vhost-async-thread.c"
+#undef vhost_async_txq_done
 
 #include "fake-guest-ring.h"
 

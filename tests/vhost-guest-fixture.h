@@ -316,8 +316,9 @@ port_send(struct port *p, struct ring *r, int pmd, unsigned int n,
     }
     p->tx_locked = false;
     *vhost_async_self_get() = NULL;
-    if (pmd >= 0) {
-        vhost_async_thread_submit(&pmds[pmd], rte_get_tsc_cycles());
+    if (pmd >= 0 && pmds[pmd].sender.chan) {
+        /* The end of the iteration. */
+        dpdk_dma_chan_doorbell(pmds[pmd].sender.chan);
     }
     for (unsigned int i = 0; i < n - left; i++) {
         r->seqs[r->n_taken++ % N_PKTS] = p->next_seq + i;

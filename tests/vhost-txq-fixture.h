@@ -232,7 +232,9 @@ end_iteration(struct vhost_async_thread *self)
     if (self->sender.cost.excess) {
         vhost_async_cost_end_iteration(&self->sender.cost);
     }
-    vhost_async_thread_submit(self, rte_get_tsc_cycles());
+    if (self->sender.chan) {
+        dpdk_dma_chan_doorbell(self->sender.chan);
+    }
 }
 
 /* Sends a burst by the txq, with its lock, which the caller gives up. */

@@ -29,8 +29,8 @@ from dev.ovs import tree
 # How often each part is done: turns, and processes per variant that share
 # them.
 FULL = {"ideal": (12, 6), "real": (12, 6), "tso": (8, 4), "off": (24, 12),
-        "ports": (12, 6), "buffers": 5, "crossover": 2, "latency": 7, "scale": 7,
-        "in-flight": 3, "switch": 3, "switch-windows": 4}
+        "ports": (12, 6), "buffers": 5, "crossover": 2, "latency": 7,
+        "scale": 7, "in-flight": 3, "switch": 3, "switch-windows": 4}
 QUICK = {"ideal": (24, 12), "real": (24, 12), "tso": (12, 6),
          "off": (48, 24), "ports": (12, 6), "latency": 9, "scale": 9}
 QUICK_SIZES = (64, 512, 1518, 9000)

@@ -97,11 +97,11 @@ async_get_counters(struct async_counters *c)
 
     memset(c, 0, sizeof *c);
     if (self) {
-        c->dma_packets = vhost_async_counter(&self->sender.dma_packets);
-        c->cpu_packets = vhost_async_counter(&self->sender.cpu_packets);
+        c->dma_packets = vhost_async_counter(&self->sender.stats.dma_packets);
+        c->cpu_packets = vhost_async_counter(&self->sender.stats.cpu_packets);
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
-        c->bursts = vhost_async_counter(&self->sender.bursts);
+        c->bursts = vhost_async_counter(&self->sender.stats.bursts);
         c->cpu = self->sender.cost.limits_cpu;
     }
 }

@@ -62,7 +62,7 @@ async_after_send(void)
 static inline unsigned int
 async_reap(uint64_t now)
 {
-    /* As the main loop has it: when the last rxq was done with. */
+    /* About what the main loop has: when the last rxq was done with. */
     async_perf.last_tsc = now;
     return dpif_netdev_dma_run(&async_perf, &async_sleep_time);
 }

@@ -66,8 +66,9 @@ clock_calibrate(void)
     clock_cost = UINT64_MAX;
     for (int i = 0; i < 1000; i++) {
         uint64_t start = clock_read();
+        uint64_t cost = clock_read() - start;
 
-        clock_cost = MIN(clock_cost, clock_read() - start);
+        clock_cost = MIN(clock_cost, cost);
     }
 }
 
@@ -188,7 +189,7 @@ await_txqs(void)
 }
 
 /* IMIX is 7 of 64 bytes to 4 of 594 to 1 of 1518; "ack" are segments and
- * acknowledgements in turn; "rare" is one packet in a hundred that is large. */
+ * acknowledgements in turn; "rare" has one large packet in a hundred. */
 const struct mix *
 mix_find(const char *name)
 {

@@ -34,7 +34,7 @@ WORK = 150
 MODEL_LATENCY_US = 1
 MODEL = "copy=none,gbps=inf,log=0,latency_us=%d"
 # For txqs that are to be in flight all together.
-SLOW_LATENCY_US = 300000
+SLOW_LATENCY_US = 50000
 
 # Where its functions happen to lie can make a program a few percent faster or
 # slower, and where they lie differs from build to build.  So there are several
@@ -284,8 +284,8 @@ class Loop:
 
 
 def median_interval(values):
-    """In which the median of all that could be measured lies, in 95 of 100
-    cases: between which of the values it does follows from their number."""
+    """In which the median lies in 95 of 100 cases, if the values know nothing
+    of each other: between which of them follows from their number."""
     values = sorted(values)
     n = len(values)
     k = max(int(n / 2 - .98 * n ** .5), 0)
