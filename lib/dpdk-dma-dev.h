@@ -20,8 +20,9 @@
 /* The dmadevs of DPDK, as channels of a 'struct dpdk_dma_map'.
  *
  * With dpdk-dma-probe.h, the only file that calls the dmadev library's control
- * functions: it finds the devices that can copy for vhost, starts them when the feature is turned
- * on, stops them when it is turned off and when they fail.
+ * functions: it finds the devices that can copy for vhost, starts them when
+ * the feature is turned on, stops them when it is turned off and when they
+ * fail.
  *
  * A device that failed has copies in flight, to memory of guests.  Before the
  * CPU may do them again, the device must be stopped for certain: it takes
