@@ -388,7 +388,12 @@ dpdk_dma_dev_start_all(void)
 
     dma_dev_discover(dpdk_dma_dev_map());
     for (size_t i = 0; i < dma_dev_count(); i++) {
+        uint64_t begin = rte_get_tsc_cycles();
+
         dma_dev_start(dma_dev_get(i), deadline_tsc);
+        if (dma_dev_is(dma_dev_get(i), DPDK_DMA_DEV_RUNNING)) {
+            deadline_tsc += rte_get_tsc_cycles() - begin;
+        }
     }
     return dpdk_dma_dev_n_channels();
 }

@@ -126,6 +126,14 @@ dpif_netdev_dma_config_to_json(void)
 /* Numbers of packets for which it is told from what size on they go by DMA. */
 static const unsigned int burst_sizes[] = { 1, 4, 32 };
 
+/* Whether what DMA and CPU cost 't', which claimed a channel, decides. */
+static bool
+shows_limits(const struct vhost_async_thread *t)
+{
+    return netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO
+           && dpdk_dma_dev_state(t->claimed) == DPDK_DMA_DEV_RUNNING;
+}
+
 /* Sets '*limits' to when DMA is cheaper for 't', by what it learned. */
 static void
 get_limits(const struct vhost_async_thread *t, struct dpdk_dma_limits *limits)
@@ -211,8 +219,7 @@ dpif_netdev_dma_format_thread(struct ds *ds,
         ds_put_format(ds, "\n  in flight: %"PRIu64" copies, errors: %"PRIu64
                       "\n", dpdk_dma_chan_in_flight(chan),
                       dpdk_dma_chan_errors(chan));
-        if (netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO
-            && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_RUNNING) {
+        if (shows_limits(t)) {
             format_limits(ds, t);
         }
     } else {
@@ -282,7 +289,7 @@ dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
     json_object_put(json, "channel",
                     t->claimed ? chan_to_json(t->claimed)
                     : json_null_create());
-    if (t->claimed && netdev_dpdk_async_threshold() == VHOST_ASYNC_AUTO) {
+    if (t->claimed && shows_limits(t)) {
         json_object_put(json, "dma-from-bytes", limits_to_json(t));
     }
     json_object_put(json, "dma-packets", json_integer_create(n.dma_packets));

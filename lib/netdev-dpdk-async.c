@@ -235,8 +235,9 @@ netdev_dpdk_async_configure(const struct smap *other_config)
             dpdk_dma_probe(pins);
             if (!dpdk_dma_dev_start_all()) {
                 VLOG_WARN("other_config:vhost-async-support is true, but "
-                          "there is no DMA channel; "DPDK_DMA_PROBE_REMEDY
-                          ".");
+                          "there is no DMA channel; %s.",
+                          dpdk_dma_map_count(dpdk_dma_dev_map())
+                          ? "all devices failed" : DPDK_DMA_PROBE_REMEDY);
             }
         }
         configure_pins(other_config);

@@ -309,15 +309,16 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
     uint16_t i, timed = UINT16_MAX;
     unsigned int room = 0;
-    bool use_dma;
+    bool may_use, use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
     if (OVS_UNLIKELY(vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_RUNNING)) {
         *obstacle = VHOST_ASYNC_DOWN;
         return 0;
     }
-    use_dma = txq_may_use(txq, chan)
-              && vhost_async_cost_choose(&self->cost, pkts, cnt, &timed);
+    may_use = txq_may_use(txq, chan);
+    use_dma = may_use && vhost_async_cost_choose(&self->cost, pkts, cnt,
+                                                 &timed);
 
     for (i = 0; i < cnt; i++) {
         struct rte_mbuf *pkt = pkts[i];
@@ -360,7 +361,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     }
 
     atomic_store_relaxed(&txq->sent, sent);
-    if (OVS_UNLIKELY(i != cnt) && chan) {
+    if (OVS_UNLIKELY(i != cnt) && may_use) {
         vhost_async_cost_take_back(&self->cost, &pkts[i], cnt - i);
     }
     if (n_dma) {

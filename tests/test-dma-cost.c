@@ -40,7 +40,7 @@
 static struct {
     uint64_t tsc;
     unsigned int copy, submit, poll, per_done, read;
-    unsigned int latency_us;
+    unsigned int latency_us, first_latency_us;
     unsigned int cpu_call, cpu_bytes_per_cycle;
 
     unsigned int refuse_at, fail_at;    /* The so manieth copy, if not 0. */
@@ -112,10 +112,12 @@ fake_completed(int16_t dev_id OVS_UNUSED, uint16_t vchan OVS_UNUSED,
                uint16_t max, uint16_t *last, bool *has_error)
 {
     unsigned int n = 0;
+    unsigned int us = (world.n_bursts == 1 && world.first_latency_us
+                       ? world.first_latency_us : world.latency_us);
 
     ovs_assert(!last && max <= world.n_copies - world.n_done);
     world.tsc += world.poll;
-    if (world.tsc >= world.rung_tsc + world.latency_us * MHZ) {
+    if (world.tsc >= world.rung_tsc + us * UINT64_C(1) * MHZ) {
         n = MIN(max, world.n_rung - world.n_done);
         *has_error = world.fail_at && world.n_done + n >= world.fail_at;
         world.tsc += n * world.per_done;
@@ -341,6 +343,18 @@ test_no_fault_of_the_engine(void)
     world_init();
     world.asleep = true;
     ovs_assert(!measure(4096, &cost));
+
+    /* It is found late, and then done: not before the third time is it out of
+     * the question. */
+    world_init();
+    world.asleep = true;
+    world.first_latency_us = 1000010;
+    ovs_assert(!measure(4096, &cost));
+
+    /* However late it is. */
+    world_init();
+    world.latency_us = 5000;
+    ovs_assert(!dpdk_dma_cost_measure(3, 1, 4096, 0, &cost));
 }
 
 static const struct dma_test_case cases[] = {

@@ -323,13 +323,30 @@ test_more_pieces_than_room(void)
     port_finish(p);
 }
 
+/* As port_send_n() by PMD thread 0, but its iteration does not end. */
+static unsigned int
+send_only(struct port *p, unsigned int cnt, uint32_t len)
+{
+    struct rte_mbuf *all[MAX_BURST], *pkts[MAX_BURST];
+    unsigned int n;
+
+    make_burst(all, cnt, len);
+    memcpy(pkts, all, cnt * sizeof *pkts);
+    ovs_assert(vhost_async_txq_trylock(p->txq));
+    n = vhost_async_txq_send(p->txq, &pmds[0].sender, pkts, cnt,
+                             &p->obstacle);
+    vhost_async_engine_unlock(&pmds[0].sender, p->txq);
+    port_sent(p, all, pkts, cnt, n);
+    return n;
+}
+
 /* By what copies cost: a packet that is timed is the CPU's, in order, and one
  * in small pieces is. */
 static void
 test_auto(void)
 {
     struct vhost_async_cost *cost = &pmds[0].sender.cost;
-    struct port *p;
+    struct port *p, *q;
 
     start_engines(FAKE_SKELETON, 1, 256);
     atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
@@ -354,6 +371,21 @@ test_auto(void)
     ovs_assert(COUNTER(p, dma_packets) == 8);
     settle();
     port_get(p, 3);
+
+    /* What a guest has no room for does not count, and what was never counted
+     * is not taken back. */
+    q = port_create(GUEST_SPLIT | GUEST_MRG, 4, 2048);
+    cost->excess = 0;
+    ovs_assert(send_only(q, 6, LARGE) == 4);
+    ovs_assert(cost->excess == 4 * dpdk_dma_limits_excess(&cost->limits,
+                                                          LARGE));
+    atomic_store_relaxed(&q->txq->dma, false);
+    ovs_assert(!send_only(q, 6, LARGE));
+    ovs_assert(cost->excess == 4 * dpdk_dma_limits_excess(&cost->limits,
+                                                          LARGE));
+    settle();
+    port_get(q, 4);
+    port_finish(q);
 
     /* A thread that never had a channel, and one that lost it. */
     ovs_assert(port_send_n(p, NULL, 3, LARGE) == 3);

@@ -34,7 +34,7 @@ WORK = 150
 MODEL_LATENCY_US = 1
 MODEL = "copy=none,gbps=inf,log=0,latency_us=%d"
 # For txqs that are to be in flight all together.
-SLOW_LATENCY_US = 50000
+SLOW_LATENCY_US = 20000
 
 # Where its functions happen to lie can make a program a few percent faster or
 # slower, and where they lie differs from build to build.  So there are several
