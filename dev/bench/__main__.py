@@ -210,7 +210,7 @@ def measure(args, engines, driver):
                 check_memory(loop, the_lab, 3)
             report = quick(loop, engines[0])
         else:
-            check_memory(loop, the_lab, len(engines) + 2)
+            check_memory(loop, the_lab, len(engines) + 4)
             report = everything(the_lab, loop, engines)
         return dict(report, machine=output.machine(), engine=args.engine,
                     goals=goals.all_goals(report, args.engine),

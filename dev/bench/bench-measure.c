@@ -186,6 +186,24 @@ await_txqs(void)
             }
         } while (!found);
     }
+
+    /* What waited in the ring of a completion engine while messages of the
+     * guest were handled may come only now. */
+    for (int round = 0; round < 5; round++) {
+        rte_delay_us_sleep(10000);
+        drain_uncounted();
+        for (unsigned int i = 0; i < n_txqs(); i++) {
+            struct guest_rxq *q;
+            struct port *port;
+            int qid;
+
+            q = nth_txq(i, &port, &qid);
+            while (guest_receive(q, 64, NULL)) {
+                continue;
+            }
+        }
+        ovsrcu_quiesce();
+    }
 }
 
 /* IMIX is 7 of 64 bytes to 4 of 594 to 1 of 1518; "ack" are segments and
