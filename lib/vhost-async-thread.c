@@ -47,6 +47,7 @@ void
 vhost_async_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->sender.kept);
+    self->poll_cycles = rte_get_tsc_hz() / 1000000 * THREAD_POLL_US;
 }
 
 /* Has 'self' use 'chan', which it claimed, or none if that is NULL.  Nothing
@@ -147,8 +148,7 @@ vhost_async_thread_only_submits(struct vhost_async_thread *self, uint64_t now)
     self->sent = false;
     if (OVS_LIKELY(chan) && !dpdk_dma_chan_failed(chan)
         && dma_defer_is_empty(&self->sender.kept) && sent
-        && (now - self->poll_tsc
-            < rte_get_tsc_hz() / 1000000 * THREAD_POLL_US)) {
+        && now - self->poll_tsc < self->poll_cycles) {
         dpdk_dma_chan_doorbell(chan);
         return true;
     }

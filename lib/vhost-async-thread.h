@@ -68,6 +68,7 @@ struct vhost_async_thread {
     uint64_t sample;                /* Copies submitted after a burst, and */
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
     uint64_t poll_tsc;              /* Of the last look at the channel. */
+    uint64_t poll_cycles;           /* TSC cycles until the next, at least. */
     uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
 
     /* For those who print it. */

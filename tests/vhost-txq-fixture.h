@@ -279,10 +279,10 @@ port_send_n(struct port *p, struct vhost_async_thread *self, unsigned int n,
     return port_send(p, self, pkts, n);
 }
 
-/* As netdev-dpdk-async.c does it. */
+/* As netdev-dpdk-async.c does it; the iteration of 'self' goes on. */
 static OVS_UNUSED unsigned int
-port_engine_send(struct port *p, struct vhost_async_thread *self,
-                 unsigned int cnt, uint32_t len)
+port_engine_send_only(struct port *p, struct vhost_async_thread *self,
+                      unsigned int cnt, uint32_t len)
 {
     struct rte_mbuf *all[MAX_BURST], *pkts[MAX_BURST];
     unsigned int n;
@@ -294,6 +294,18 @@ port_engine_send(struct port *p, struct vhost_async_thread *self,
     port_sent(p, all, pkts, cnt, n);
     if (self) {
         vhost_async_thread_sent(self);
+    }
+    return n;
+}
+
+/* Likewise, and ends the iteration. */
+static OVS_UNUSED unsigned int
+port_engine_send(struct port *p, struct vhost_async_thread *self,
+                 unsigned int cnt, uint32_t len)
+{
+    unsigned int n = port_engine_send_only(p, self, cnt, len);
+
+    if (self) {
         end_iteration(self);
     }
     return n;
