@@ -83,12 +83,13 @@ def say(text="", end="\n"):
         sys.stdout = open(os.devnull, "w")
 
 
-def run(*args, check=True, timeout=30, **kwargs):
-    """Runs a short command and returns its standard output.
+def run(*args, check=True, timeout=30, prefix=(), **kwargs):
+    """Runs a short command, by that of 'prefix' if there is one, and returns
+    its standard output.
 
     It gets a session of its own: a second Ctrl-C must not kill the commands
     that clean up after the first."""
-    args = [str(arg) for arg in args]
+    args = [str(arg) for arg in (*prefix, *args)]
     try:
         p = subprocess.run(args, stdout=subprocess.PIPE,
                            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
