@@ -15,7 +15,7 @@ import stat
 from dev.common.children import capture, run
 from dev.common.command import Progress, Stop
 from dev.common.files import ROOT, digest, lock, out, read, tail, write
-from dev.release import debian
+from dev.release import apt, debian
 
 HERE = os.path.join(ROOT, "dev/dma_model")
 SOURCES, INCLUDED = (sorted(glob.glob(os.path.join(HERE, "*." + suffix)))
@@ -24,98 +24,13 @@ LIBRARY = out("model", "librte_dma_model.so")
 # For who misses it.
 REMEDY = "run '/usr/bin/python3 -m dev.dma_model'"
 
+LIBDPDK_DEV = "libdpdk-dev"
 HEADERS = ("lib/dmadev/rte_dmadev_pmd.h", "lib/eal/include/bus_driver.h",
            "lib/eal/include/dev_driver.h",
            "drivers/bus/vdev/bus_vdev_driver.h")
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 DRIVER_LIBS = ["-lrte_dmadev", "-lrte_eal", "-lrte_kvargs", "-lrte_bus_vdev"]
-
-
-def source_package():
-    """The name and version of the source of the installed libdpdk-dev."""
-    status, text = capture(["dpkg-query", "-W", "-f",
-                            "${db:Status-Status} ${source:Package} "
-                            "${source:Version}", "libdpdk-dev"])
-    words = text.split()
-    if status or len(words) != 3 or words[0] != "installed":
-        raise Stop("the package libdpdk-dev is not installed: run "
-                   "'make deps'.")
-    return words[1:]
-
-
-def apt_config(what):
-    status, text = capture(["apt-config", "shell", "V", what])
-    m = re.search(r"^V='(.*)'$", text, re.M)
-    return m[1] if not status and m else ""
-
-
-def repositories():
-    """The URIs that the installed libdpdk-dev can come from, as far as apt's
-    lists tell."""
-    _, version = capture(["dpkg-query", "-W", "-f", "${Version}",
-                          "libdpdk-dev"])
-    _, text = capture(["apt-cache", "madison", "libdpdk-dev"])
-    rows = [line.split("|") for line in text.splitlines()
-            if line.count("|") == 2]
-    return {row[2].split()[0].rstrip("/") for row in rows
-            if row[1].strip() == version and row[2].strip()}
-
-
-def source_entries(uris):
-    """What the machine's own configuration of apt becomes with deb-src in
-    place of deb: the texts of a sources.list and of a .sources file.  With
-    'uris', only of those repositories."""
-    paths = [apt_config("Dir::Etc::sourcelist/f")]
-    parts = apt_config("Dir::Etc::sourceparts/d")
-    if os.path.isdir(parts):
-        paths += [os.path.join(parts, name)
-                  for name in sorted(os.listdir(parts))]
-
-    def wanted(text):
-        return not uris or any(uri in text for uri in uris)
-
-    lines, stanzas = [], []
-    for path in paths:
-        if path.endswith(".list"):
-            for line in read(path).splitlines():
-                m = re.match(r"\s*deb(?:-src)?\s+(.*)", line)
-                if m and wanted(line) and "deb-src " + m[1] not in lines:
-                    lines.append("deb-src " + m[1])
-        elif path.endswith(".sources"):
-            for stanza in re.split(r"\n\s*\n", read(path)):
-                if (re.search(r"^Types:", stanza, re.M | re.I)
-                        and wanted(stanza)):
-                    stanzas.append(re.sub(r"(?im)^Types:.*$",
-                                          "Types: deb-src", stanza.strip()))
-    return "\n".join(lines), "\n\n".join(stanzas)
-
-
-def private_apt(where):
-    """Makes a directory for apt that has source packages, and leaves the
-    machine's as it is.  Returns how to call apt-get there."""
-    entries = source_entries(repositories())
-    if not any(entries):
-        entries = source_entries(())
-    if not any(entries):
-        raise Stop("apt on this machine has no package repository to take "
-                   "DPDK's source from: add one to /etc/apt/sources.list.d.")
-    for name in ("lists/partial", "cache/archives/partial", "parts"):
-        os.makedirs(os.path.join(where, name))
-    write(os.path.join(where, "sources.list"), entries[0] + "\n")
-    write(os.path.join(where, "parts/our.sources"), entries[1] + "\n")
-    config = os.path.join(where, "apt.conf")
-    write(config, "\n".join('%s "%s";' % option for option in (
-        ("Dir::State::Lists", os.path.join(where, "lists")),
-        ("Dir::State::status", apt_config("Dir::State::status/f")),
-        ("Dir::Cache", os.path.join(where, "cache")),
-        ("Dir::Etc::sourcelist", os.path.join(where, "sources.list")),
-        ("Dir::Etc::sourceparts", os.path.join(where, "parts")),
-        # apt's own user cannot write here.
-        ("APT::Sandbox::User", "root"),
-        ("Acquire::Languages", "none"),
-        ("Acquire::Retries", "2"))) + "\n")
-    return ["apt-get", "-q", "-y", "-c", config]
 
 
 def fetch(package, version, include):
@@ -130,13 +45,8 @@ def fetch(package, version, include):
     def on_line(line):
         progress.step(line.split(" [")[0])
 
-    apt_get = private_apt(os.path.join(work, "apt"))
-    # A repository without sources, or out of reach, is no reason to give up:
-    # what counts is whether the package is there.
-    run(apt_get + ["update"], log, on_line)
-    if run(apt_get + ["source", "--only-source", "--download-only",
-                      "%s=%s" % (package, version)], log, on_line, cwd=work,
-           append=True):
+    if not apt.PrivateApt(os.path.join(work, "apt"), LIBDPDK_DEV).download(
+            package, version, work, log, on_line):
         progress.done("failed")
         raise Stop("cannot fetch the source of %s %s, see %s; its end is:\n"
                    "%sIf the archive has moved on to another version, upgrade "
@@ -144,11 +54,8 @@ def fetch(package, version, include):
                    "put these files of DPDK %s into %s: %s."
                    % (package, version, log, tail(log, 8),
                       version.split("-")[0], include, ", ".join(HEADERS)))
-    dsc = [name for name in os.listdir(work) if name.endswith(".dsc")]
     tree = os.path.join(work, "tree")
-    # apt has verified what it fetched.
-    if run(["dpkg-source", "--no-check", "-x"] + dsc + [tree], log, on_line,
-           cwd=work, append=True):
+    if not apt.unpack(work, tree, log, on_line):
         progress.done("failed")
         raise Stop("cannot unpack the source of %s %s, see %s; its end is:\n%s"
                    % (package, version, log, tail(log, 8)))
@@ -170,7 +77,7 @@ def fetch(package, version, include):
 
 def headers():
     """The directory of the driver headers; fetches them when needed."""
-    package, version = source_package()
+    package, version = apt.source_of(LIBDPDK_DEV)
     include = out("dpdk-src", "%s-%s" % (package, version), "include")
     with lock("dpdk-src"):
         if not os.path.isdir(include):

@@ -18,7 +18,7 @@ import sys
 from dev.common.children import capture, child_env, python, run
 from dev.common.command import Progress, Stop, main, program
 from dev.common.files import OUT, ROOT, lock, out, read, tail, write
-from dev.release import debian
+from dev.release import apt, debian
 
 DEPS = ["sh", os.path.join(ROOT, "dev/release/deps.sh")]
 NAMESPACE = ["unshare", "--mount", "--propagation", "private", "--"]
@@ -29,10 +29,6 @@ SHARED = ("/proc", "/sys", "/dev", "/run")
 
 # Packages that are installed later do not start a service either.
 NO_SERVICES = "#!/bin/sh\nexit 101\n"
-
-# What of apt's settings has to do with how it gets at the repositories.
-APT_OPTION = re.compile(r"(Acquire::(?:https?|Retries|Check-|ForceIPv[46]"
-                        r"|Queue-Mode)\S*) (\".*\");")
 
 
 def chroot_path(wanted):
@@ -57,113 +53,30 @@ def remove(path):
             raise Stop("cannot remove %s: %s" % (path, text.strip()))
 
 
-# Where this machine's packages come from.
-
-def stanzas():
-    """The repositories of binary packages that apt has, each as a
-    dictionary of lists: uris, suites, components, keys."""
-    where = dict(re.findall(r"^(\w+)='(.*)'$", capture(
-        ["apt-config", "shell", "LIST", "Dir::Etc::sourcelist/f", "PARTS",
-         "Dir::Etc::sourceparts/d"])[1], re.M))
-    paths = [where.get("LIST", "")]
-    parts = where.get("PARTS", "")
-    if os.path.isdir(parts):
-        paths += [os.path.join(parts, name)
-                  for name in sorted(os.listdir(parts))]
-    for path in paths:
-        if path.endswith(".list"):
-            yield from one_line_stanzas(read(path))
-        elif path.endswith(".sources"):
-            yield from deb822_stanzas(read(path))
-
-
-def one_line_stanzas(text):
-    for options, uri, suite, components in re.findall(
-            r"^\s*deb\s+(?:\[([^]]*)\]\s*)?(\S+)\s+(\S+)([^#\n]*)", text,
-            re.M):
-        yield {"uris": [uri], "suites": [suite],
-               "components": components.split(),
-               "keys": re.findall(r"signed-by=(\S+)", options)}
-
-
-def deb822_stanzas(text):
-    text = re.sub(r"^#.*\n", "", text, flags=re.M)
-    for stanza in re.split(r"\n\s*\n", text):
-        fields = {key.lower(): value.split() for key, value in re.findall(
-            r"^([\w-]+):((?:.*\n?)(?:[ \t].*\n?)*)", stanza, re.M)}
-        if ("deb" in fields.get("types", ())
-                and fields.get("enabled") not in (["no"], ["false"])):
-            yield {"uris": fields.get("uris", []),
-                   "suites": fields.get("suites", []),
-                   "components": fields.get("components", []),
-                   "keys": [key for key in fields.get("signed-by", ())
-                            if key.startswith("/")]}
-
-
-def sources(wanted):
-    """Lines for apt on another release: this machine's repositories of Debian
-    with that release in place of its own.  And the keys that sign them."""
-    found = debian.os_release()
-    own = {found.get("VERSION_CODENAME", ""), "sid", "unstable", "testing",
-           "stable", "oldstable"} - {""}
-    lines, keys = [], []
-    for stanza in stanzas():
-        if "main" not in stanza["components"]:
-            continue
-        for suite in stanza["suites"]:
-            base, _, kind = suite.partition("-")
-            # sid is one suite.
-            if (base not in own or kind not in ("", "updates", "security")
-                    or kind and wanted.version == "-"):
-                continue
-            for uri in stanza["uris"]:
-                line = "deb %s %s main" % (uri, "-".join(
-                    filter(None, (wanted.name, kind))))
-                if line not in lines:
-                    lines.append(line)
-            keys += [key for key in stanza["keys"] if key not in keys]
-    if not lines:
-        raise Stop("RELEASE=%s: apt on this machine has no repository of "
-                   "Debian to take its packages from; add one, 'deb URI %s "
-                   "main' for instance, to /etc/apt/sources.list.d."
-                   % (wanted.name, found.get("VERSION_CODENAME", "stable")))
-    return lines, keys
-
-
-def apt_options():
-    return ["%s %s" % m for m in APT_OPTION.findall(
-        capture(["apt-config", "dump"])[1])]
-
-
 # Making it.
 
-def make(wanted):
-    """Has the chroot, made of packages if it is not there yet."""
-    path = chroot_path(wanted)
-    if os.path.isdir(path):
-        return
+def bootstrap(path, wanted, packages):
+    """Makes the chroot 'path' of that release with these packages and what
+    they need.  There is nothing there before, nor if it fails."""
     if subprocess.call(DEPS + ["mmdebstrap"], cwd=ROOT):
         raise Stop("RELEASE=%s needs mmdebstrap, which makes a chroot of that "
                    "release." % wanted.name)
-    lines, keys = sources(wanted)
-    fresh, log = path + ".new", path + ".log"
-    remove(fresh)
+    lines, keys = apt.sources(wanted)
+    log = path + ".log"
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    _, packages = capture(DEPS + ["--list"])
-    packages = packages.split() + ["ca-certificates"]
     command = NAMESPACE + [
         "mmdebstrap", "--verbose", "--mode=root", "--variant=apt",
         "--include=" + ",".join(packages),
         "--aptopt=APT::Install-Recommends \"false\""]
-    command += ["--aptopt=" + option for option in apt_options()]
+    command += ["--aptopt=" + option for option in apt.options()]
     command += ["--keyring=" + key for key in keys]
     # apt in the chroot is to know them, too.
     command += ["--customize-hook=copy-in %s /etc/apt/trusted.gpg.d"
                 % shlex.quote(key) for key in keys
                 if "debian-archive-" not in os.path.basename(key)]
-    command += [wanted.name, fresh] + lines
-    progress = Progress("out/chroot/%s: packages from %s"
-                        % (wanted.name, lines[0].split()[1]))
+    command += [wanted.name, path] + lines
+    progress = Progress("%s: packages from %s" % (os.path.relpath(path, ROOT),
+                                                  lines[0].split()[1]))
 
     def on_line(line):
         m = re.match(r"(?:I: |Get:\d+ \S+ \S+ \S+ (?=\S+)|Setting up |"
@@ -174,17 +87,28 @@ def make(wanted):
     try:
         status = run(command, log, on_line)
     except BaseException:
-        remove(fresh)
+        remove(path)
         raise
     if status:
         progress.done("failed")
-        remove(fresh)
+        remove(path)
         raise Stop("mmdebstrap could not make a chroot of %s, see %s; its end "
                    "is:\n%s" % (wanted.name, log, tail(log, 12)))
+    progress.done()
+
+
+def make(wanted):
+    """Has the chroot, made of packages if it is not there yet."""
+    path = chroot_path(wanted)
+    if os.path.isdir(path):
+        return
+    fresh = path + ".new"
+    remove(fresh)
+    _, packages = capture(DEPS + ["--list"])
+    bootstrap(fresh, wanted, packages.split() + ["ca-certificates"])
     write(os.path.join(fresh, "usr/sbin/policy-rc.d"), NO_SERVICES)
     os.chmod(os.path.join(fresh, "usr/sbin/policy-rc.d"), 0o755)
     os.rename(fresh, path)
-    progress.done()
 
 
 # Being in it.
@@ -221,6 +145,10 @@ def enter(wanted, target):
     os.makedirs(path + ROOT, exist_ok=True)
     mount("--bind", ROOT, path + ROOT)
     mount("--bind", builds, path + OUT)
+    # Packages name their release.
+    for place in (out("deb"), path + out("deb")):
+        os.makedirs(place, exist_ok=True)
+    mount("--bind", out("deb"), path + out("deb"))
     os.chroot(path)
     os.chdir(ROOT)
     env = child_env()
@@ -236,7 +164,7 @@ def enter(wanted, target):
 
 def clean(wanted):
     for path in (chroot_path(wanted), chroot_path(wanted) + ".new",
-                 chroot_path(wanted) + ".log", out(wanted.name)):
+                 chroot_path(wanted) + ".new.log", out(wanted.name)):
         remove(path)
 
 
