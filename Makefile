@@ -10,7 +10,8 @@ PYTHON = /usr/bin/python3
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-unused check-ovs check-guests \
         coverage soak long-use fuzz \
-        bench bench-quick bench-compare bench-engines series clean
+        bench bench-quick bench-compare bench-engines series deb \
+        deb-again check-deb clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
@@ -20,10 +21,11 @@ help:
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | \
 	    awk '{t = $$2; $$1 = $$2 = ""; printf "  make %-15s%s\n", t, $$0}'
 
-# On another release than this machine has: the same, in a chroot of it.
 HOST = $(shell $(PYTHON) -m dev.release 2>/dev/null)
+
+# On another release than this machine has: the same, in a chroot of it.
 ifneq ($(if $(RELEASE),$(filter-out $(HOST),$(RELEASE))),)
-$(filter-out help,$(MAKECMDGOALS)):
+$(filter-out help check-deb,$(MAKECMDGOALS)):
 	@$(PYTHON) -m dev.release.chroot '$(RELEASE)' '$@'
 else
 
@@ -104,7 +106,20 @@ bench-engines: deps ## completion engines side by side, under contention
 series: deps ## out/series: the series as mails for 'git am' on the OVS of the package, or what is checked out in ONTO=/path/to/ovs
 	@$(PYTHON) -m dev.ovs.series $(ONTO)
 
+deb: deps ## out/deb/$(RELEASE): packages that take the place of the distribution's
+	@$(PYTHON) -m dev.deb '$(ENGINE)'
+
+deb-again: deps # a second time: they must come out the same
+	@$(PYTHON) -m dev.deb again '$(ENGINE)'
+
 clean: ## remove out/
 	@$(PYTHON) -m dev.release.chroot clean
 
 endif
+
+# For any release: it boots a chroot of its own.
+check-deb: ## a host is upgraded to the packages of 'make deb', and goes back (as root)
+	@sh dev/release/deps.sh
+	@$(MAKE) --no-print-directory deb
+	@$(MAKE) --no-print-directory deb-again
+	@$(PYTHON) -m dev.deb.check '$(or $(RELEASE),$(HOST))' '$(ENGINE)'
