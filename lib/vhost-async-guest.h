@@ -69,6 +69,7 @@
  *   thread, when              holding           waits for             at most
  *   ------------------------  ----------------  --------------------  -------
  *   library, memory or log    its rings' locks  copies in flight      100 ms
+ *   library, guest connects   ports             who is in control     100 ms
  *   library, a ring stops     control           copies in flight,     [1]
  *                                               which others reap
  *   PMD, sends (defer)        nothing           who is at the txq     a burst
@@ -77,6 +78,9 @@
  *   PMD, reloads or ends      nothing           its own copies        [2]
  *   main, shows or counts     ports, a port     who is at a txq,      a burst
  *                                               if that is open
+ *   main, txqs go             a port            who is at a txq       a burst
+ *   main, an engine starts    nothing of ours   copies that try it    100 ms
+ *                                                                     each
  *   main, DMA is turned off   nothing of ours   drivers that stop     100 ms
  *                                                                     each
  *   main, a port goes         nothing of ours   the callback of the   [1]

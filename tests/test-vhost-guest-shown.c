@@ -336,12 +336,22 @@ test_stuck(void)
     struct ring *r = set_up_one(0);
 
     fake.devs[0].stop_fails = UINT_MAX;
+    atomic_store(&fake.devs[0].stop_blocks, true);
     check_ring(r, 5, LARGE);
     others.engines = false;
     send_in_flight(the_port, r);
     dpdk_dma_dev_quarantine(pmds[0].sender.chan, "for a test");
     settle();
     stop_failed();
+    check_line("  txq 0: ", "none: stands still behind a copy of a DMA device "
+               "that failed and is being stopped");
+
+    /* The helper is not the one to wait for it, as the stop itself runs all
+     * when it waits. */
+    atomic_store(&fake.devs[0].stop_blocks, false);
+    others.helper = false;
+    stop_failed();
+    others.helper = true;
     check_line("  txq 0: ", "none: stands still behind a copy of a DMA device "
                "that failed and cannot be stopped, until the device reports "
                "it; restart ovs-vswitchd");
@@ -359,6 +369,28 @@ test_stuck(void)
     finish(the_port, the_vm);
 }
 
+/* A ring that stopped, and started again, while a slow engine has copies to
+ * it. */
+static void
+test_stopped_in_flight(void)
+{
+    struct ring *r = set_up_one(0);
+
+    check_ring(r, 5, LARGE);
+    others.engines = false;
+    send_in_flight(the_port, r);
+    ovs_assert(ring_state(r, VHOST_ASYNC_SET_VRING_NUM, 32));
+    ovs_assert(ring_state(r, VHOST_ASYNC_SET_VRING_NUM, r->size));
+    check_line("  txq 0: ",
+               "none: waits for copies that were in flight when it stopped");
+    ovs_assert(!port_send(the_port, r, 0, 1, SMALL));
+    others.engines = true;
+    settle();
+    ring_lose(r, 3);
+    check_shown(the_port, r, "DMA", "DMA", BY_DMA);
+    finish(the_port, the_vm);
+}
+
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(guest),
     DMA_TEST_CASE(message),
@@ -370,6 +402,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(unfit),
     DMA_TEST_CASE(taken_over),
     DMA_TEST_CASE(stuck),
+    DMA_TEST_CASE(stopped_in_flight),
 };
 
 static void
