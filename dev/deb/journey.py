@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,7 +20,10 @@ OURS = "/srv/packages"
 LIST = "/etc/apt/sources.list.d/vhost-async.list"
 SWITCH = "openvswitch-switch-dpdk"
 DPDK_VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+DEFAULT = "/etc/default/openvswitch-switch"
+DROP_IN = "/etc/systemd/system/ovsdb-server.service.d/user.conf"
 PORTS = ("v0", "v1")
+USER = "openvswitch"
 
 # What dpkg, apt and the journal note of all packages, and our own.
 NOT_THEIRS = re.compile(r"/(proc|sys|dev|run|tmp|srv)(/|$)|/boot\.log$"
@@ -271,23 +275,55 @@ class Journey:
         vsctl("set", "Open_vSwitch", ".",
               "other_config:vhost-async-support=true",
               "other_config:vhost-async-threshold=1024")
+        self.expect_dma()
+        self.configured = configuration()
+
+    def expect_dma(self):
         for port in PORTS:
-            wait_for("v0 is not on DMA: " + vsctl(
-                "get", "Interface", port, "status"),
-                lambda port=port: "vhost_async=DMA" in vsctl(
-                    "get", "Interface", port, "status"))
+            wait_for("port %s is not on DMA" % port,
+                     lambda port=port: "vhost_async=DMA" in vsctl(
+                         "get", "Interface", port, "status"))
         before = self.by_dma()
         expect_traffic(self.guest)
         if self.by_dma() < before + 1000:
             raise Failure("dma-show says:\n" + sh(
                 "ovs-appctl", "dpif-netdev/dma-show"))
-        self.configured = configuration()
 
     @staticmethod
     def by_dma():
         return sum(int(n) for n in re.findall(
             r"^  copies by DMA: (\d+) packets", sh(
                 "ovs-appctl", "dpif-netdev/dma-show"), re.M))
+
+    def other_user(self):
+        """by a user of its own: traffic by DMA"""
+        sh("useradd", "--system", USER)
+        for path in ("/etc/openvswitch", "/var/lib/openvswitch",
+                     "/var/log/openvswitch", "/run/openvswitch"):
+            sh("chown", "-R", "-h", USER + ":", path)
+        # The unit makes it anew.
+        os.makedirs(os.path.dirname(DROP_IN))
+        write(DROP_IN, "[Service]\nExecStartPre=/bin/chown %s: "
+              "/run/openvswitch\n" % USER)
+        sh("systemctl", "daemon-reload")
+        sh("chgrp", USER, "/dev/hugepages")
+        sh("chmod", "g+rwx", "/dev/hugepages")
+        for port in PORTS:
+            os.chmod("/srv/%s.sock" % port, 0o666)
+        default = read(DEFAULT)
+        write(DEFAULT, default + 'OVS_CTL_OPTS="--ovs-user=%s:%s"\n'
+              % (USER, USER))
+        sh("systemctl", "restart", "openvswitch-switch")
+        self.expect_same()
+        found = sh("ps", "-o", "user=", "-C", "ovs-vswitchd").split()
+        if found != [USER]:
+            raise Failure("ovs-vswitchd runs by %s" % found)
+        self.expect_dma()
+        write(DEFAULT, default)
+        shutil.rmtree(os.path.dirname(DROP_IN))
+        sh("systemctl", "daemon-reload")
+        sh("systemctl", "restart", "openvswitch-switch")
+        self.expect_same()
 
     def downgrade(self):
         """back to the distribution's: unknown keys do no harm"""
@@ -329,8 +365,8 @@ class Journey:
 
     def steps(self):
         return (self.sorts, self.what_theirs_leaves, self.stock,
-                self.reinstall, self.upgrade, self.turn_on, self.downgrade,
-                self.purge)
+                self.reinstall, self.upgrade, self.turn_on, self.other_user,
+                self.downgrade, self.purge)
 
 
 def version_of(package, theirs):
@@ -343,9 +379,9 @@ def version_of(package, theirs):
 def excerpts():
     """What to look at when a step failed."""
     _, units = capture(["systemctl", "--no-pager", "status",
-                        "ovs-vswitchd.service"])
+                        "ovsdb-server.service", "ovs-vswitchd.service"])
     return "\n".join([units] + [tail(log, 20) for log in glob.glob(
-        "/var/log/openvswitch/ovs-vswitchd.log")])
+        "/var/log/openvswitch/*.log")])
 
 
 def run_command():
