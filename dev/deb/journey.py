@@ -15,6 +15,7 @@ from dev.common.children import capture, child_env
 from dev.common.command import main
 from dev.common.files import ROOT, read, tail, write
 from dev.deb.package import our_version
+from dev.release import debian
 
 OURS = "/srv/packages"
 LIST = "/etc/apt/sources.list.d/vhost-async.list"
@@ -23,6 +24,9 @@ DPDK_VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 DEFAULT = "/etc/default/openvswitch-switch"
 DROP_IN = "/etc/systemd/system/ovsdb-server.service.d/user.conf"
 PORTS = ("v0", "v1")
+BACK = r"""apt-get install -y -q --allow-downgrades \
+    $(dpkg-query -W -f '${Version} ${Package}\n' |
+        awk -v r=%s '$1 ~ /vhostasync/ { print $2 "/" r }')"""
 USER = "openvswitch"
 
 # What dpkg, apt and the journal note of all packages, and our own.
@@ -301,10 +305,11 @@ class Journey:
         for path in ("/etc/openvswitch", "/var/lib/openvswitch",
                      "/var/log/openvswitch", "/run/openvswitch"):
             sh("chown", "-R", "-h", USER + ":", path)
-        # The unit makes it anew.
+        # The unit makes it anew, for root.
         os.makedirs(os.path.dirname(DROP_IN))
-        write(DROP_IN, "[Service]\nExecStartPre=/bin/chown %s: "
-              "/run/openvswitch\n" % USER)
+        write(DROP_IN, "[Service]\nRuntimeDirectory=\n"
+              "ExecStartPre=/usr/bin/install -d -o %s -g %s "
+              "/run/openvswitch\n" % (USER, USER))
         sh("systemctl", "daemon-reload")
         sh("chgrp", USER, "/dev/hugepages")
         sh("chmod", "g+rwx", "/dev/hugepages")
@@ -328,9 +333,7 @@ class Journey:
     def downgrade(self):
         """back to the distribution's: unknown keys do no harm"""
         os.unlink(LIST)
-        apt_get("install", "--allow-downgrades", *(
-            "%s=%s" % (package, version_of(package, self.theirs))
-            for package in installed()))
+        sh("sh", "-c", BACK % debian.here().name)
         expect_version(self.theirs)
         self.expect_same()
         expect_traffic(self.guest)
@@ -367,13 +370,6 @@ class Journey:
         return (self.sorts, self.what_theirs_leaves, self.stock,
                 self.reinstall, self.upgrade, self.turn_on, self.other_user,
                 self.downgrade, self.purge)
-
-
-def version_of(package, theirs):
-    """A package for all architectures is not built again (+b1)."""
-    text = sh("apt-cache", "madison", package)
-    versions = [line.split("|")[1].strip() for line in text.splitlines()]
-    return theirs if theirs in versions else re.sub(r"\+b\d+$", "", theirs)
 
 
 def excerpts():
