@@ -2,9 +2,11 @@
 # with its status.  python3 -m dev.deb.boot CHROOT MODULE [ARGUMENT...]
 #
 # systemd is process 1 there, in namespaces of its own: packages start, restart
-# and stop their services as they do on a host.  It has no network, and of
-# /dev what a container has; hugepages are the machine's.
+# and stop their services as they do on a host.  It has no network, of /dev
+# what a container has, and it cannot get at what is the whole machine's: /sys,
+# the settings of the kernel, its modules, its clock.  Hugepages it shares.
 
+import ctypes
 import os
 import shlex
 import stat
@@ -25,6 +27,15 @@ LOG = "/boot.log"
 # Of characters: name, major, minor.
 DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8),
            ("urandom", 1, 9), ("tty", 5, 0), ("net/tun", 10, 200))
+
+# What would see to the machine's devices and settings.
+MASKED = ("systemd-udevd.service", "systemd-udevd-control.socket",
+          "systemd-udevd-kernel.socket", "systemd-udev-trigger.service",
+          "systemd-modules-load.service", "systemd-sysctl.service")
+
+PR_CAPBSET_DROP = 24
+# CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME.
+DROPPED = (16, 17, 22, 25)
 
 UNIT = """[Unit]
 Description=What is to be run
@@ -58,11 +69,27 @@ def make_devices(root):
     mount("-t", "tmpfs", "tmpfs", dev + "/shm")
 
 
+def protect_machine(root):
+    """Has nothing in the chroot change what is not its own."""
+    for name in ("sys", "sysrq-trigger"):
+        path = os.path.join(root, "proc", name)
+        if os.path.exists(path):
+            mount("--bind", path, path)
+            mount("-o", "remount,bind,ro", path)
+    for name in MASKED:
+        os.symlink("/dev/null", root + "/run/systemd/system/" + name)
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in DROPPED:
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            raise Stop("cannot do without capability %d: %s"
+                       % (capability, os.strerror(ctypes.get_errno())))
+
+
 def boot(root, command):
     """In namespaces of our own: becomes the systemd of the chroot."""
     mount("--bind", root, root)
     mount("-t", "proc", "proc", root + "/proc")
-    mount("-t", "sysfs", "sysfs", root + "/sys")
+    mount("-t", "sysfs", "-o", "ro", "sysfs", root + "/sys")
     mount("-t", "cgroup2", "cgroup2", root + "/sys/fs/cgroup")
     mount("-t", "tmpfs", "-o", "mode=755", "tmpfs", root + "/run")
     make_devices(root)
@@ -70,9 +97,11 @@ def boot(root, command):
     mount("--bind", "-o", "ro", ROOT, root + ROOT)
     where = root + "/run/systemd/system"
     os.makedirs(where + "/multi-user.target.wants")
-    write(where + "/run.service", UNIT % (ROOT, shlex.join(command), LOG, LOG))
-    os.symlink("../run.service",
-               where + "/multi-user.target.wants/run.service")
+    write(where + "/module.service", UNIT % (ROOT, shlex.join(command), LOG,
+                                             LOG))
+    os.symlink("../module.service",
+               where + "/multi-user.target.wants/module.service")
+    protect_machine(root)
     status, text = capture(["ip", "link", "set", "lo", "up"])
     if status:
         raise Stop("ip link set lo up: " + text.strip())

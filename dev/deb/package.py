@@ -1,5 +1,6 @@
 # Builds packages of Open vSwitch of the release's own source package and the
-# series: same names, same files.
+# series: the same names and files, with those that the series adds to the
+# documentation and to the source.
 
 import email.utils
 import glob
@@ -31,8 +32,8 @@ def folder(release, engine):
 
 def our_version(theirs, engine):
     """Sorts above the distribution's version, and below all that can come
-    after it: +b2 (built again), +deb13u1 (a security update), -1.1, -2.  A
-    letter behind the + would be above some of them."""
+    after it in Debian: +b2 (built again), +deb13u1 (a security update), -1.1,
+    -2.  A letter behind the + would be above some of them."""
     return "%s+0vhostasync%d%s" % (theirs, REVISION, "" if engine == "defer"
                                    else "." + engine)
 
@@ -102,7 +103,7 @@ def add_changelog(source, version, engine):
 # Building.
 
 def need_build_dependencies(source):
-    unmet = capture(["dpkg-checkbuilddeps", "-B"], cwd=source.tree)
+    unmet = capture(["dpkg-checkbuilddeps"], cwd=source.tree)
     if not unmet[0]:
         return
     command = ["apt-get", "build-dep", "-y", "-q", "--no-install-recommends",

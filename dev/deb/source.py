@@ -58,12 +58,18 @@ class Source:
         return not status
 
     def _binary_version(self):
-        found = self.version
-        rebuilt = re.compile(re.escape(self.version) + r"\+b\d+")
+        """What is not built again (+b1) is of the source's version."""
+        found = None
+        rebuilt = re.compile(re.escape(self.version) + r"(\+b\d+)?")
         for line in self.apt.cache("madison", SWITCH).splitlines():
             version = line.split("|")[1].strip() if "|" in line else ""
-            if rebuilt.fullmatch(version) and newer(version, found):
+            if rebuilt.fullmatch(version) and (not found
+                                               or newer(version, found)):
                 found = version
+        if not found:
+            raise Stop("the archive has no %s of %s %s: upgrade %s and run "
+                       "this again." % (SWITCH, self.package, self.version,
+                                        BINARY))
         return found
 
 

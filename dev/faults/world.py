@@ -184,8 +184,8 @@ class World:
         t.wait_delivered(n, 20)
         t.forget()
         # One that is used: one PMD thread may have got both busy rxqs.
-        n_copies = [page.vchan().submitted - n
-                    for page, n in zip(self.pages, before)]
+        n_copies = [page.vchan().submitted - submitted
+                    for page, submitted in zip(self.pages, before)]
         if self.pages:
             self.page = self.pages[n_copies.index(max(n_copies))]
         return t

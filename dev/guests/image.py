@@ -18,7 +18,7 @@ KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PROGRAMS_PACKAGE = "busybox-static"
 
 # With these come those that they depend on.
-MODULES = ("virtio_pci", "virtio_net")
+MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
 
 # Commands come in through the second serial port, each with a number that
 # the answer ends with, next to the exit status.  The shell that reads them

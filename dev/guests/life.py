@@ -14,13 +14,7 @@
 
 # Scenarios: what happens in the life of a guest, while there is traffic to it.
 
-from dev.guests import image
-from dev.guests.stage import Failure, address, guest_and_host, ping, talk
-
-ADDED_MB = 256
-
-# Datagrams that are received into it.
-N_HELD = 4000
+from dev.guests.stage import address, guest_and_host, ping, talk
 
 
 def start_flood(w, guest):
@@ -71,35 +65,6 @@ def reboot(w, guest):
     w.boot(guest)
 
 
-def hotplug(w, guest):
-    """The guest gets more memory, and receives into that."""
-    def free_pages():
-        """Of the memory above 4 GB, which a guest prefers."""
-        zone = guest.sh("cat /proc/zoneinfo").split("zone   Normal")[1:]
-        return int(zone[0].split("pages free")[1].split()[0]) if zone else 0
-
-    if free_pages():
-        raise Failure("the guest has memory above 4 GB before it gets some")
-    guest.qmp("object-add", **{
-        "qom-type": "memory-backend-memfd", "id": "mem1", "share": True,
-        "size": ADDED_MB << 20})
-    guest.qmp("device_add", driver="pc-dimm", id="dimm1", memdev="mem1")
-    w.wait(lambda: free_pages() > ADDED_MB << 7, 20,
-           "the guest does not find the %d MB that it got" % ADDED_MB)
-
-    # What is received and not read stays in the driver's buffers.
-    before = free_pages()
-    guest.start_receiver("hold")
-    w.host.execute(image.program("datagrams"), "send", address(guest),
-                   N_HELD, 500, 1400)
-    used = before - free_pages()
-    held, _ = guest.stop_holding()
-    w.note("%d of %d datagrams in buffers of %d KB of the new memory", held,
-           N_HELD, used * 4)
-    if held < N_HELD / 2 or used < held * 1400 / 4096:
-        raise Failure("too few were received into the new memory")
-
-
 def killed(w, guest):
     """QEMU is killed, and another one comes, three times."""
     for _ in range(3):
@@ -115,6 +80,5 @@ def killed(w, guest):
 SCENARIOS = {
     "driver-reload": (under_traffic(reload_driver), {}),
     "reboot": (under_traffic(reboot), {}),
-    "memory-hotplug": (under_traffic(hotplug), {}),
     "guest-killed": (under_traffic(killed), {}),
 }

@@ -24,8 +24,8 @@ import statistics
 import time
 
 from dev.guests.stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
-                              check_file, deliver, guest_and_host, ping, talk,
-                              two_guests, wait_for_traffic)
+                              check_file, deliver, guest_and_host, ping,
+                              set_option, talk, two_guests, wait_for_traffic)
 from dev.lab import read
 
 # Commands of one kind whose pauses are measured.
@@ -169,12 +169,6 @@ def migration(w):
     deliver(w, peer, target, 5)
     deliver(w, target, peer, 5)
     w.check_idle()
-
-
-def set_option(w, port, value):
-    w.switch.vsctl("set", "Interface", port, "options:vhost-async=" + value)
-    w.wait(lambda: (w.port_line(port) == "DMA") == (value == "true"), 10,
-           "the port does not follow options:vhost-async=" + value)
 
 
 def measure_pauses(w, port, measure):

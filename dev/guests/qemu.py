@@ -92,10 +92,11 @@ def cpus(cores):
 
 class Guest(Process):
     """A guest with a network device at a vhost-user socket, 'path', that QEMU
-    listens on.  'incoming' waits for a migration."""
+    listens on, and with a balloon that has these properties, if any.
+    'incoming' waits for a migration."""
 
     def __init__(self, lab, name, path, number=1, queues=1, device="",
-                 incoming=None):
+                 balloon=None, incoming=None):
         kernel, initramfs = image.make()
         self.short = name
         self.number = number
@@ -123,6 +124,8 @@ class Guest(Process):
                 "-device", "virtio-net-pci,netdev=n,mac=%s,romfile=,"
                 "mrg_rxbuf=on%s%s%s" % (self.mac(), needs, ",mq=on" if
                                         queues > 1 else "", device)]
+        if balloon is not None:
+            args += ["-device", "virtio-balloon-pci" + balloon]
         if incoming:
             args += ["-incoming", incoming]
         for old in [path, *self.sockets.values()]:

@@ -338,6 +338,12 @@ def wait_for_traffic(w, port):
            "traffic to %s does not go on" % port)
 
 
+def set_option(w, port, value):
+    w.switch.vsctl("set", "Interface", port, "options:vhost-async=" + value)
+    w.wait(lambda: (w.port_line(port) == "DMA") == (value == "true"), 10,
+           "the port does not follow options:vhost-async=" + value)
+
+
 class Datagrams:
     """A stream of datagrams from the host to a guest, one every millisecond,
     for as long as the context lasts and until they arrive again.  Then 'pause'

@@ -27,6 +27,9 @@ NAMESPACE = ["unshare", "--mount", "--propagation", "private", "--"]
 # run outside of the chroot can put right what a killed one left.
 SHARED = ("/proc", "/sys", "/dev", "/run")
 
+# How names of hosts are found.
+NETWORK = ("/etc/resolv.conf", "/etc/hosts")
+
 # Packages that are installed later do not start a service either.
 NO_SERVICES = "#!/bin/sh\nexit 101\n"
 
@@ -127,6 +130,14 @@ def mount(*args):
         raise Stop("mount %s: %s" % (" ".join(args), text.strip()))
 
 
+def make_file(path):
+    """Makes an empty file of what may be a link that leads out of the
+    chroot."""
+    if os.path.islink(path):
+        os.unlink(path)
+    open(path, "a").close()
+
+
 def enter(wanted, target):
     """In a mount namespace of our own: becomes make in the chroot."""
     path, builds = chroot_path(wanted), out(wanted.name)
@@ -135,12 +146,9 @@ def enter(wanted, target):
     mount("--bind", path, path)
     for place in SHARED:
         mount("--rbind", place, path + place)
-    for name in ("/etc/resolv.conf", "/etc/hosts"):
+    for name in NETWORK:
         if os.path.isfile(name):
-            if os.path.islink(path + name):
-                # It would lead out of the chroot.
-                os.unlink(path + name)
-            open(path + name, "a").close()
+            make_file(path + name)
             mount("--bind", os.path.realpath(name), path + name)
     os.makedirs(path + ROOT, exist_ok=True)
     mount("--bind", ROOT, path + ROOT)
@@ -163,8 +171,11 @@ def enter(wanted, target):
 
 
 def clean(wanted):
-    for path in (chroot_path(wanted), chroot_path(wanted) + ".new",
-                 chroot_path(wanted) + ".new.log", out(wanted.name)):
+    """'-deb' is the host of check-deb."""
+    for path in [chroot_path(wanted) + end
+                 for end in ("", ".new", ".new.log", "-deb", "-deb.log")] + [
+            out(wanted.name), out("deb", wanted.name),
+            out("deb", wanted.name + "-ring")]:
         remove(path)
 
 
