@@ -26,13 +26,13 @@ import time
 
 from dev import lab as lablib
 from dev.common.command import Stop, program
-from dev.guests import exchange, image, life, memory, moves
+from dev.guests import exchange, image, life, memory, migration, moves
 from dev.guests.qemu import accelerator
 from dev.guests.stage import World
 from dev.lab import LabError
 
 SCENARIOS = {**exchange.SCENARIOS, **life.SCENARIOS, **memory.SCENARIOS,
-             **moves.SCENARIOS}
+             **migration.SCENARIOS, **moves.SCENARIOS}
 QUICK = ("guest-host", "memory-hotplug", "migration-cancelled", "live-update")
 
 

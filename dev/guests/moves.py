@@ -12,8 +12,8 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 
-# Scenarios: a port changes between DMA and CPU, its guest moves to another
-# QEMU, and the switch is replaced, all of it under traffic.
+# Scenarios: a port changes between DMA and CPU, and the switch is replaced,
+# all of it under traffic.
 
 import calendar
 import contextlib
@@ -24,8 +24,8 @@ import statistics
 import time
 
 from dev.guests.stage import (FILE_MB, SWITCH_MB, Datagrams, Failure, address,
-                              check_file, deliver, guest_and_host, ping,
-                              set_option, talk, two_guests, wait_for_traffic)
+                              check_file, guest_and_host, ping, set_option,
+                              talk, wait_for_traffic)
 from dev.lab import read
 
 # Commands of one kind whose pauses are measured.
@@ -40,135 +40,6 @@ LONGEST_PAUSE_MS = 200
 # As published for a live update over virtio-vhost-user; the same source has
 # 1085 ms for a vhost-user client.
 LIVE_UPDATE_GOAL_MS = 480
-
-
-def migration_cancelled(w):
-    """A migration of the guest of a port on DMA begins and is cancelled, as
-    often as one likes: the port copies by CPU meanwhile, and is on DMA
-    afterwards."""
-    a, b = two_guests(w)
-    ping(a, b)
-    for _ in range(2):
-        b.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
-        b.qmp("migrate", uri="exec:cat > /dev/null")
-        w.wait(lambda: "being migrated" in w.switch.appctl(
-            "dpif-netdev/dma-show"), 10,
-            "dma-show does not tell that the guest is being migrated")
-        ping(a, b)
-        b.qmp("migrate_cancel")
-        w.wait(lambda: b.qmp("query-migrate")["status"] == "cancelled", 10,
-               "QEMU does not cancel the migration")
-        w.wait(lambda: "being migrated" not in w.switch.appctl(
-            "dpif-netdev/dma-show"), 10, "the txq does not get back to DMA")
-        ping(a, b)
-    deliver(w, a, b, 5)
-    deliver(w, b, a, 5)
-    w.check_idle()
-
-
-def precopy(w, source, uri):
-    """Has QEMU migrate a guest, in one pass over its memory and a last one
-    while it is stopped.
-
-    With more passes QEMU 7.2 damages a guest under TCG now and then, on ports
-    without DMA, too: it loses what the guest itself writes.  See "physmem: Fix
-    migration dirty bitmap coherency with TCG memory access" in QEMU 9.0."""
-    source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
-                                            "downtime-limit": 500})
-    source.qmp("migrate", uri=uri)
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        info = source.qmp("query-migrate")
-        if info["status"] == "completed":
-            w.note("precopy: %d ms, of which the guest did not run for %d, "
-                   "%d MB", info["total-time"], info["downtime"],
-                   info["ram"]["transferred"] >> 20)
-            return
-        if info["status"] in ("failed", "cancelled"):
-            raise Failure("the migration %s: %s"
-                          % (info["status"], info.get("error-desc", "?")))
-        time.sleep(0.05)
-    raise Failure("the migration did not end within 90 s")
-
-
-# Serves a file, slowly until it is told to go on.
-SLOW = r"""#!/bin/busybox sh
-echo Content-Type: application/octet-stream
-echo
-i=0
-while [ ! -e /tmp/go ]; do
-    dd if=/tmp/file bs=20k skip=$i count=1 2> /dev/null
-    i=$((i + 1))
-    sleep 0.1
-done
-dd if=/tmp/file bs=20k skip=$i 2> /dev/null
-"""
-
-
-def start_streams(peer, guest):
-    """From 'peer' to 'guest': a file over TCP, datagrams that stay in its
-    receive buffers, and pings.
-
-    Debian's kernel clears a page before it uses it, for a receive buffer,
-    too, which dirties it.  Only the log of the switch tells of what is written
-    to a page that was cleared before the migration began, and moved before the
-    switch writes to it.  Hence the long queue, and so few packets that what is
-    in it at the beginning lasts for the time of the migration."""
-    peer.sh("mkdir /tmp/cgi-bin; echo -e '%s' > /tmp/cgi-bin/slow; "
-            "chmod +x /tmp/cgi-bin/slow" % SLOW.replace("\n", "\\n"))
-    guest.start_receiver("hold")
-    guest.background("wget -q -O - http://%s/cgi-bin/slow | "
-                     "sha256sum > /tmp/sum" % address(peer))
-    peer.background("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1"
-                    % address(guest))
-    peer.background("ping -i 0.1 -w 300 %s > /tmp/ping" % address(guest))
-
-
-def check_streams(w, peer, guest, checksum):
-    peer.sh("touch /tmp/go")
-    guest.wait_for_end("wget")
-    guest.wait_for_end("sha256sum")
-    check_file(guest, peer, guest.sh("cat /tmp/sum").split()[0], checksum)
-    peer.sh("killall -INT datagrams")
-    peer.wait_for_end("datagrams")
-    sent = int(peer.sh("cat /tmp/sent").split()[0])
-    held, looks = guest.stop_holding()
-    w.note("%d of %d datagrams lost, the others looked at %d times in "
-           "receive buffers", sent - held, sent, looks)
-    if held < sent * 3 / 4 or looks < 10:
-        raise Failure("too few datagrams, or looks at them")
-    peer.sh("killall -INT ping")
-    peer.wait_for_end("ping")
-    text = peer.sh("tail -n 2 /tmp/ping")
-    m = re.search(r"(\d+) packets transmitted, (\d+) packets received", text)
-    if not m:
-        raise Failure("pings during the migration: " + text)
-    w.note("%d of %s pings lost", int(m[1]) - int(m[2]), m[1])
-
-
-def migration(w):
-    """A guest moves, by precopy, in the middle of a transfer to it.  The
-    transfer goes on, all memory that the switch wrote moves along,
-    and the guest ends on DMA."""
-    peer, source = w.add_guest("peer"), w.add_guest("src")
-    w.boot(peer, source)
-    checksum = peer.make_file(FILE_MB)
-    uri = "unix:" + w.lab.path("migration")
-    target = w.add_guest("dst", number=source.number, incoming=uri)
-
-    start_streams(peer, source)
-    precopy(w, source, uri)
-    source.kill()
-    w.wait(lambda: target.qmp("query-status")["status"] == "running", 10,
-           "the guest that was migrated does not run")
-    # The shell of the guest goes on counting.
-    target.commands = source.commands
-    target.sh("pidof wget")
-    w.wait_on_dma(target)
-    check_streams(w, peer, target, checksum)
-    deliver(w, peer, target, 5)
-    deliver(w, target, peer, 5)
-    w.check_idle()
 
 
 def measure_pauses(w, port, measure):
@@ -313,9 +184,6 @@ def live_update(w):
 
 
 SCENARIOS = {
-    "migration-cancelled": (migration_cancelled, {}),
-    "migration": (migration, {"mtu": 9000,
-                              "device": ",rx_queue_size=1024"}),
     "switching": (switching, {}),
     "switching-virtio-user": (switching_virtio_user, {}),
     "live-update": (live_update, {"fail_mode": "standalone"}),
