@@ -196,6 +196,8 @@ SCENARIOS = {
     "migration": (migration, {"mtu": 9000, "device": LONG_QUEUE}),
     "migration-packed": (migration, {"mtu": 9000,
                                      "device": LONG_QUEUE + ",packed=on"}),
+    # Its ports need more buffers.
     "migration-multiqueue": (migration, {"mtu": 9000, "queues": 2,
+                                         "memory": 1280,
                                          "device": LONG_QUEUE}),
 }

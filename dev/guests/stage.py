@@ -160,7 +160,7 @@ class World:
     """A switch, its guests, and what was found out about them."""
 
     def __init__(self, lab, args, config=None, mtu=1500, frames=None,
-                 fail_mode="secure", **guest):
+                 fail_mode="secure", memory=SWITCH_MB, **guest):
         self.lab, self.mtu = lab, mtu
         # The size of a frame with a full segment: at least, at most.
         self.frames = frames or (mtu * 4 // 5, mtu + 14)
@@ -168,12 +168,12 @@ class World:
         self.figures = []
         self.guests = []
         self.host = None
-        lab.need_memory(SWITCH_MB)
+        lab.need_memory(memory)
         settings = {"vhost-async-support": "true",
                     "vhost-async-threshold": "1024", "per-port-memory": "true"}
         settings.update(config or {})
         self.switch = lab.start_switch(args.build, other_config=settings,
-                                       memory=SWITCH_MB)
+                                       memory=memory)
         self.switch.add_bridge()
         self.switch.vsctl("set-fail-mode", "br0", fail_mode)
         if fail_mode == "secure":
