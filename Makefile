@@ -120,7 +120,6 @@ endif
 # For any release: it boots a chroot of its own.
 check-deb: ## a host is upgraded to the packages of 'make deb', and goes back (as root)
 	@$(PYTHON) -m dev.deb.check --preflight
-	@sh dev/release/deps.sh
 	@$(MAKE) --no-print-directory deb
 	@$(MAKE) --no-print-directory deb-again
 	@$(PYTHON) -m dev.deb.check '$(or $(RELEASE),$(HOST))' '$(ENGINE)'

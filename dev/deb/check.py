@@ -1,7 +1,8 @@
 # What becomes of a host that installs the packages: python3 -m dev.deb.check
 #   RELEASE ENGINE
 # A chroot of the release is made anew and booted, and journey.py goes from the
-# distribution's packages to ours and back in it.  Then lintian looks at both.
+# distribution's packages to ours and back in it.  Then the files of both, and
+# what lintian says of them, are compared.
 
 import contextlib
 import glob
@@ -20,7 +21,7 @@ from dev.deb import boot
 from dev.deb.journey import GUEST_MB, OURS, SWITCH_MB
 from dev.deb.package import folder
 from dev.deb.source import SWITCH
-from dev.lab.basics import die_with_parent, signals_held
+from dev.lab import basics
 from dev.release import chroot, debian
 
 TIMEOUT = 1200
@@ -98,7 +99,7 @@ class Host:
         try:
             yield path
         finally:
-            with signals_held():
+            with lablib.signals_held():
                 remove_control_group(path)
 
     def boot(self, *args):
@@ -112,7 +113,7 @@ class Host:
                 + boot.NAMESPACES + python("dev.deb.boot", self.root, *args),
                 cwd=ROOT, env=child_env(), stdin=subprocess.DEVNULL, stdout=f,
                 stderr=f, start_new_session=True,
-                preexec_fn=die_with_parent())
+                preexec_fn=lablib.die_with_parent())
             return self._follow(child, log)
 
     @staticmethod
@@ -172,7 +173,7 @@ def remove_control_group(path):
     """Kills what is in there, and waits for its end."""
     with contextlib.suppress(FileNotFoundError):
         # Linux 5.14 and later; what has ended is in none.
-        write_in_place(path + "/cgroup.kill", "1")
+        basics.write(path + "/cgroup.kill", "1")
     deadline = time.monotonic() + 10
     while "populated 1" in read(path + "/cgroup.events"):
         if time.monotonic() > deadline:
@@ -183,13 +184,8 @@ def remove_control_group(path):
         os.rmdir(where)
 
 
-def write_in_place(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
 def files_of(deb):
-    """The paths in a package; names of libraries have versions."""
+    """The paths in a package."""
     status, text = capture(["dpkg-deb", "-c", deb])
     if status:
         raise Stop("cannot read %s: %s" % (deb, text.strip()))

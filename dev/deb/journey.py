@@ -23,6 +23,7 @@ GUEST_MB = 256
 
 OURS = "/srv/packages"
 LIST = "/etc/apt/sources.list.d/vhost-async.list"
+ENTRY = "deb [trusted=yes] file:%s ./\n" % OURS
 UNIT = "/usr/lib/systemd/system/ovsdb-server.service"
 DPDK_VSWITCHD = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
 DEFAULT = "/etc/default/openvswitch-switch"
@@ -265,7 +266,7 @@ class Journey:
 
     def upgrade(self):
         """upgraded with the daemon running: all is there, and it is off"""
-        write(LIST, "deb [trusted=yes] file:%s ./\n" % OURS)
+        write(LIST, ENTRY)
         sh("apt-get", "update", "-q", "-o", "Dir::Etc::sourcelist=" + LIST,
            "-o", "Dir::Etc::sourceparts=-", "-o",
            "APT::Get::List-Cleanup=false")
@@ -360,7 +361,7 @@ class Journey:
 
     def purge(self):
         """upgraded once more, and purged: no more is left than by theirs"""
-        write(LIST, "deb [trusted=yes] file:%s ./\n" % OURS)
+        write(LIST, ENTRY)
         apt_get("install", SWITCH)
         expect_version(self.ours)
         self.expect_same()

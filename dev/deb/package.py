@@ -4,7 +4,6 @@
 
 import email.utils
 import glob
-import hashlib
 import os
 import re
 import shutil
@@ -209,11 +208,12 @@ def compare_with_another_build(engine):
                                                            engine)
     with lock("deb"):
         build(engine, work)
-        first, second = ({os.path.basename(path): digest_of(path)
+        first, second = ({os.path.basename(path)
                           for path in built(where, ".deb")}
                          for where in (dest, work))
-        other = sorted(name for name in first.keys() | second.keys()
-                       if first.get(name) != second.get(name))
+        other = sorted(first ^ second) + sorted(
+            name for name in first & second if not tree.same(
+                os.path.join(dest, name), os.path.join(work, name)))
         if other:
             raise Stop("built again, in %s, these are not the same as in "
                        "%s: %s" % (os.path.relpath(work, ROOT),
@@ -221,8 +221,3 @@ def compare_with_another_build(engine):
                                    ", ".join(other)))
         shutil.rmtree(work)
     print("built again: all %d packages are the same" % len(first))
-
-
-def digest_of(path):
-    with open(path, "rb") as f:
-        return hashlib.sha256(f.read()).hexdigest()
