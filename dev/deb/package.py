@@ -81,11 +81,12 @@ def maintainer():
 
 def add_changelog(source, version, engine):
     """Its date, which all that is built has for its time, is a second after
-    the distribution's: the same source makes the same packages."""
+    the distribution's: the same source makes the same packages.  Returns that
+    time."""
     path = os.path.join(source.tree, "debian/changelog")
     text = read(path)
     theirs = re.search(r"^ -- .*>  (.*)$", text, re.M)[1]
-    when = email.utils.parsedate_to_datetime(theirs).timestamp() + 1
+    when = int(email.utils.parsedate_to_datetime(theirs).timestamp()) + 1
     write(path, """%s (%s) %s; urgency=medium
 
   * Packets to guests on vhost-user ports can be copied by DMA engines
@@ -97,6 +98,7 @@ def add_changelog(source, version, engine):
 
 %s""" % (source.package, version, debian.here().name, engine, maintainer(),
          email.utils.formatdate(when), text))
+    return when
 
 
 # Building.
@@ -128,16 +130,25 @@ def need_build_dependencies(source):
     progress.done()
 
 
-def build_packages(source, log):
+# What 'tar' notes of a file besides its content: a time at most, and nothing
+# of this run (a header of its own format has times of access, and its PID).
+SAME_TARBALL = ("--sort=name --clamp-mtime --mtime=@%d "
+                "--pax-option=exthdr.name=%%d/PaxHeaders/%%f,"
+                "delete=atime,delete=ctime")
+
+
+def build_packages(source, when, log):
     """Runs the distribution's own rules, without OVS's testsuite, which 'make
-    check-ovs' has the parts of that the series touches."""
+    check-ovs' has the parts of that the series touches.  'when' is the time
+    that tarballs in packages note at most: their files are made anew."""
     progress = Progress("out/deb-build: dpkg-buildpackage")
 
     def on_line(line):
         m = re.search(r"(?:\s-o |^\s+[A-Z]+\s+)(\S+)|^\s+(dh_\w+)", line)
         progress.step((m[1] or m[2]) if m else "")
 
-    env = child_env(DEB_BUILD_OPTIONS="nocheck parallel=%d" % JOBS)
+    env = child_env(DEB_BUILD_OPTIONS="nocheck parallel=%d" % JOBS,
+                    TAR_OPTIONS=SAME_TARBALL % when)
     status = run(["dpkg-buildpackage", "-b", "-us", "-uc"], log, on_line,
                  cwd=source.tree, env=env)
     if status:
@@ -175,9 +186,9 @@ def build(engine, work):
     version = our_version(source.binary_version, engine)
     add_patches(source)
     choose_engine(source, engine)
-    add_changelog(source, version, engine)
+    when = add_changelog(source, version, engine)
     need_build_dependencies(source)
-    build_packages(source, work + ".build.log")
+    build_packages(source, when, work + ".build.log")
     return version
 
 
