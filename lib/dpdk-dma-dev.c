@@ -629,7 +629,6 @@ dpdk_dma_dev_stop_failed(void)
                && dma_dev_take(dev, DPDK_DMA_DEV_UNSTOPPABLE,
                                DPDK_DMA_DEV_DEAD);
         ovs_mutex_unlock(&dma_dev_mutex);
-
         if (dying) {
             dma_dev_stop_in_thread(dev);
         } else if (done) {

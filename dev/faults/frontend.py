@@ -66,6 +66,7 @@ D_NEXT, D_WRITE, D_INDIRECT = 1, 2, 4
 VIRTUAL = 0x500000000000
 RINGS_AT, RINGS_SIZE = 0, 1 << 20
 BUFFERS_AT = 1 << 30
+MORE_AT = 1 << 36
 
 
 class FrontEndError(Exception):
@@ -118,6 +119,7 @@ class FrontEnd:
         self.tag = "guest%d-%d" % (os.getpid(), FrontEnd.serial)
         self.rings = Region(RINGS_AT, RINGS_SIZE, self.tag + "-rings")
         self.memory = self.old = None
+        self.more = ()          # Other regions, which nothing is in.
         self.queues = []
         self.shape(size, pairs, packed, memory)
         self.lock = threading.RLock()
@@ -266,7 +268,7 @@ class FrontEnd:
         self.call(SET_FEATURES, struct.pack("=Q", features))
 
     def table(self, regions=None):
-        regions = regions or (self.rings, self.memory)
+        regions = regions or (self.rings, self.memory, *self.more)
         return (struct.pack("=II", len(regions), 0)
                 + b"".join(r.entry() for r in regions),
                 [r.fd for r in regions])
@@ -301,7 +303,9 @@ class FrontEnd:
         return struct.unpack("=II", answer)[1] & 0xffff
 
     def start(self):
-        """All that a guest does until packets can come and go."""
+        """All that a guest does until packets can come and go.  Leaves in
+        'started_in' how many seconds that took."""
+        begin = time.monotonic()
         self.negotiate()
         # By the first queue pair that is ready the back end takes the guest
         # for ready, with as many queues as it has heard of until then.
@@ -312,6 +316,7 @@ class FrontEnd:
             self.setup_vring(i)
         for i in range(len(self.queues)):
             self.enable(i)
+        self.started_in = time.monotonic() - begin
 
     def restart(self, **shape):
         """A new connection of a guest that starts from nothing, of another

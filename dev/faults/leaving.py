@@ -19,10 +19,11 @@ import contextlib
 import mmap
 import os
 import signal
+import statistics
 import time
 
 from dev import lab as lablib
-from dev.faults.frontend import FrontEnd
+from dev.faults.frontend import MORE_AT, FrontEnd, Region
 from dev.faults.packets import Failure, Flow, flow_of
 from dev.faults.world import World
 
@@ -147,6 +148,40 @@ def guest_pauses(w):
                % (c["tx_dropped"] - before["tx_dropped"], moving))
         before = w.switch.counters("dst0")
     w.account(exact=True)
+
+
+LARGE_MB = 16 << 10
+# Of two medians of times that a guest takes for its messages, for what other
+# processes do in that.
+CONNECT_LIMIT = 0.02
+
+
+def large_guest(w):
+    """A guest of 16 GB of pages of 4 KB, none of which is there yet, connects
+    as quickly as a small one, none is allocated, and nobody waits."""
+    t = w.start_traffic()
+    sink = w.sinks[0]
+    large = Region(MORE_AT, LARGE_MB << 20, sink.tag + "-large")
+    times = {(): [], (large,): []}
+    for round_ in range(2 * w.rounds(8)):
+        sink.more = tuple(times)[round_ % 2]
+        with w.unattended(sink):
+            sink.restart()
+        times[sink.more].append(sink.started_in)
+        t.wait_delivered(200, 10)
+    allocated = os.fstat(large.fd).st_blocks * 512
+    small, much = (statistics.median(times[more]) for more in times)
+    w.note("connected in %.1f ms, with %d MB more in %.1f ms, of which %d KB "
+           "are allocated" % (small * 1000, LARGE_MB, much * 1000,
+                              allocated >> 10))
+    sink.more = ()
+    with w.unattended(sink):
+        sink.restart()
+    large.close()
+    t.wait_delivered(200, 10)
+    if much > small + CONNECT_LIMIT or allocated:
+        raise Failure("a large guest is not as a small one")
+    w.account(delivered=False, exact=False)
 
 
 SHAPES = (dict(size=1024, pairs=4), dict(size=256, pairs=2),

@@ -33,7 +33,8 @@ from dev.lab import LabError
 
 SCENARIOS = {**exchange.SCENARIOS, **life.SCENARIOS, **memory.SCENARIOS,
              **migration.SCENARIOS, **moves.SCENARIOS}
-QUICK = ("guest-host", "memory-hotplug", "migration-cancelled", "live-update")
+QUICK = ("guest-host", "firmware", "memory-hotplug", "migration-cancelled",
+         "migration-hang", "live-update")
 
 
 def reason(lab, error):
@@ -115,7 +116,8 @@ def main():
 def run_all(args):
     lablib.Switch.check_build(args.build)
     lablib.need_driver("dma_skeleton")
-    lablib.need_programs(("qemu-system-x86_64", "qemu-system-x86"))
+    lablib.need_programs(("qemu-system-x86_64", "qemu-system-x86"),
+                         ("dnsmasq", "dnsmasq-base"))
     results = []
     try:
         image.make()

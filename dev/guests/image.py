@@ -1,6 +1,6 @@
 # Makes a minimal Linux guest of packages of Debian: a kernel for clouds and
 # busybox.  Both are downloaded to out/guest and unpacked there, nothing is
-# installed.  A program of ours is compiled for it.
+# installed.  Programs of ours are compiled for it.
 
 import functools
 import glob
@@ -16,6 +16,8 @@ from dev.common.files import lock, out, read, tail
 WHERE = out("guest")
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
 PROGRAMS_PACKAGE = "busybox-static"
+
+KERNEL_ARGS = "console=ttyS0 loglevel=5 memhp_default_state=online"
 
 # With these come those that they depend on.
 MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
@@ -189,8 +191,8 @@ def make_initramfs(path, kernel, programs):
     busybox = glob.glob(os.path.join(programs, "**/bin/busybox"),
                         recursive=True)
     archive.add("bin/busybox", 0o100755, file(busybox[0]))
-    archive.add("bin/datagrams", 0o100755,
-                file(compile_program("datagrams")))
+    for name in ("datagrams", "channels"):
+        archive.add("bin/" + name, 0o100755, file(compile_program(name)))
     archive.add("init", 0o100755, INIT.encode())
     modules = with_dependencies(kernel, MODULES)
     archive.add("modules/order", 0o100644, "\n".join(modules).encode())

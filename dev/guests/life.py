@@ -14,7 +14,26 @@
 
 # Scenarios: what happens in the life of a guest, while there is traffic to it.
 
-from dev.guests.stage import address, guest_and_host, ping, talk
+import os
+import shutil
+
+from dev.guests import image
+from dev.guests.stage import (FILE_MB, Failure, address, check_file,
+                              guest_and_host, ping, talk)
+
+UNBINDS = 20
+
+# Changes of the number of a guest's queue pairs, and flows of datagrams: by
+# their hashes all go to one queue once in 2**11 times.
+CHANGES = 10
+FLOWS = 12
+
+BOOT_SCRIPT = """\
+#!ipxe
+kernel http://%(host)s/vmlinuz initrd=initramfs %(args)s
+initrd http://%(host)s/initramfs
+boot
+"""
 
 
 def start_flood(w, guest):
@@ -57,6 +76,79 @@ def reload_driver(w, guest):
         wait_for_dma(w, guest)
 
 
+def unbind(w, guest):
+    """The guest's driver is unbound and bound again, 20 times."""
+    for _ in range(UNBINDS):
+        guest.sh("cd /sys/bus/virtio/drivers/virtio_net && "
+                 "echo virtio0 > unbind && echo virtio0 > bind")
+        guest.configure()
+        wait_for_dma(w, guest)
+
+
+def channels(w, guest):
+    """The guest uses one of its two queue pairs, then both, ten times: nothing
+    goes to the one that it does not use, and a file arrives intact."""
+    def sent_to(queue):
+        return w.counters(guest.short)["tx_q%d_good_packets" % queue]
+
+    w.switch.vsctl("set", "Interface", guest.short,
+                   "other_config:tx-steering=hash")
+    senders = [w.host.process("datagrams %d" % i, image.program("datagrams"),
+                              "send", address(guest), 1 << 30, 4000, 1400)
+               for i in range(FLOWS)]
+    checksum = w.host.make_file(FILE_MB)
+    guest.background("wget -q -O - http://%s/file | sha256sum > /tmp/sum"
+                     % address(w.host))
+    for _ in range(CHANGES):
+        guest.sh("channels eth0 1")
+        second, all_of_it = sent_to(1), w.switch.sent_now(guest.short)
+        ping(w.host, guest)
+        w.wait(lambda: w.switch.sent_now(guest.short) > all_of_it + 500, 20,
+               "traffic to one queue does not go on")
+        if sent_to(1) != second:
+            raise Failure("%d packets went to a queue that the guest does not "
+                          "use" % (sent_to(1) - second))
+        guest.sh("channels eth0 2")
+        w.wait(lambda: sent_to(1) > second + 100, 20,
+               "nothing goes to the second queue")
+        ping(w.host, guest)
+    w.note("%d packets to queue 0, %d to queue 1", sent_to(0), sent_to(1))
+    guest.wait_for_end("wget")
+    guest.wait_for_end("sha256sum")
+    check_file(guest, w.host, guest.sh("cat /tmp/sum").split()[0], checksum)
+    for sender in senders:
+        sender.check_alive()
+        sender.kill()
+
+
+def firmware(w):
+    """iPXE loads a kernel over the port, that starts, and its driver takes the
+    rings over on the same connection."""
+    host = w.add_host()
+    kernel, initramfs = image.make()
+    shutil.copy(kernel, os.path.join(host.dir, "vmlinuz"))
+    shutil.copy(initramfs, os.path.join(host.dir, "initramfs"))
+    with open(os.path.join(host.dir, "boot.ipxe"), "w") as f:
+        f.write(BOOT_SCRIPT % {"host": address(host),
+                               "args": image.KERNEL_ARGS})
+    guest = w.add_guest("g1", network=True)
+    host.process("dnsmasq", "dnsmasq", "--no-daemon", "--conf-file=/dev/null",
+                 "--port=0", "--interface=eth0", "--bind-interfaces",
+                 "--dhcp-range=%s,%s" % (address(guest), address(guest)),
+                 "--dhcp-leasefile=" + w.lab.path("leases"),
+                 "--dhcp-boot=boot.ipxe", "--enable-tftp",
+                 "--tftp-root=" + host.dir, "--user=root",
+                 daemon=True, log=w.lab.log_path("dnsmasq"))
+    w.boot(guest)
+    copied = w.counters("g1")["tx_async_dma_bytes"]
+    size = os.path.getsize(kernel) + os.path.getsize(initramfs)
+    w.note("%d of %d KB that the firmware loaded went by DMA", copied >> 10,
+           size >> 10)
+    if copied < size / 2:
+        raise Failure("the firmware's packets did not go by DMA")
+    talk(w, guest, host, 5)
+
+
 def reboot(w, guest):
     """The guest reboots."""
     # With the link up, a kernel whose shutdown breaks virtqueues (Debian's
@@ -79,6 +171,9 @@ def killed(w, guest):
 
 SCENARIOS = {
     "driver-reload": (under_traffic(reload_driver), {}),
+    "driver-unbind": (under_traffic(unbind), {}),
+    "channels": (under_traffic(channels), {"queues": 2, "memory": 1280}),
+    "firmware": (firmware, {}),
     "reboot": (under_traffic(reboot), {}),
     "guest-killed": (under_traffic(killed), {}),
 }

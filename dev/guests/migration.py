@@ -18,8 +18,13 @@
 import re
 import time
 
+from dev.dma_model import ctl
 from dev.guests.stage import (FILE_MB, Failure, address, check_file, deliver,
                               ping, two_guests)
+from dev.lab import read
+
+# Several times other_config:vhost-async-timeout.
+QUARANTINE_S = 5
 
 
 def is_shown(w):
@@ -137,11 +142,11 @@ def check_streams(w, peer, guest, checksum):
     w.note("%d of %s pings lost", int(m[1]) - int(m[2]), m[1])
 
 
-def add_target(w, source, name):
+def add_target(w, source, name, switch=None):
     """Another QEMU, on a port of its own.  Returns the address to migrate to,
     too."""
     uri = "unix:" + w.lab.path("migration-" + name)
-    return w.add_guest(name, number=source.number, incoming=uri), uri
+    return w.add_guest(name, switch, number=source.number, incoming=uri), uri
 
 
 def migration_failed(w):
@@ -168,11 +173,44 @@ def migration(w):
     move(w, peer, source)
 
 
-def move(w, peer, source):
+def migration_to_other_switch(w):
+    """The same to a port of another switch: that it moved, the guest's peer
+    learns from what the other switch announces for it."""
+    peer, source = w.add_guest("peer"), w.add_guest("src")
+    w.boot(peer, source)
+    move(w, peer, source, switch=w.add_switch("other"))
+
+
+def hang(w):
+    """Has the engine that is in use hang with copies in flight."""
+    page = max((ctl.ControlPage(path, 5) for path in w.pages),
+               key=lambda page: page.vchan().submitted)
+    page.vchan().hang()
+    w.wait(lambda: page.in_flight, 5, "nothing is in flight")
+    w.expected = "is quarantined|completed none of"
+
+
+def expect_quarantine(w):
+    w.wait(lambda: "is quarantined" in read(w.switch.log), QUARANTINE_S,
+           "the engine that hangs is not quarantined")
+
+
+def migration_while_engine_hangs(w):
+    """The engine hangs when a migration begins: QEMU's messages are answered,
+    the guest moves with all that the engine had, and the other port is on DMA
+    by the other engine."""
+    peer, source = w.add_guest("peer"), w.add_guest("src")
+    w.boot(peer, source)
+    move(w, peer, source, before=lambda: hang(w))
+    expect_quarantine(w)
+
+
+def move(w, peer, source, switch=None, before=lambda: None):
     checksum = peer.make_file(FILE_MB)
-    target, uri = add_target(w, source, "dst")
+    target, uri = add_target(w, source, "dst", switch)
 
     start_streams(peer, source)
+    before()
     precopy(w, source, uri)
     source.kill()
     w.wait(lambda: target.qmp("query-status")["status"] == "running", 10,
@@ -194,6 +232,10 @@ SCENARIOS = {
     "migration-failed": (migration_failed, {"mtu": 9000,
                                             "device": LONG_QUEUE}),
     "migration": (migration, {"mtu": 9000, "device": LONG_QUEUE}),
+    "migration-other-switch": (migration_to_other_switch,
+                               {"mtu": 9000, "device": LONG_QUEUE}),
+    "migration-hang": (migration_while_engine_hangs,
+                       {"mtu": 9000, "device": LONG_QUEUE, "model": True}),
     "migration-packed": (migration, {"mtu": 9000,
                                      "device": LONG_QUEUE + ",packed=on"}),
     # Its ports need more buffers.

@@ -93,11 +93,11 @@ def cpus(cores):
 class Guest(Process):
     """A guest with a network device at a vhost-user socket, 'path', that QEMU
     listens on, and with a balloon that has these properties, if any.
-    'incoming' waits for a migration."""
+    'incoming' waits for a migration, and 'network' has the firmware look there
+    for what to boot."""
 
     def __init__(self, lab, name, path, number=1, queues=1, device="",
-                 balloon=None, incoming=None):
-        kernel, initramfs = image.make()
+                 balloon=None, incoming=None, network=False):
         self.short = name
         self.number = number
         self.commands = 0
@@ -112,8 +112,6 @@ class Guest(Process):
                 "%dM,slots=2,maxmem=2G" % MB, "-smp", queues, "-machine",
                 "pc,memory-backend=mem", "-object",
                 "memory-backend-memfd,id=mem,share=on,size=%dM" % MB,
-                "-kernel", kernel, "-initrd", initramfs, "-append",
-                "console=ttyS0 loglevel=5 memhp_default_state=online",
                 "-chardev", "file,id=console,append=on,path=" + self.console,
                 "-serial", "chardev:console",
                 "-serial", "unix:%s,server=on,wait=off"
@@ -121,9 +119,15 @@ class Guest(Process):
                 "-qmp", "unix:%s,server=on,wait=off" % self.sockets["qmp"],
                 "-chardev", "socket,id=c,path=%s,server=on,wait=off" % path,
                 "-netdev", "vhost-user,id=n,chardev=c,queues=%d" % queues,
-                "-device", "virtio-net-pci,netdev=n,mac=%s,romfile=,"
-                "mrg_rxbuf=on%s%s%s" % (self.mac(), needs, ",mq=on" if
-                                        queues > 1 else "", device)]
+                "-device", "virtio-net-pci,netdev=n,mac=%s,mrg_rxbuf=on"
+                "%s%s%s%s" % (self.mac(), "" if network else ",romfile=",
+                              needs, ",mq=on" if queues > 1 else "", device)]
+        if network:
+            args += ["-boot", "n"]
+        else:
+            kernel, initramfs = image.make()
+            args += ["-kernel", kernel, "-initrd", initramfs, "-append",
+                     image.KERNEL_ARGS]
         if balloon is not None:
             args += ["-device", "virtio-balloon-pci" + balloon]
         if incoming:

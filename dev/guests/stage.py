@@ -22,6 +22,7 @@ import signal
 import time
 
 from dev import lab as lablib
+from dev.dma_model import plugin
 from dev.guests import image
 from dev.guests.qemu import Guest
 from dev.lab import run
@@ -160,24 +161,60 @@ class World:
     """A switch, its guests, and what was found out about them."""
 
     def __init__(self, lab, args, config=None, mtu=1500, frames=None,
-                 fail_mode="secure", memory=SWITCH_MB, **guest):
-        self.lab, self.mtu = lab, mtu
+                 fail_mode="secure", memory=SWITCH_MB, model=False, **guest):
+        """With 'model', there are two engines that can be had to hang."""
+        self.lab, self.mtu, self.memory = lab, mtu, memory
+        self.build = args.build
         # The size of a frame with a full segment: at least, at most.
         self.frames = frames or (mtu * 4 // 5, mtu + 14)
         self.guest_settings = guest
         self.figures = []
         self.guests = []
         self.host = None
-        lab.need_memory(memory)
-        settings = {"vhost-async-support": "true",
-                    "vhost-async-threshold": "1024", "per-port-memory": "true"}
-        settings.update(config or {})
-        self.switch = lab.start_switch(args.build, other_config=settings,
-                                       memory=memory)
-        self.switch.add_bridge()
-        self.switch.vsctl("set-fail-mode", "br0", fail_mode)
+        # In the log of a switch, besides what is wrong.
+        self.expected = None
+        self.settings = {"vhost-async-support": "true",
+                         "vhost-async-threshold": "1024",
+                         "per-port-memory": "true"}
+        self.settings.update(config or {})
+        self.switches = []
+        # By the names of ports, those of others than the first.
+        self.other_switch = {}
+        self.pages = [lab.path("dma%d" % i) for i in range(2 * model)]
+        self.switch = self.start_switch("sw", fail_mode, self.engines())
+
+    def engines(self):
+        """The arguments of EAL for engines of the model, or True."""
+        if not self.pages:
+            return True
+        return "-d %s %s" % (
+            os.path.realpath(plugin.build()),
+            " ".join("--vdev=dma_model%d,copy=late,latency_us=20,control=%s"
+                     % (i, path) for i, path in enumerate(self.pages)))
+
+    def start_switch(self, name, fail_mode="secure", dma=True):
+        self.lab.need_memory(self.memory)
+        switch = self.lab.start_switch(self.build, dma=dma, name=name,
+                                       other_config=self.settings,
+                                       memory=self.memory)
+        self.switches.append(switch)
+        switch.add_bridge()
+        switch.vsctl("set-fail-mode", "br0", fail_mode)
         if fail_mode == "secure":
-            self.switch.ofctl("add-flow", "br0", "actions=normal")
+            switch.ofctl("add-flow", "br0", "actions=normal")
+        return switch
+
+    def add_switch(self, name):
+        """A second one, with a cable to the first."""
+        switch = self.start_switch(name)
+        ends = "to-" + name, "from-" + name
+        self.lab.veth(ends[0], switch.netns, ends[1], mtu=self.mtu)
+        self.switch.add_nic("trunk", ends[0], 200, self.mtu)
+        switch.add_nic("trunk", ends[1], 200, self.mtu)
+        return switch
+
+    def switch_of(self, port):
+        return self.other_switch.get(port, self.switch)
 
     def note(self, text, *args):
         self.figures.append(text % args)
@@ -186,11 +223,13 @@ class World:
         self.host = Host(self.lab, self.switch, self.mtu)
         return self.host
 
-    def add_guest(self, name, **kwargs):
+    def add_guest(self, name, switch=None, **kwargs):
         """Starts a guest on a port of the same name.  See boot()."""
         guest = self._start_guest(name, **kwargs)
-        self.switch.add_vhost(name, guest.path, len(self.guests),
-                              mtu=self.mtu)
+        if switch:
+            self.other_switch[name] = switch
+        self.switch_of(name).add_vhost(name, guest.path, len(self.guests),
+                                       mtu=self.mtu)
         guest.connect()
         return guest
 
@@ -231,34 +270,45 @@ class World:
         """What dma-show says of a port, or None, also when there is no
         switch."""
         m = re.search(r"^port %s: (.*)$" % name,
-                      self.switch.appctl("dpif-netdev/dma-show", check=False),
+                      self.switch_of(name).appctl("dpif-netdev/dma-show",
+                                                  check=False),
                       re.M)
         return m[1] if m else None
 
     def dma_packets(self, name):
-        return self.switch.counters(name)["tx_async_dma_packets"]
+        return self.counters(name)["tx_async_dma_packets"]
+
+    def counters(self, port):
+        return self.switch_of(port).counters(port)
 
     def check_idle(self):
         """All traffic has stopped: nothing may be in flight."""
         def idle():
-            shown = re.findall(r"in flight: (\d+)",
-                               self.switch.appctl("dpif-netdev/dma-show"))
-            return shown and set(shown) == {"0"}
+            shown = [re.findall(r"in flight: (\d+)",
+                                switch.appctl("dpif-netdev/dma-show"))
+                     for switch in self.switches]
+            return all(n and set(n) == {"0"} for n in shown)
 
         self.wait(idle, 5, "copies stay in flight")
 
     def finish(self):
         """What a scenario does not look at, with all else in order."""
-        errors = re.findall(r"errors: [1-9]\d*",
-                            self.switch.appctl("dpif-netdev/dma-show"))
+        errors = []
+        for switch in self.switches:
+            errors += re.findall(r"errors: [1-9]\d*",
+                                 switch.appctl("dpif-netdev/dma-show"))
         for guest in self.guests:
             if guest.alive():
-                counters = self.switch.counters(guest.short)
+                counters = self.counters(guest.short)
                 errors += ["%s=%d for %s" % (key, value, guest.short)
                            for key, value in counters.items() if value
                            and re.match("tx_async_.*(lost|ring_drops)", key)]
-        self.switch.stop()
-        errors += OUR_WARNING.findall(lablib.read(self.switch.log))
+        for switch in self.switches:
+            switch.stop()
+            errors += [line for line
+                       in OUR_WARNING.findall(lablib.read(switch.log))
+                       if not self.expected
+                       or not re.search(self.expected, line)]
         for guest in self.guests:
             errors += GUEST_ERROR.findall(lablib.read(guest.console))
         if errors:
@@ -287,14 +337,14 @@ def check_file(to, of, got, checksum):
 def deliver(w, to, of, megabytes=FILE_MB):
     """A file goes over TCP, and by DMA if it goes to a guest."""
     checksum = of.make_file(megabytes)
-    before = {} if to is w.host else w.switch.counters(to.short)
+    before = {} if to is w.host else w.counters(to.short)
     begin = time.monotonic()
     check_file(to, of, to.fetch(of), checksum)
     w.note("%d MB to %s: %.1f s", megabytes, to.short,
            time.monotonic() - begin)
     if to is w.host:
         return
-    after = w.switch.counters(to.short)
+    after = w.counters(to.short)
     copied, copied_bytes = (after[key] - before[key] for key in
                             ("tx_async_dma_packets", "tx_async_dma_bytes"))
     # Short frames, such as a few at the end of a window, go by CPU.
@@ -333,8 +383,9 @@ def guest_and_host(w):
 
 def wait_for_traffic(w, port):
     """Packets get to the guest again."""
-    before = w.switch.sent_now(port)
-    w.wait(lambda: w.switch.sent_now(port) > before + 100, 20,
+    switch = w.switch_of(port)
+    before = switch.sent_now(port)
+    w.wait(lambda: switch.sent_now(port) > before + 100, 20,
            "traffic to %s does not go on" % port)
 
 

@@ -108,12 +108,14 @@ class Lab:
                 shutil.rmtree(self.run_dir, ignore_errors=True)))
         if self.keep_logs:
             self.on_exit("keep the logs", self._keep)
-        self.env = dict(os.environ, OVS_RUNDIR=self.run_dir,
-                        OVS_LOGDIR=self.run_dir, OVS_DBDIR=self.run_dir,
-                        OVS_SYSCONFDIR=self.run_dir,
-                        # Where EAL makes its run-time files.
-                        RUNTIME_DIRECTORY=self.run_dir,
-                        PYTHONDONTWRITEBYTECODE="1")
+        self.env = self.rundir_env(self.run_dir)
+
+    @staticmethod
+    def rundir_env(path):
+        return dict(os.environ, OVS_RUNDIR=path, OVS_LOGDIR=path,
+                    OVS_DBDIR=path, OVS_SYSCONFDIR=path,
+                    # Where EAL makes its run-time files.
+                    RUNTIME_DIRECTORY=path, PYTHONDONTWRITEBYTECODE="1")
 
     def _lock(self):
         """An abstract socket: it leaves nothing behind, and the kernel tells
@@ -240,7 +242,8 @@ class Lab:
         return full
 
     def veth(self, switch_if, ns, ns_if, addresses=(), mtu=9000):
-        """A cable: 'switch_if' in the switch's namespace, 'ns_if' in 'ns'.
+        """A cable: 'switch_if' in the namespace of the first switch, 'ns_if'
+        in 'ns'.
 
         Both ends send what a wire would carry: no packets that wait for a
         checksum or for segmentation, and none of the kernel's own."""
@@ -265,9 +268,11 @@ class Lab:
         run("ip", "-n", ns, "link", "set", ns_if, "up")
         run("ip", "-n", sw, "link", "set", switch_if, "up")
 
-    def start_switch(self, build, dma=True, other_config=None, memory=512):
+    def start_switch(self, build, dma=True, other_config=None, memory=512,
+                     name="sw"):
         """Starts Open vSwitch with DPDK and, with 'dma', a dmadev: those
-        arguments of EAL, or the software one."""
+        arguments of EAL, or the software one.  The first is 'self.switch';
+        others have names of their own."""
         cores = self.cores
         extra = "--no-pci"
         if dma:
@@ -286,9 +291,14 @@ class Lab:
                   "dpdk-socket-limit": mem,
                   "pmd-cpu-mask": cores.mask(*cores.pmds)}
         config.update(other_config or {})
-        self.switch = Switch(self, build)
-        self.switch.start(config)
-        return self.switch
+        switch = Switch(self, build, name)
+        if name == "sw":
+            self.switch = switch
+        else:
+            # EAL's files on hugetlbfs have names of their own.
+            config["dpdk-extra"] += " --file-prefix=" + name
+        switch.start(config)
+        return switch
 
     def guest(self, name, vdevs, args=(), **kwargs):
         return Testpmd(self, name, vdevs, args, **kwargs)

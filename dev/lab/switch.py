@@ -24,20 +24,34 @@ from dev.lab.process import Process
 
 
 class Switch:
-    """ovsdb-server and ovs-vswitchd of one build, in their own namespace."""
+    """ovsdb-server and ovs-vswitchd of one build, in a namespace of this
+    name."""
 
     BRIDGE = "br0"
     PROGRAMS = ("vswitchd/ovs-vswitchd", "ovsdb/ovsdb-server",
                 "ovsdb/ovsdb-tool", "utilities/ovs-vsctl",
                 "utilities/ovs-appctl", "utilities/ovs-ofctl")
 
-    def __init__(self, lab, build):
+    def __init__(self, lab, build, name="sw"):
         self.lab = lab
+        self.name = name
         self.build = os.path.abspath(build)
-        self.netns = lab.netns("sw")
+        self.netns = lab.netns(name)
         self.vswitchd = None
         self.ovsdb = None
-        self.log = lab.log_path("ovs-vswitchd")
+        self.dir = lab.run_dir
+        if name != "sw":
+            self.dir = lab.path(name)
+            os.mkdir(self.dir)
+        self.env = lab.rundir_env(self.dir)
+        self.log = self.log_path("ovs-vswitchd")
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def log_path(self, daemon):
+        return self.lab.log_path(daemon if self.name == "sw"
+                                 else "%s-%s" % (daemon, self.name))
 
     @classmethod
     def check_build(cls, build):
@@ -65,16 +79,16 @@ class Switch:
         raise KeyError(name)
 
     def start_ovsdb(self):
-        lab = self.lab
-        db = lab.path("conf.db")
+        db = self.path("conf.db")
         run(self.program("ovsdb-tool"), "create", db,
-            self.schema(self.build), env=lab.env)
-        sock = lab.path("db.sock")
+            self.schema(self.build), env=self.env)
+        sock = self.path("db.sock")
         self.ovsdb = Process(
-            lab, "ovsdb-server",
+            self.lab, "ovsdb-server",
             [self.program("ovsdb-server"), db, "--remote=punix:" + sock,
-             "--pidfile", "--log-file", "-vconsole:off"],
-            netns=self.netns, daemon=True)
+             "--pidfile", "--log-file=" + self.log_path("ovsdb-server"),
+             "-vconsole:off"],
+            netns=self.netns, daemon=True, env=self.env)
         self.wait_for(lambda: os.path.exists(sock), 10, self.ovsdb,
                       "ovsdb-server did not open its socket")
         self.vsctl("--no-wait", "init")
@@ -88,10 +102,10 @@ class Switch:
         self.vswitchd = Process(
             self.lab, "ovs-vswitchd",
             [self.program("ovs-vswitchd"),
-             "unix:" + self.lab.path("db.sock"),
-             "--pidfile", "--log-file", "--no-chdir", "-vconsole:off",
-             *args],
-            netns=self.netns, daemon=True)
+             "unix:" + self.path("db.sock"),
+             "--pidfile", "--log-file=" + self.log, "--no-chdir",
+             "-vconsole:off", *args],
+            netns=self.netns, daemon=True, env=self.env)
         self.wait_for(self.dpdk_initialized, timeout, self.vswitchd,
                       "ovs-vswitchd did not initialize DPDK")
 
@@ -130,8 +144,8 @@ class Switch:
         if self.vswitchd:
             self.vswitchd.check_alive()
         return run(self.program("ovs-vsctl"),
-                   "--db=unix:" + self.lab.path("db.sock"),
-                   "--timeout=%d" % timeout, *args, env=self.lab.env,
+                   "--db=unix:" + self.path("db.sock"),
+                   "--timeout=%d" % timeout, *args, env=self.env,
                    timeout=timeout + 5, **kwargs)
 
     def set(self, key, value, wait=True):
@@ -148,11 +162,11 @@ class Switch:
         if self.vswitchd:
             self.vswitchd.check_alive()
         return run(self.program("ovs-appctl"), "-T", timeout, "-t",
-                   "ovs-vswitchd", *args, env=self.lab.env,
+                   "ovs-vswitchd", *args, env=self.env,
                    timeout=timeout + 5, **kwargs)
 
     def ofctl(self, *args, **kwargs):
-        return run(self.program("ovs-ofctl"), *args, env=self.lab.env,
+        return run(self.program("ovs-ofctl"), *args, env=self.env,
                    **kwargs)
 
     def add_bridge(self, bridge=BRIDGE):

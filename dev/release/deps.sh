@@ -13,7 +13,7 @@ build="openvswitch-source libdpdk-dev build-essential patch autoconf automake
 run="dpdk-dev python3-scapy iproute2 iputils-ping ethtool procps openssl kmod"
 bench="gnuplot-nox"
 check="clang libclang-rt-dev flake8 spin python3-sphinx groff-base
-       netcat-openbsd tcpdump qemu-system-x86"
+       netcat-openbsd tcpdump qemu-system-x86 ipxe-qemu dnsmasq-base"
 
 die() {
     echo "deps: $*" >&2
