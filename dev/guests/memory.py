@@ -21,7 +21,6 @@ from dev.guests import image
 from dev.guests.life import under_traffic
 from dev.guests.qemu import MB
 from dev.guests.stage import Failure, address, set_option
-from dev.lab import LabError
 
 ADDED_MB = 256
 
@@ -67,12 +66,7 @@ def hotplug(w, guest):
 def resident_mb(guest):
     """How much of the guest's memory the host has pages for, whoever has
     them mapped."""
-    fds = "/proc/%d/fd" % guest.pid
-    for fd in os.listdir(fds):
-        path = os.path.join(fds, fd)
-        if os.readlink(path).startswith("/memfd:memory-backend-memfd"):
-            return os.stat(path).st_blocks * 512 >> 20
-    raise LabError("%s has no memfd" % guest.name)
+    return os.stat(guest.memory_path()).st_blocks * 512 >> 20
 
 
 def use_memory(guest):

@@ -93,8 +93,8 @@ def cpus(cores):
 class Guest(Process):
     """A guest with a network device at a vhost-user socket, 'path', that QEMU
     listens on, and with a balloon that has these properties, if any.
-    'incoming' waits for a migration, and 'network' has the firmware look there
-    for what to boot."""
+    'incoming' waits for a migration, and for the command to run, and 'network'
+    has the firmware look there for what to boot."""
 
     def __init__(self, lab, name, path, number=1, queues=1, device="",
                  balloon=None, incoming=None, network=False):
@@ -131,7 +131,7 @@ class Guest(Process):
         if balloon is not None:
             args += ["-device", "virtio-balloon-pci" + balloon]
         if incoming:
-            args += ["-incoming", incoming]
+            args += ["-incoming", incoming, "-S"]
         for old in [path, *self.sockets.values()]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(old)
@@ -141,6 +141,15 @@ class Guest(Process):
 
     def mac(self):
         return "52:54:00:00:00:%02x" % self.number
+
+    def memory_path(self):
+        """A file that is the guest's memory."""
+        fds = "/proc/%d/fd" % self.pid
+        for fd in os.listdir(fds):
+            path = os.path.join(fds, fd)
+            if os.readlink(path).startswith("/memfd:memory-backend-memfd"):
+                return path
+        raise LabError("%s has no memfd" % self.name)
 
     def check_alive(self):
         try:
