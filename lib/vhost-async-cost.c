@@ -37,6 +37,18 @@ struct vhost_async_policy vhost_async_policy = {
 #define COST_CPU_BURSTS 128
 #define COST_DMA_BURSTS 256
 
+/* Packets timed while they go by DMA until there is a trial, and from one to
+ * the next, twice as many each time, at most.  A trial may cost ten times of
+ * what DMA does, where the bytes are in memory, and is to be less than a
+ * hundredth of all. */
+#define COST_FIRST_TRIAL 8
+#define COST_MAX_TRIAL 128
+
+/* Bursts of a trial, and of those at its end that are timed: then some of the
+ * buffers are in the caches that are there if all goes by CPU. */
+#define COST_TRIAL_BURSTS 32
+#define COST_TRIAL_TIMED 8
+
 /* Samples and iterations that averages go back, about. */
 #define COST_AVERAGE 8
 
@@ -77,6 +89,8 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
     cost->dma = dma;
     cost->n_bursts = COST_FIRST_BURSTS;
     cost->n_timed = 0;
+    cost->n_trial = 0;
+    cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
     cost->excess = cost->average_excess = 0;
     cost->worth_it = false;
     if (dma) {
@@ -92,36 +106,71 @@ vhost_async_cost_set_threshold(struct vhost_async_cost *cost,
                                uint64_t threshold)
 {
     cost->threshold = threshold;
+    cost->n_trial = 0;
     cost->average_excess = 0;
     cost->worth_it = false;
     cost_set_limits(cost);
 }
 
-/* Returns which of the 'cnt' packets 'pkts' is to be timed: the longest, which
- * tells most of what a byte costs.  If it is too short, returns UINT16_MAX:
- * then the next burst is looked at.  'dma' is whether the others go by DMA. */
-uint16_t
+/* Returns the longest of the 'cnt' packets 'pkts', which tells most of what a
+ * byte costs, or UINT16_MAX if it is too short. */
+static uint16_t
+cost_longest(struct rte_mbuf *const *pkts, uint16_t cnt)
+{
+    uint32_t len = VHOST_ASYNC_COST_SAMPLE_LEN - 1;
+    uint16_t longest = UINT16_MAX;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        if (pkts[i]->pkt_len > len) {
+            len = pkts[i]->pkt_len;
+            longest = i;
+        }
+    }
+    return longest;
+}
+
+/* Sets '*timed' to which of the 'cnt' packets 'pkts' is to be timed, if any,
+ * and 'cost->n_bursts' to when this is to be called again.  'dma' is whether
+ * they are to go by DMA.  Returns whether the others do. */
+bool
 vhost_async_cost_next_timed(struct vhost_async_cost *cost,
                             struct rte_mbuf *const *pkts, uint16_t cnt,
-                            bool dma)
+                            bool dma, uint16_t *timed)
 {
-    uint32_t longest = VHOST_ASYNC_COST_SAMPLE_LEN - 1;
-    uint16_t timed = UINT16_MAX;
+    uint16_t longest = cost_longest(pkts, cnt);
 
     if (cost->threshold != VHOST_ASYNC_AUTO) {
         cost->n_bursts = COST_CPU_BURSTS;
-        return UINT16_MAX;
+        return dma;
     }
-    for (uint16_t i = 0; i < cnt; i++) {
-        if (pkts[i]->pkt_len > longest) {
-            longest = pkts[i]->pkt_len;
-            timed = i;
+    cost->n_bursts = 1;
+    if (longest == UINT16_MAX) {
+        return dma && !cost->n_trial;
+    }
+    if (cost->n_trial) {
+        cost->n_trial--;
+        if (cost->n_trial < COST_TRIAL_TIMED) {
+            *timed = longest;
+            cost->at_most = false;
         }
+        if (!cost->n_trial) {
+            cost->n_bursts = COST_CPU_BURSTS;
+        }
+        return false;
     }
-    cost->n_bursts = (timed == UINT16_MAX ? 1
-                      : cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
+    if (!dma) {
+        cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
+    } else if (!--cost->until_trial) {
+        cost->trial_times = MIN(2 * cost->trial_times, COST_MAX_TRIAL);
+        cost->until_trial = cost->trial_times;
+        cost->n_trial = COST_TRIAL_BURSTS;
+        return false;
+    }
+    cost->n_bursts = (cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
                       : dma ? COST_DMA_BURSTS : COST_CPU_BURSTS);
-    return timed;
+    cost->at_most = dma;
+    *timed = longest;
+    return dma;
 }
 
 /* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
@@ -136,7 +185,8 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
 
     cycles -= MIN(cycles, cost->dma->cpu_short);
     sample = dpdk_dma_cost_per_64k(cycles, len);
-    sample = MIN(MAX(sample, cpu / COST_JUMP), (uint64_t) cpu * COST_JUMP);
+    sample = MIN(MAX(sample, cpu / COST_JUMP),
+                 (uint64_t) cpu * (cost->at_most ? 1 : COST_JUMP));
     cost->n_timed++;
     average = (cpu * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE;
     cpu = MIN(MAX(average, DPDK_DMA_COST_MIN_CPU), DPDK_DMA_COST_MAX_CPU);

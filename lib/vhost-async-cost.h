@@ -22,7 +22,11 @@
  * What an engine costs was measured when it was started (dpdk-dma-cost.h).
  * What the CPU costs depends on where the bytes are, in the cache of the core
  * or in memory, and is learned: now and then a packet is copied by CPU
- * whatever is cheaper, and the time is taken.
+ * whatever is cheaper, and the time is taken.  It depends on the way of the
+ * packets before, too, since buffers that the CPU never touches are in no
+ * cache of its: while packets go by DMA, one that goes by CPU shows at most
+ * what that costs, and a trial shows more, in which all go by CPU for a
+ * while.
  *
  * Handing copies over and looking for them costs the same for one packet as
  * for many, of whatever txqs.  So it is what an iteration has for all of them
@@ -65,6 +69,11 @@ struct vhost_async_cost {
     atomic_uint32_t cpu;        /* Cycles for 64 KiB by CPU, on average. */
     uint32_t n_bursts;          /* Until a packet is timed. */
     uint32_t n_timed;           /* How many were. */
+    uint32_t n_trial;           /* Bursts that the trial goes on, 0 if there is
+                                 * none. */
+    uint32_t trial_times;       /* Packets timed from the last one to the */
+    uint32_t until_trial;       /* ...next, and as many are left. */
+    bool at_most;               /* Packets before the timed one went by DMA. */
 
     /* Bytes beyond 'limits.min_len': of this iteration, and of those before it
      * on average; and whether that is enough. */
@@ -76,9 +85,9 @@ void vhost_async_cost_set_dma(struct vhost_async_cost *,
                               const struct dpdk_dma_cost *);
 void vhost_async_cost_set_threshold(struct vhost_async_cost *,
                                     uint64_t threshold);
-uint16_t vhost_async_cost_next_timed(struct vhost_async_cost *,
-                                     struct rte_mbuf *const *, uint16_t cnt,
-                                     bool dma);
+bool vhost_async_cost_next_timed(struct vhost_async_cost *,
+                                 struct rte_mbuf *const *, uint16_t cnt,
+                                 bool dma, uint16_t *timed);
 void vhost_async_cost_add_time(struct vhost_async_cost *, uint64_t cycles,
                                uint32_t len);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);
@@ -127,7 +136,7 @@ vhost_async_cost_choose(struct vhost_async_cost *cost,
     dma = excess && (cost->worth_it
                      || cost->excess >= cost->limits.min_excess);
     if (OVS_UNLIKELY(!--cost->n_bursts)) {
-        *timed = vhost_async_cost_next_timed(cost, pkts, cnt, dma);
+        dma = vhost_async_cost_next_timed(cost, pkts, cnt, dma, timed);
     }
     return dma;
 }

@@ -431,8 +431,8 @@ test_log(void)
 }
 
 /* What a migration has that sends a page as soon as it is logged is what the
- * guest has: nothing is logged before it is written, or later than the guest
- * can use it, or not at all. */
+ * guest has: each write is logged, after it is done, and that to a buffer
+ * before the guest can use it.  Of what the CPU copies, in bursts of one. */
 static void
 test_log_order(void)
 {

@@ -73,8 +73,8 @@ static size_t n_logged;
 static struct vhost_async_txq *logging_txq;
 static uint64_t published_when_logged;
 
-/* A migration that sends what is logged at once, and nothing else, unless the
- * second is NULL. */
+/* A migration that sends what is logged at once, and nothing else.  There is
+ * none while 'migrated' is NULL. */
 static const struct guest_ring *migrating;
 static uint8_t *migrated;
 

@@ -197,7 +197,7 @@ class FrontEnd:
         for queue in self.queues:
             queue.close()
         self.queues = []
-        for region in (self.rings, self.memory, self.old):
+        for region in (self.rings, self.memory, self.old, *self.more):
             if region:
                 region.close()
 

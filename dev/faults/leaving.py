@@ -19,7 +19,6 @@ import contextlib
 import mmap
 import os
 import signal
-import statistics
 import time
 
 from dev import lab as lablib
@@ -151,8 +150,7 @@ def guest_pauses(w):
 
 
 LARGE_MB = 16 << 10
-# Of two medians of times that a guest takes for its messages, for what other
-# processes do in that.
+# What a guest may take longer for its messages: others may be at work.
 CONNECT_LIMIT = 0.02
 
 
@@ -170,7 +168,7 @@ def large_guest(w):
         times[sink.more].append(sink.started_in)
         t.wait_delivered(200, 10)
     allocated = os.fstat(large.fd).st_blocks * 512
-    small, much = (statistics.median(times[more]) for more in times)
+    small, much = (min(times[more]) for more in times)
     w.note("connected in %.1f ms, with %d MB more in %.1f ms, of which %d KB "
            "are allocated" % (small * 1000, LARGE_MB, much * 1000,
                               allocated >> 10))
@@ -179,8 +177,10 @@ def large_guest(w):
         sink.restart()
     large.close()
     t.wait_delivered(200, 10)
-    if much > small + CONNECT_LIMIT or allocated:
-        raise Failure("a large guest is not as a small one")
+    if much > small + CONNECT_LIMIT:
+        raise Failure("a large guest takes longer")
+    if allocated:
+        raise Failure("memory is allocated that the guest does not use")
     w.account(delivered=False, exact=False)
 
 

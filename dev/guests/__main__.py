@@ -26,6 +26,7 @@ import time
 
 from dev import lab as lablib
 from dev.common.command import Stop, program
+from dev.dma_model import plugin
 from dev.guests import exchange, image, life, memory, migration, moves
 from dev.guests.qemu import accelerator
 from dev.guests.stage import World
@@ -117,7 +118,10 @@ def run_all(args):
     lablib.Switch.check_build(args.build)
     lablib.need_driver("dma_skeleton")
     lablib.need_programs(("qemu-system-x86_64", "qemu-system-x86"),
-                         ("dnsmasq", "dnsmasq-base"))
+                         *[("dnsmasq", "dnsmasq-base")
+                           for name in args.names if name == "firmware"])
+    if any("model" in SCENARIOS[name][1] for name in args.names):
+        plugin.build()
     results = []
     try:
         image.make()

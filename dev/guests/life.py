@@ -15,11 +15,14 @@
 # Scenarios: what happens in the life of a guest, while there is traffic to it.
 
 import os
+import re
 import shutil
+import time
 
 from dev.guests import image
 from dev.guests.stage import (Failure, address, guest_and_host, ping, talk,
                               wait_for_traffic)
+from dev.lab import read, write
 
 UNBINDS = 20
 
@@ -27,6 +30,9 @@ UNBINDS = 20
 # their hashes all go to one queue once in 2**11 times.
 CHANGES = 10
 FLOWS = 12
+
+# What DPDK says.
+CONNECTED = r"g1\.sock\) new device, handle is"
 
 BOOT_SCRIPT = """\
 #!ipxe
@@ -85,9 +91,20 @@ def unbind(w, guest):
         wait_for_dma(w, guest)
 
 
+def settled(value):
+    """Returns it once it does not change any more: QEMU has told the guest of
+    a change before it has told the switch."""
+    last = None
+    while value() != last:
+        last = value()
+        time.sleep(0.2)
+    return last
+
+
 def channels(w):
     """The guest uses one of its two queue pairs, then both, ten times: nothing
-    goes to the one that it does not use, and all that is sent arrives."""
+    goes to the one that it does not use, and all that is not dropped
+    arrives."""
     guest, host = guest_and_host(w)
 
     def sent_to(queue):
@@ -105,7 +122,7 @@ def channels(w):
                for i in range(FLOWS)]
     for _ in range(CHANGES):
         guest.sh("channels eth0 1")
-        second = sent_to(1)
+        second = settled(lambda: sent_to(1))
         for _ in range(3):
             wait_for_traffic(w, guest.short)
         if sent_to(1) != second:
@@ -118,7 +135,8 @@ def channels(w):
         sender.check_alive()
         sender.kill()
     w.check_idle()
-    w.note("%d packets to queue 0, %d to queue 1", sent_to(0), sent_to(1))
+    w.note("%d packets to queue 0, %d to queue 1, %d dropped", sent_to(0),
+           sent_to(1), w.counters(guest.short)["tx_dropped"])
     w.wait(lambda: w.switch.sent_now(guest.short) - received() == before, 5,
            "not all arrived that was sent")
     talk(w, guest, host, 5)
@@ -129,11 +147,13 @@ def firmware(w):
     rings over on the same connection."""
     host = w.add_host()
     kernel, initramfs = image.make()
-    shutil.copy(kernel, os.path.join(host.dir, "vmlinuz"))
-    shutil.copy(initramfs, os.path.join(host.dir, "initramfs"))
-    with open(os.path.join(host.dir, "boot.ipxe"), "w") as f:
-        f.write(BOOT_SCRIPT % {"host": address(host),
-                               "args": image.KERNEL_ARGS})
+    shutil.copyfile(kernel, os.path.join(host.dir, "vmlinuz"))
+    shutil.copyfile(initramfs, os.path.join(host.dir, "initramfs"))
+    script = os.path.join(host.dir, "boot.ipxe")
+    write(script, BOOT_SCRIPT % {"host": address(host),
+                                 "args": image.KERNEL_ARGS})
+    # What not all may read is not served.
+    os.chmod(script, 0o644)
     guest = w.add_guest("g1", network=True)
     host.process("dnsmasq", "dnsmasq", "--no-daemon", "--conf-file=/dev/null",
                  "--port=0", "--interface=eth0", "--bind-interfaces",
@@ -149,6 +169,9 @@ def firmware(w):
            size >> 10)
     if copied < size / 2:
         raise Failure("the firmware's packets did not go by DMA")
+    connections = len(re.findall(CONNECTED, read(w.switch.log)))
+    if connections != 1:
+        raise Failure("the guest connected %d times" % connections)
     talk(w, guest, host, 5)
 
 

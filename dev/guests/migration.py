@@ -29,8 +29,8 @@ from dev.lab import read
 # Hundreds of packets until the streams are in full swing.
 SETTLED = 4
 
-# Of memory while the guest runs, if QEMU is up to it; and how long it may not
-# run afterwards.
+# Passes over memory while the guest runs, if QEMU is up to it; and how long it
+# may not run afterwards.
 PASSES = 4
 DOWNTIME_MS = 500
 
@@ -41,22 +41,24 @@ CHUNK, PAGE = 1 << 20, 4096
 QUARANTINE_S = 5
 
 
-def is_shown(w):
-    return "being migrated" in w.switch.appctl("dpif-netdev/dma-show")
+def is_shown(w, source):
+    return "being migrated" in w.switch_of(source.short).appctl(
+        "dpif-netdev/dma-show")
 
 
 def begin(w, source, uri):
     """A migration that takes long."""
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 1 << 20})
     source.qmp("migrate", uri=uri)
-    w.wait(lambda: is_shown(w), 10,
+    w.wait(lambda: is_shown(w, source), 10,
            "dma-show does not tell that the guest is being migrated")
 
 
 def expect_end(w, source, status):
     w.wait(lambda: source.qmp("query-migrate")["status"] == status, 10,
            "QEMU does not end the migration as " + status)
-    w.wait(lambda: not is_shown(w), 10, "the txq does not get back to DMA")
+    w.wait(lambda: not is_shown(w, source), 10,
+           "the txq does not get back to DMA")
 
 
 def migration_cancelled(w):
@@ -90,7 +92,8 @@ def passes_wanted(source):
 def precopy(w, source, uri):
     """Has QEMU migrate a guest, in so many passes over its memory and a last
     one while it is stopped."""
-    limit = 1 if passes_wanted(source) > 1 else DOWNTIME_MS
+    wanted = passes_wanted(source)
+    limit = 0 if wanted > 1 else DOWNTIME_MS
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
                                             "downtime-limit": limit})
     source.qmp("migrate", uri=uri)
@@ -98,15 +101,18 @@ def precopy(w, source, uri):
     while time.monotonic() < deadline:
         info = source.qmp("query-migrate")
         if info["status"] == "completed":
-            # The first is before the first pass, the last after the guest was
-            # stopped.
+            # The first is before the first pass, the last before the one
+            # while the guest is stopped.
+            passes = info["ram"]["dirty-sync-count"] - 1
             w.note("precopy: %d passes, %d ms, of which the guest did not run "
-                   "for %d, %d MB", info["ram"]["dirty-sync-count"] - 1,
-                   info["total-time"], info["downtime"],
-                   info["ram"]["transferred"] >> 20)
+                   "for %d, %d MB", passes, info["total-time"],
+                   info["downtime"], info["ram"]["transferred"] >> 20)
+            if passes < wanted:
+                raise Failure("QEMU migrated the guest in %d passes, not %d"
+                              % (passes, wanted))
             return
         if limit < DOWNTIME_MS and (info.get("ram", {})
-                                    .get("dirty-sync-count", 0) > PASSES):
+                                    .get("dirty-sync-count", 0) > wanted):
             limit = DOWNTIME_MS
             source.qmp("migrate-set-parameters", **{"downtime-limit": limit})
         if info["status"] in ("failed", "cancelled"):
@@ -119,6 +125,9 @@ def precopy(w, source, uri):
 def check_same_memory(w, source, target):
     """Neither runs: what the one has is what the other has got.  What the
     switch wrote moves along only if it told so, after it wrote, in time."""
+    # The source has sent all when it says so, the target has yet to load it.
+    w.wait(lambda: target.qmp("query-status")["status"] == "paused", 10,
+           "the guest that was migrated is not loaded")
     begin = time.monotonic()
     differ = []
     with contextlib.ExitStack() as stack:
@@ -222,8 +231,8 @@ def migration(w):
 
 
 def migration_to_other_switch(w):
-    """The same to a port of another switch: that it moved, the guest's peer
-    learns from what the other switch announces for it."""
+    """The same to a port of another switch: the peer's switch learns of it
+    from what the guest sends through the other one."""
     peer, source = w.add_guest("peer"), w.add_guest("src")
     w.boot(peer, source)
     move(w, peer, source, switch=w.add_switch("other"))
@@ -233,13 +242,21 @@ def hang(w):
     """Has the engine that is in use hang with copies in flight."""
     page = max((ctl.ControlPage(path, 5) for path in w.pages),
                key=lambda page: page.vchan().submitted)
+    w.expected = "is quarantined"
     page.vchan().hang()
+    if not page.vchan().wait_seen(5):
+        raise Failure("nobody uses the engine that is to hang")
     w.wait(lambda: page.in_flight, 5, "nothing is in flight")
-    w.expected = "is quarantined|completed none of"
+    if is_quarantined(w):
+        raise Failure("the engine is quarantined before the migration begins")
+
+
+def is_quarantined(w):
+    return "is quarantined" in read(w.switch.log)
 
 
 def expect_quarantine(w):
-    w.wait(lambda: "is quarantined" in read(w.switch.log), QUARANTINE_S,
+    w.wait(lambda: is_quarantined(w), QUARANTINE_S,
            "the engine that hangs is not quarantined")
 
 
@@ -249,19 +266,20 @@ def migration_while_engine_hangs(w):
     by the other engine."""
     peer, source = w.add_guest("peer"), w.add_guest("src")
     w.boot(peer, source)
-    move(w, peer, source, before=lambda: hang(w))
-    expect_quarantine(w)
+    move(w, peer, source, before=hang, after=expect_quarantine)
 
 
-def move(w, peer, source, switch=None, before=lambda: None):
+def move(w, peer, source, switch=None, before=lambda w: None,
+         after=lambda w: None):
     checksum = peer.make_file(FILE_MB)
     target, uri = add_target(w, source, "dst", switch)
 
     start_streams(peer, source)
     for _ in range(SETTLED):
         wait_for_traffic(w, source.short)
-    before()
+    before(w)
     precopy(w, source, uri)
+    after(w)
     check_same_memory(w, source, target)
     target.qmp("cont")
     source.kill()

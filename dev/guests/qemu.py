@@ -147,8 +147,10 @@ class Guest(Process):
         fds = "/proc/%d/fd" % self.pid
         for fd in os.listdir(fds):
             path = os.path.join(fds, fd)
-            if os.readlink(path).startswith("/memfd:memory-backend-memfd"):
-                return path
+            # QEMU may close one meanwhile.
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(path).startswith("/memfd:memory-backend"):
+                    return path
         raise LabError("%s has no memfd" % self.name)
 
     def check_alive(self):

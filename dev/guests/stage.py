@@ -171,7 +171,7 @@ class World:
         self.figures = []
         self.guests = []
         self.host = None
-        # In the log of a switch, besides what is wrong.
+        # A regular expression: warnings in the log that are no failure.
         self.expected = None
         self.settings = {"vhost-async-support": "true",
                          "vhost-async-threshold": "1024",
@@ -188,7 +188,7 @@ class World:
         if not self.pages:
             return True
         return "-d %s %s" % (
-            os.path.realpath(plugin.build()),
+            os.path.realpath(plugin.LIBRARY),
             " ".join("--vdev=dma_model%d,copy=late,latency_us=20,control=%s"
                      % (i, path) for i, path in enumerate(self.pages)))
 
@@ -390,7 +390,8 @@ def wait_for_traffic(w, port):
 
 
 def set_option(w, port, value):
-    w.switch.vsctl("set", "Interface", port, "options:vhost-async=" + value)
+    w.switch_of(port).vsctl("set", "Interface", port,
+                            "options:vhost-async=" + value)
     w.wait(lambda: (w.port_line(port) == "DMA") == (value == "true"), 10,
            "the port does not follow options:vhost-async=" + value)
 

@@ -272,7 +272,7 @@ class Lab:
                      name="sw"):
         """Starts Open vSwitch with DPDK and, with 'dma', a dmadev: those
         arguments of EAL, or the software one.  The first is 'self.switch';
-        others have names of their own."""
+        others have names of their own, and share its cores."""
         cores = self.cores
         extra = "--no-pci"
         if dma:
@@ -294,9 +294,6 @@ class Lab:
         switch = Switch(self, build, name)
         if name == "sw":
             self.switch = switch
-        else:
-            # EAL's files on hugetlbfs have names of their own.
-            config["dpdk-extra"] += " --file-prefix=" + name
         switch.start(config)
         return switch
 

@@ -49,9 +49,11 @@ class Switch:
     def path(self, name):
         return os.path.join(self.dir, name)
 
+    def daemon_name(self, daemon):
+        return daemon if self.name == "sw" else "%s-%s" % (daemon, self.name)
+
     def log_path(self, daemon):
-        return self.lab.log_path(daemon if self.name == "sw"
-                                 else "%s-%s" % (daemon, self.name))
+        return self.lab.log_path(self.daemon_name(daemon))
 
     @classmethod
     def check_build(cls, build):
@@ -84,7 +86,7 @@ class Switch:
             self.schema(self.build), env=self.env)
         sock = self.path("db.sock")
         self.ovsdb = Process(
-            self.lab, "ovsdb-server",
+            self.lab, self.daemon_name("ovsdb-server"),
             [self.program("ovsdb-server"), db, "--remote=punix:" + sock,
              "--pidfile", "--log-file=" + self.log_path("ovsdb-server"),
              "-vconsole:off"],
@@ -100,7 +102,7 @@ class Switch:
         for key, value in (other_config or {}).items():
             self.set(key, value, wait=False)
         self.vswitchd = Process(
-            self.lab, "ovs-vswitchd",
+            self.lab, self.daemon_name("ovs-vswitchd"),
             [self.program("ovs-vswitchd"),
              "unix:" + self.path("db.sock"),
              "--pidfile", "--log-file=" + self.log, "--no-chdir",
