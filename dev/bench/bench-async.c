@@ -79,7 +79,8 @@ async_came_back(void)
     return changed;
 }
 
-/* Has the thread time the next packet that is long enough. */
+/* Has the thread time the next packet that is long enough, in a trial if it
+ * goes by DMA. */
 void
 async_time_next(void)
 {
@@ -87,7 +88,16 @@ async_time_next(void)
 
     if (self) {
         self->sender.cost.n_bursts = 1;
+        self->sender.cost.until_trial = 1;
     }
+}
+
+bool
+async_in_trial(void)
+{
+    const struct vhost_async_thread *self = *vhost_async_self_get();
+
+    return self && self->sender.cost.n_trial;
 }
 
 void
@@ -162,6 +172,12 @@ async_came_back(void)
 void
 async_time_next(void)
 {
+}
+
+bool
+async_in_trial(void)
+{
+    return false;
 }
 
 void

@@ -46,6 +46,7 @@ bool async_has_channel(void);
 void async_apply_threshold(int threshold);
 bool async_came_back(void);
 void async_time_next(void);
+bool async_in_trial(void);
 void async_get_counters(struct async_counters *);
 
 #ifdef VHOST_ASYNC

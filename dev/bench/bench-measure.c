@@ -333,8 +333,10 @@ warm_up(const struct params *p, unsigned int total)
     int n = p->threshold < 0 && largest_packet(p) >= 256 ? 40 : 3;
     uint64_t idle;
 
-    for (int i = 0; i < n; i++) {
-        async_time_next();
+    for (int i = 0; i < n || async_in_trial(); i++) {
+        if (i < n) {
+            async_time_next();
+        }
         run_round(p, total, &idle);
     }
 }
