@@ -29,8 +29,9 @@ from dev.ovs import tree
 # How often each part is done: turns, and processes per variant that share
 # them.
 FULL = {"ideal": (12, 6), "real": (12, 6), "tso": (8, 4), "off": (24, 12),
-        "ports": (12, 6), "buffers": 5, "crossover": 2, "latency": 7,
-        "scale": 7, "in-flight": 3, "switch": 3, "switch-windows": 4}
+        "ports": (12, 6), "guests": (12, 6), "buffers": 5, "crossover": 2,
+        "latency": 7, "scale": 7, "in-flight": 3, "switch": 3,
+        "switch-windows": 4}
 QUICK = {"ideal": (24, 12), "real": (24, 12), "tso": (12, 6),
          "off": (48, 24), "ports": (12, 6), "latency": 9, "scale": 9}
 QUICK_SIZES = (64, 512, 1518, 9000)
@@ -108,6 +109,15 @@ def ports_part(loop, engines):
     return rows
 
 
+def guests_part(loop, engine):
+    progress = Progress("1. send and reap, other guests",
+                        len(harness.GUESTS) * FULL["guests"][0])
+    rows = harness.guests(loop, [STOCK, on(engine, "ideal")], *FULL["guests"],
+                          progress=progress)
+    progress.done()
+    return rows
+
+
 def buffers_part(loop, engine):
     progress = Progress("1. send and reap, buffers of the guest",
                         2 * len(harness.BUFFERS))
@@ -177,6 +187,7 @@ def everything(the_lab, loop, engines):
     report.update({
         "results": loop.results,
         "ports": ports_part(loop, engines),
+        "guests": guests_part(loop, first),
         "buffers": buffers_part(loop, first),
         "free": harness.cost_of_free(loop),
         "crossover": crossover_part(loop, first),

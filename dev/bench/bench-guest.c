@@ -68,25 +68,131 @@ guest_init_memory(struct guest *g, size_t size, bool huge)
     }
 }
 
+#define PACKED_AVAIL (1 << VRING_PACKED_DESC_F_AVAIL)
+#define PACKED_USED (1 << VRING_PACKED_DESC_F_USED)
+
 static void
 guest_init_vring(struct guest *g, struct vring *vring, unsigned int n)
 {
     vring_init(vring, n, guest_alloc(g, vring_size(n, 4096), 4096), 4096);
-    vring->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+    if (settings.packed) {
+        struct vring_packed_desc_event *event = (void *) vring->avail;
+
+        event->flags = VRING_PACKED_EVENT_FLAG_DISABLE;
+    } else {
+        vring->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+    }
 }
 
-/* Offers buffer 'id' at place 'idx' of the available ring. */
-static void
-guest_offer(struct guest_rxq *q, uint16_t idx, uint16_t id)
+static struct vring_packed_desc *
+guest_packed_desc(const struct guest_rxq *q, unsigned int idx)
 {
-    q->vring.avail->ring[idx & (q->vring.num - 1)] = id;
+    return (struct vring_packed_desc *) q->vring.desc + idx;
 }
 
+static bool
+guest_packed_is_used(const struct guest_rxq *q, unsigned int ahead)
+{
+    unsigned int pos = q->used + ahead;
+    bool wrap = q->wrap ^ (pos >= q->vring.num);
+    const struct vring_packed_desc *d
+        = guest_packed_desc(q, pos % q->vring.num);
+    uint16_t flags = *(volatile uint16_t *) &d->flags;
+
+    return (!(flags & PACKED_AVAIL) != wrap
+            && !(flags & PACKED_USED) != wrap);
+}
+
+/* Returns how many buffers were used that guest_receive() did not take yet. */
+uint16_t
+guest_n_used(const struct guest_rxq *q)
+{
+    uint16_t n = 0;
+
+    if (!q->packed) {
+        return *(volatile uint16_t *) &q->vring.used->idx - q->used;
+    }
+    while (n < q->vring.num && guest_packed_is_used(q, n)) {
+        n++;
+    }
+    return n;
+}
+
+static bool
+guest_is_used(const struct guest_rxq *q)
+{
+    return q->packed ? guest_packed_is_used(q, 0) : guest_n_used(q);
+}
+
+/* Returns which buffer is the next used one, and in '*len' how many bytes were
+ * written to it. */
+static unsigned int
+guest_next_used(const struct guest_rxq *q, uint32_t *len)
+{
+    if (q->packed) {
+        const struct vring_packed_desc *d = guest_packed_desc(q, q->used);
+
+        *len = d->len;
+        return d->id;
+    } else {
+        const struct vring_used_elem *e
+            = &q->vring.used->ring[q->used & (q->vring.num - 1)];
+
+        *len = e->len;
+        return e->id;
+    }
+}
+
+/* Offers buffer 'id' where the next used one is, and goes on to the one behind
+ * that.  The switch may use it at once if the ring is packed, from
+ * guest_publish() on if it is split. */
+static void
+guest_offer_again(struct guest_rxq *q, uint16_t id)
+{
+    if (q->packed) {
+        struct vring_packed_desc *d = guest_packed_desc(q, q->used);
+
+        d->len = q->buf_len;
+        atomic_thread_fence(memory_order_release);
+        *(volatile uint16_t *) &d->flags
+            = VRING_DESC_F_WRITE | (q->wrap ? PACKED_USED : PACKED_AVAIL);
+        if (++q->used == q->vring.num) {
+            q->used = 0;
+            q->wrap = !q->wrap;
+        }
+    } else {
+        q->vring.avail->ring[q->used & (q->vring.num - 1)] = id;
+        q->used++;
+    }
+}
+
+/* Makes what was offered visible up to 'idx', if the ring is split. */
 static void
 guest_publish(struct guest_rxq *q, uint16_t idx)
 {
-    atomic_thread_fence(memory_order_release);
-    *(volatile uint16_t *) &q->vring.avail->idx = idx;
+    if (!q->packed) {
+        atomic_thread_fence(memory_order_release);
+        *(volatile uint16_t *) &q->vring.avail->idx = idx;
+    }
+}
+
+/* Offers buffer 'i' for the first time, at place 'i'. */
+static void
+guest_offer_first(struct guest *g, struct guest_rxq *q, unsigned int i)
+{
+    uint64_t addr = guest_address(g, q->bufs + i * q->stride + q->offset);
+
+    if (q->packed) {
+        *guest_packed_desc(q, i) = (struct vring_packed_desc) {
+            .addr = addr, .len = q->buf_len, .id = i,
+            .flags = VRING_DESC_F_WRITE | PACKED_AVAIL,
+        };
+    } else {
+        q->vring.desc[i] = (struct vring_desc) {
+            .addr = addr, .len = q->buf_len, .flags = VRING_DESC_F_WRITE,
+        };
+        q->vring.avail->ring[i] = i;
+    }
 }
 
 void
@@ -98,12 +204,10 @@ guest_init_rxq(struct guest *g, struct guest_rxq *q, unsigned int n,
     q->offset = stride > buf_len ? GUEST_HEADROOM - HDR_LEN : 0;
     q->buf_len = buf_len;
     q->bufs = guest_alloc(g, (size_t) n * q->stride, 4096);
+    q->packed = settings.packed;
+    q->wrap = true;
     for (int i = 0; i < n; i++) {
-        q->vring.desc[i].addr
-            = guest_address(g, q->bufs + i * q->stride + q->offset);
-        q->vring.desc[i].len = q->buf_len;
-        q->vring.desc[i].flags = VRING_DESC_F_WRITE;
-        guest_offer(q, i, i);
+        guest_offer_first(g, q, i);
     }
     guest_publish(q, n);
 }
@@ -114,22 +218,26 @@ guest_init_rxq(struct guest *g, struct guest_rxq *q, unsigned int n,
 bool
 guest_receive(struct guest_rxq *q, uint32_t size, const uint32_t *seq)
 {
-    uint16_t mask = q->vring.num - 1, n = 1;
     uint32_t ofs = 0;
+    uint16_t n = 1;
 
-    if (!guest_n_used(q)) {
+    if (!guest_is_used(q)) {
         return false;
     }
     atomic_thread_fence(memory_order_acquire);
     for (uint16_t i = 0; i < n; i++) {
-        const struct vring_used_elem *e
-            = &q->vring.used->ring[q->used & mask];
-        const uint8_t *p = q->bufs + e->id * q->stride + q->offset;
-        uint32_t len = e->len;
+        unsigned int id;
+        const uint8_t *p;
+        uint32_t len;
 
-        if (!guest_n_used(q) || e->len > q->buf_len) {
-            fail("the used ring is wrong");
+        if (!guest_is_used(q)) {
+            fail("not all buffers of a packet are used");
         }
+        id = guest_next_used(q, &len);
+        if (len > q->buf_len || id >= q->vring.num) {
+            fail("the ring is wrong");
+        }
+        p = q->bufs + id * q->stride + q->offset;
         if (!i) {
             n = ALIGNED_CAST(const struct virtio_net_hdr_mrg_rxbuf *,
                              p)->num_buffers;
@@ -143,8 +251,7 @@ guest_receive(struct guest_rxq *q, uint32_t size, const uint32_t *seq)
             }
         }
         ofs += len;
-        guest_offer(q, q->used, e->id);
-        q->used++;
+        guest_offer_again(q, id);
     }
     if (ofs != size) {
         fail("a packet of %u bytes arrived with %u", size, ofs);
@@ -172,6 +279,7 @@ enum {
 
 #define F_PROTOCOL_FEATURES (UINT64_C(1) << 30)
 #define F_VERSION_1 (UINT64_C(1) << 32)
+#define F_RING_PACKED (UINT64_C(1) << 34)
 #define PROTOCOL_F_MQ (UINT64_C(1) << 0)
 #define PROTOCOL_F_REPLY_ACK (UINT64_C(1) << 3)
 #define MSG_VERSION 1
@@ -281,7 +389,9 @@ guest_set_vring(struct guest *g, uint32_t index, const struct vring *vring)
     };
 
     guest_set_state(g, SET_VRING_NUM, index, vring->num);
-    guest_set_state(g, SET_VRING_BASE, index, 0);
+    /* The wrap counters of a packed ring begin with 1. */
+    guest_set_state(g, SET_VRING_BASE, index,
+                    settings.packed ? 0x8000 | 0x8000u << 16 : 0);
     guest_say(g, &msg, -1, false);
     guest_set_event(g, SET_VRING_CALL, index);
     guest_set_event(g, SET_VRING_KICK, index);
@@ -308,8 +418,12 @@ guest_connect(struct guest *g, unsigned int n_pairs, bool tso)
         wanted |= (1u << VIRTIO_NET_F_GUEST_CSUM
                    | 1u << VIRTIO_NET_F_GUEST_TSO4);
     }
+    if (settings.packed) {
+        wanted |= F_RING_PACKED;
+    }
     features = guest_ask(g, GET_FEATURES) & wanted;
     if (!(features & 1u << VIRTIO_NET_F_MRG_RXBUF)
+        || (settings.packed && !(features & F_RING_PACKED))
         || (tso && !(features & 1u << VIRTIO_NET_F_GUEST_TSO4))) {
         fail("the switch does not offer what is to be measured, but %"PRIx64,
              features);

@@ -34,13 +34,18 @@
 /* Headroom before the packet, in which the virtio header is. */
 #define GUEST_HEADROOM 128
 
+/* A virtqueue to receive, split or packed.  Of a packed one the descriptors
+ * are at 'vring.desc', and what either side says of notifications, at
+ * 'vring.avail' and 'vring.used'. */
 struct guest_rxq {
     struct vring vring;
+    bool packed;
     uint8_t *bufs;
     uint32_t stride;            /* Bytes from one buffer to the next. */
     uint32_t offset;            /* Of what the switch may write to in it. */
     uint32_t buf_len;           /* Number of these bytes. */
     uint16_t used;              /* Index of the next used buffer. */
+    bool wrap;                  /* Packed: its flags when it is. */
 };
 
 struct guest {
@@ -57,12 +62,7 @@ void guest_init_rxq(struct guest *, struct guest_rxq *, unsigned int n,
                     unsigned int buf_len, unsigned int stride);
 void guest_connect(struct guest *, unsigned int n_pairs, bool tso);
 bool guest_receive(struct guest_rxq *, uint32_t size, const uint32_t *seq);
-
-static inline uint16_t
-guest_n_used(const struct guest_rxq *q)
-{
-    return *(volatile uint16_t *) &q->vring.used->idx - q->used;
-}
+uint16_t guest_n_used(const struct guest_rxq *);
 
 /* The byte at 'ofs' of packet 'seq', behind the headers. */
 static inline uint8_t

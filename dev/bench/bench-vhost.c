@@ -198,6 +198,7 @@ usage(void)
            "  --ports=N --pairs=N --ring=N   vhost ports, virtqueue pairs of\n"
            "                    each, descriptors of a virtqueue\n"
            "  --buffer=N        bytes of the guest's buffers\n"
+           "  --packed          its virtqueues are packed\n"
            "  --tso             userspace TSO, packets of 64 KiB\n"
            "  --no-huge         no hugepages\n"
            "  --no-copy         the engine moves no bytes\n"
@@ -209,7 +210,7 @@ int
 main(int argc, char *argv[])
 {
     enum { OPT_CORE = 1, OPT_CONFIG, OPT_PORTS, OPT_PAIRS, OPT_RING,
-           OPT_BUFFER, OPT_TSO, OPT_NO_HUGE, OPT_NO_COPY, OPT_DIR,
+           OPT_BUFFER, OPT_PACKED, OPT_TSO, OPT_NO_HUGE, OPT_NO_COPY, OPT_DIR,
            OPT_VERBOSE };
     static const struct option options[] = {
         { "core", required_argument, NULL, OPT_CORE },
@@ -218,6 +219,7 @@ main(int argc, char *argv[])
         { "pairs", required_argument, NULL, OPT_PAIRS },
         { "ring", required_argument, NULL, OPT_RING },
         { "buffer", required_argument, NULL, OPT_BUFFER },
+        { "packed", no_argument, NULL, OPT_PACKED },
         { "tso", no_argument, NULL, OPT_TSO },
         { "no-huge", no_argument, NULL, OPT_NO_HUGE },
         { "no-copy", no_argument, NULL, OPT_NO_COPY },
@@ -258,6 +260,9 @@ main(int argc, char *argv[])
             break;
         case OPT_BUFFER:
             settings.buf_len = atoi(optarg);
+            break;
+        case OPT_PACKED:
+            settings.packed = true;
             break;
         case OPT_TSO:
             settings.tso = true;

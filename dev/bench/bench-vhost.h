@@ -43,6 +43,7 @@ struct settings {
     unsigned int n_pairs;       /* Of virtqueues, of each port. */
     unsigned int ring_size;     /* Descriptors of a virtqueue. */
     unsigned int buf_len;       /* Of the guest, 0 for the default. */
+    bool packed;                /* Virtqueues are. */
     bool tso;
     bool huge;
     bool no_copy;               /* The engine moves no bytes. */

@@ -47,10 +47,11 @@ def line(g):
 
 
 def cell_name(r):
+    guest = ", guest with " + r["guest"] if r.get("guest") else ""
     if r.get("mix"):
-        return "%s, bursts of %d" % (r["mix"], r["burst"])
-    return "%d B, bursts of %d, %s" % (r["size"], r["burst"],
-                                       "cold" if r["cold"] else "warm")
+        return "%s, bursts of %d%s" % (r["mix"], r["burst"], guest)
+    return "%d B, bursts of %d, %s%s" % (
+        r["size"], r["burst"], "cold" if r["cold"] else "warm", guest)
 
 
 def interval(r):
@@ -91,7 +92,7 @@ def all_goals(report, engine):
     found = off_goals(report["off"])
     for kind, name in (("ideal", "never"), ("real", "never-real")):
         found.append(worst_goal(name, [
-            r for r in report["results"]
+            r for r in report["results"] + report.get("guests", [])
             if r["variant"] == "%s-%s" % (engine, kind)]))
     for r in report["ports"]:
         if r["variant"] != "stock":

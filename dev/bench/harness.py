@@ -239,12 +239,13 @@ class Loop:
             yield made
 
     def measure(self, part, variants, points, turns, generations, rounds=20,
-                tso=False, progress=None):
+                tso=False, progress=None, args=()):
         """Has all 'variants' measure all 'points' in 'turns' turns, and
         compares them to the first.  As with its functions, where its memory
         happens to lie can make a process faster or slower, so each variant
         gets several processes, one after the other.  A point whose medians
-        are known well enough is not measured any more."""
+        are known well enough is not measured any more.  With 'args' for the
+        processes, the results are not among 'self.results'."""
         samples = {}
         settled = set()
         for generation in range(generations):
@@ -252,7 +253,7 @@ class Loop:
                           turns * (generation + 1) // generations)
             if not share:
                 continue
-            with self.runners(variants, (), tso,
+            with self.runners(variants, args, tso,
                               generation % LAYOUTS) as runners:
                 for turn in share:
                     self._turn(turn, runners,
@@ -269,7 +270,8 @@ class Loop:
             for variant in variants:
                 found.append(summary(part, variant, point,
                                      samples[i, variant.name], stock))
-        self.results += found
+        if not args:
+            self.results += found
         return found
 
     @staticmethod
@@ -350,6 +352,22 @@ def pick(results, variant, **point):
 
 
 # What a packet meets.
+
+# Guests other than with split virtqueues and buffers of 2 KiB.
+GUESTS = {"packed": ("--packed",),
+          "4 KiB": ("--buffer=4084",),
+          "4 KiB, packed": ("--buffer=4084", "--packed"),
+          "9 KiB": ("--buffer=9216",),
+          "9 KiB, packed": ("--buffer=9216", "--packed")}
+
+
+def guests(loop, variants, turns, generations, progress):
+    """All sizes, bursts and mixes, to each of those."""
+    return [dict(r, guest=name) for name, args in GUESTS.items()
+            for r in loop.measure("guests", variants, points(SIZES)
+                                  + mix_points(), turns, generations,
+                                  rounds=10, progress=progress, args=args)]
+
 
 # Bytes of the guest's buffers: of DPDK's drivers, of Linux when most packets
 # are big, and so that a packet of 9000 bytes fits in.

@@ -7,10 +7,12 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import sys
 import textwrap
 import time
 
+from dev.bench.goals import cell_name
 from dev.bench.harness import BURSTS, TSO_SIZE, pick
 from dev.common.children import capture
 from dev.common.command import Stop
@@ -120,6 +122,20 @@ def latency_table(report):
     return rows
 
 
+def guests_table(report):
+    """Of the guests that are not as most: ratios over all sizes, bursts and
+    mixes."""
+    rows = [["guest", "cells", "mean", "worst", "where"]]
+    for guest in dict.fromkeys(r["guest"] for r in report["guests"]):
+        mine = [r for r in report["guests"]
+                if r["guest"] == guest and r["variant"] != "stock"]
+        worst = max(mine, key=lambda r: r["ratio"])
+        rows.append([guest, str(len(mine)), "%.2f" % statistics.mean(
+            r["ratio"] for r in mine), "%.2f" % worst["ratio"],
+            cell_name(dict(worst, guest=None))])
+    return rows
+
+
 def memory_table(report):
     rows = [["engine", "txq, heap", "txq, hugepages", "PMD thread"]]
     for r in report["memory"]:
@@ -192,6 +208,8 @@ TITLES = (
     ("Send and reap, %s: cycles per packet (ratio to stock)", None),
     ("Many txqs in turn, 1518 bytes, ideal engine: cycles per packet",
      ports_table),
+    ("Guests with packed virtqueues and other buffers than of 2 KiB, ideal "
+     "engine: ratios to stock", guests_table),
     ("Packets of 9000 bytes, ideal engine, by size of the guest's buffers: "
      "cycles per packet", buffers_table),
     ("Whole switch, lossless loop: busy cycles of the PMD thread per packet, "
@@ -342,6 +360,9 @@ def rst(report):
                      "frame size, %s, %s cache\n"
                      % (name, ENGINE_NAMES[engine],
                         "cold" if cold else "warm"))
+    add("Guests with packed virtqueues, and with other buffers than of 2 KiB, "
+        "with the ideal engine: ratios to stock over all sizes, bursts and "
+        "mixes:", guests_table(report))
     add("Packets of 9000 bytes with the ideal engine, by size of the guest's "
         "buffers.  Cycles per packet of stock, and with DMA:",
         buffers_table(report))

@@ -96,6 +96,14 @@ def write_page(report):
                                             if cold else "source in cache"))),
                       heat_map([r for r in report["results"]
                                 if r["variant"] == variant], cold)]
+    for guest in dict.fromkeys(r["guest"] for r in report["guests"]):
+        for cold in (0, 1):
+            mine = [r for r in report["guests"] if r["guest"] == guest
+                    and r["variant"] != "stock"]
+            parts += [element("h2", html.escape(
+                "%s, guest with %s, %s: ratio to stock"
+                % (mine[0]["variant"], guest, "source in memory" if cold
+                   else "source in cache"))), heat_map(mine, cold)]
     for name in output.PLOTS.values():
         svg = read(out("bench", name))
         parts.append(element("figure", svg[svg.find("<svg"):]))
