@@ -33,6 +33,9 @@
 
 COVERAGE_DEFINE(vhost_async_no_room);
 
+/* Packets that are looked at together: a burst of OVS up to 3.7. */
+#define TXQ_DIRECT_BURST 32
+
 /* Where the next byte of a packet comes from and goes to. */
 struct txq_cursor {
     const struct rte_mbuf *mbuf;
@@ -274,6 +277,54 @@ txq_copy_timed(struct vhost_async_txq *txq, struct vhost_async_sender *self,
     vhost_async_cost_add_time(&self->cost, dpdk_dma_cost_clock() - begin, len);
 }
 
+/* Whether a packet is in one piece, its virtio header says nothing, and there
+ * is no less of it than that header may have beyond 10 bytes. */
+static inline bool
+is_plain(const struct rte_mbuf *pkt)
+{
+    return OVS_LIKELY(pkt->nb_segs == 1 && pkt->pkt_len >= 2
+                      && !vhost_net_hdr_has_offloads(pkt));
+}
+
+/* Has the CPU copy packets, and publishes them, nothing being in flight ahead
+ * of them and no dirty pages being logged, as far as that is simple.  Returns
+ * how many, from the first on, and adds their bytes to '*bytes'. */
+static uint16_t
+txq_send_direct(struct vhost_async_txq *txq, struct rte_mbuf *const *pkts,
+                uint16_t cnt, uint64_t *bytes)
+{
+    struct vhost_vring *vr = &txq->vring;
+    uint32_t lens[TXQ_DIRECT_BURST];
+    uint8_t *vas[TXQ_DIRECT_BURST];
+    uint16_t n = 0;
+
+    cnt = MIN(cnt, TXQ_DIRECT_BURST);
+    while (n < cnt && is_plain(pkts[n])) {
+        lens[n] = vr->hdr_len + pkts[n]->pkt_len;
+        n++;
+    }
+    n = vhost_vring_take_direct(vr, lens, vas, n);
+    for (uint16_t i = 0; i < n; i++) {
+        struct rte_mbuf *pkt = pkts[i];
+
+        txq_count_packet(txq, pkt);
+        /* If the header has 10 bytes, the packet goes over the last two of
+         * these. */
+        vhost_net_hdr_write(vas[i], pkt, 1);
+        rte_memcpy(vas[i] + vr->hdr_len, rte_pktmbuf_mtod(pkt, const void *),
+                   pkt->pkt_len);
+        *bytes += pkt->pkt_len;
+    }
+    if (n) {
+        vhost_vring_publish_direct(vr, n);
+        vhost_async_count(&txq->stats.published, n);
+        if (vhost_vring_must_notify(vr)) {
+            vhost_async_txq_notify(txq);
+        }
+    }
+    return n;
+}
+
 static void
 sender_count(struct vhost_async_sender *self, uint32_t n_dma,
              uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
@@ -307,7 +358,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     uint64_t dma_bytes = 0, cpu_bytes = 0;
     struct vhost_vring *vr = &txq->vring;
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
-    uint16_t i, timed = UINT16_MAX;
+    uint16_t i = 0, timed = UINT16_MAX;
     unsigned int room = 0;
     bool may_use, use_dma;
 
@@ -320,7 +371,11 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     use_dma = may_use && vhost_async_cost_choose(&self->cost, pkts, cnt,
                                                  &timed);
 
-    for (i = 0; i < cnt; i++) {
+    if (!use_dma && !in_flight && timed == UINT16_MAX
+        && OVS_LIKELY(vr->log_vid < 0)) {
+        i = txq_send_direct(txq, pkts, cnt, &cpu_bytes);
+    }
+    for (; i < cnt; i++) {
         struct rte_mbuf *pkt = pkts[i];
         uint32_t len = pkt->pkt_len;
         struct txq_cursor c;

@@ -186,13 +186,12 @@ vhost_vring_add_chain(struct vhost_vring *vr, uint32_t n, uint32_t len,
     chain->n_descs = n_descs;
 }
 
-/* Finds place for a packet of 'len' bytes in a buffer with one descriptor, of
- * 'desc_len' bytes at 'gpa' with 'flags', and notes it as 'id'.  Returns false
- * if that is not as simple as it mostly is, or wrong. */
-static inline bool
-vhost_vring_fill_simple(struct vhost_vring *vr, struct vhost_vring_buf *buf,
-                        uint32_t len, uint64_t gpa, uint32_t desc_len,
-                        uint16_t flags, uint16_t id)
+/* Finds place for a packet of 'len' bytes in buffer 'id' with one descriptor,
+ * of 'desc_len' bytes at 'gpa' with 'flags'.  Returns NULL if that is not as
+ * simple as it mostly is, or wrong. */
+static inline uint8_t *
+vhost_vring_simple_place(struct vhost_vring *vr, uint32_t len, uint64_t gpa,
+                         uint32_t desc_len, uint16_t flags, uint16_t id)
 {
     const uint16_t all = (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT
                           | VRING_DESC_F_INDIRECT);
@@ -201,10 +200,21 @@ vhost_vring_fill_simple(struct vhost_vring *vr, struct vhost_vring_buf *buf,
 
     if (OVS_UNLIKELY((flags & all) != VRING_DESC_F_WRITE || desc_len < len
                      || id >= vr->size)) {
-        return false;
+        return NULL;
     }
     va = vhost_guest_mem_lookup(vr->mem, gpa, &part, &vr->hint);
-    if (OVS_UNLIKELY(!va || part < len)) {
+    return OVS_LIKELY(va && part >= len) ? va : NULL;
+}
+
+/* The same, and notes it.  Returns false instead of NULL. */
+static inline bool
+vhost_vring_fill_simple(struct vhost_vring *vr, struct vhost_vring_buf *buf,
+                        uint32_t len, uint64_t gpa, uint32_t desc_len,
+                        uint16_t flags, uint16_t id)
+{
+    uint8_t *va = vhost_vring_simple_place(vr, len, gpa, desc_len, flags, id);
+
+    if (OVS_UNLIKELY(!va)) {
         return false;
     }
     buf->n_chains = 1;

@@ -304,6 +304,55 @@ packed_publish(struct vhost_vring *vr, unsigned int n_chains)
     }
 }
 
+/* What is used is written where it was available: the guest sees none of it
+ * before the flags of the first. */
+static unsigned int
+packed_take_direct(struct vhost_vring *vr, const uint32_t lens[],
+                   uint8_t *vas[], unsigned int n)
+{
+    uint32_t pos = vr->avail_idx;
+    bool wrap = vr->avail_wrap;
+    unsigned int i;
+
+    for (i = 0; i < n; i++) {
+        struct vring_packed_desc *p = desc_at(vr, pos);
+        struct vring_packed_desc d;
+        uint16_t flags;
+
+        if (!read_flags(vr, pos, wrap, &flags)) {
+            break;
+        }
+        d = read_desc(vr, pos, flags);
+        vhost_vring_prefetch(vr, pos);
+        vas[i] = vhost_vring_simple_place(vr, lens[i], d.addr, d.len, flags,
+                                          d.id);
+        if (OVS_UNLIKELY(!vas[i])) {
+            break;
+        }
+        p->id = d.id;
+        p->len = lens[i];
+        if (i) {
+            p->flags = used_flags(wrap);
+        }
+        advance(vr, &pos, &wrap, 1);
+    }
+    vr->avail_idx = pos;
+    vr->avail_wrap = wrap;
+    return i;
+}
+
+static void
+packed_publish_direct(struct vhost_vring *vr, unsigned int n OVS_UNUSED)
+{
+    struct vring_packed_desc *first = desc_at(vr, vr->used_idx);
+    uint16_t first_flags = used_flags(vr->used_wrap);
+
+    vr->used_idx = vr->avail_idx;
+    vr->used_wrap = vr->avail_wrap;
+    /* Release: as in packed_publish(). */
+    vhost_vring_store16_release(&first->flags, first_flags);
+}
+
 static bool
 packed_must_notify(struct vhost_vring *vr)
 {
@@ -362,6 +411,8 @@ const struct vhost_vring_layout vhost_vring_packed = {
     .areas = packed_areas,
     .take = packed_take,
     .publish = packed_publish,
+    .take_direct = packed_take_direct,
+    .publish_direct = packed_publish_direct,
     .must_notify = packed_must_notify,
     .set_base = packed_set_base,
     .get_base = packed_get_base,

@@ -277,6 +277,51 @@ split_publish(struct vhost_vring *vr, unsigned int n_chains)
                             sizeof used->idx);
 }
 
+static unsigned int
+split_take_direct(struct vhost_vring *vr, const uint32_t lens[],
+                  uint8_t *vas[], unsigned int n)
+{
+    struct vring_used *used = ALIGNED_CAST(struct vring_used *, vr->used);
+    uint16_t mask = vr->size - 1;
+    unsigned int i;
+
+    if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
+        && OVS_UNLIKELY(look_for_more(vr) != VHOST_VRING_TAKEN)) {
+        return 0;
+    }
+    n = MIN(n, (uint16_t) (vr->avail_seen - vr->avail_idx));
+    for (i = 0; i < n; i++) {
+        uint16_t head = read_head(vr, i);
+        struct vring_used_elem *e = &used->ring[(vr->used_idx + i) & mask];
+        struct vring_desc d;
+
+        if (OVS_UNLIKELY(head >= vr->size)) {
+            break;
+        }
+        d = read_desc(vr, head);
+        vhost_vring_prefetch(vr, head);
+        vas[i] = vhost_vring_simple_place(vr, lens[i], d.addr, d.len, d.flags,
+                                          head);
+        if (OVS_UNLIKELY(!vas[i])) {
+            break;
+        }
+        e->id = head;
+        e->len = lens[i];
+    }
+    vr->avail_idx += i;
+    return i;
+}
+
+static void
+split_publish_direct(struct vhost_vring *vr, unsigned int n)
+{
+    struct vring_used *used = ALIGNED_CAST(struct vring_used *, vr->used);
+
+    vr->used_idx += n;
+    /* Release: as in split_publish(). */
+    vhost_vring_store16_release(&used->idx, vr->used_idx);
+}
+
 static bool
 split_must_notify(struct vhost_vring *vr)
 {
@@ -317,6 +362,8 @@ const struct vhost_vring_layout vhost_vring_split = {
     .areas = split_areas,
     .take = split_take,
     .publish = split_publish,
+    .take_direct = split_take_direct,
+    .publish_direct = split_publish_direct,
     .must_notify = split_must_notify,
     .set_base = split_set_base,
     .get_base = split_get_base,

@@ -104,6 +104,9 @@ struct vhost_vring_layout {
     enum vhost_vring_result (*take)(struct vhost_vring *, uint32_t len,
                                     struct vhost_vring_buf *);
     void (*publish)(struct vhost_vring *, unsigned int n_chains);
+    unsigned int (*take_direct)(struct vhost_vring *, const uint32_t lens[],
+                                uint8_t *vas[], unsigned int n);
+    void (*publish_direct)(struct vhost_vring *, unsigned int n);
     bool (*must_notify)(struct vhost_vring *);
     void (*set_base)(struct vhost_vring *, uint16_t avail, uint16_t used);
     uint16_t (*get_base)(const struct vhost_vring *);
@@ -188,6 +191,35 @@ static inline void
 vhost_vring_publish(struct vhost_vring *vr, unsigned int n_chains)
 {
     vr->layout->publish(vr, n_chains);
+}
+
+/* Takes one buffer for each of 'n' packets, of 'lens' bytes, not 0, as far as
+ * each has one descriptor that is large enough, and stores in 'vas' where it
+ * is.  Returns how many, from the first on; why it is no more, if there are,
+ * vhost_vring_take() tells.
+ *
+ * All of them are to be written to and given to vhost_vring_publish_direct(),
+ * before anything else is done to the ring.  This is for rings of which
+ * nothing is out, and of guests whose dirty pages are not logged.  It is
+ * vhost_vring_take() and vhost_vring_publish() in less time: a packet of 64
+ * bytes costs two thirds. */
+static inline unsigned int
+vhost_vring_take_direct(struct vhost_vring *vr, const uint32_t lens[],
+                        uint8_t *vas[], unsigned int n)
+{
+    return (OVS_UNLIKELY(vr->broken)
+            ? 0 : vr->layout->take_direct(vr, lens, vas, n));
+}
+
+/* Gives the 'n' buffers, not 0, that vhost_vring_take_direct() took back to
+ * the guest. */
+static inline void
+vhost_vring_publish_direct(struct vhost_vring *vr, unsigned int n)
+{
+    vr->n_taken += n;
+    vr->n_published += n;
+    vr->n_unsignalled += n;
+    vr->layout->publish_direct(vr, n);
 }
 
 /* Whether the guest wants to be notified of what was published since this was

@@ -285,6 +285,50 @@ take(struct input *in)
     ovs_assert(in_segs == len);
 }
 
+static uint64_t
+gpa_of(const uint8_t *va)
+{
+    for (size_t i = 0; i < N_REGIONS; i++) {
+        const struct vhost_guest_region *r = &mem.regions[i];
+
+        if (va >= r->va && va < r->va + r->size) {
+            return regions[i].gpa + (va - r->va);
+        }
+    }
+    OVS_NOT_REACHED();
+}
+
+/* This writes no log: what it may write to is taken for written to. */
+static void
+direct(struct input *in)
+{
+    uint16_t base = vhost_vring_get_base(&vr);
+    uint32_t lens[8];
+    uint8_t *vas[8];
+    unsigned int n;
+
+    for (n = 0; n < ARRAY_SIZE(lens); n++) {
+        lens[n] = 1 + get8(in);
+    }
+    n = vhost_vring_take_direct(&vr, lens, vas, get8(in) % (n + 1));
+    ovs_assert(vhost_vring_get_base(&vr) == base);
+    ovs_assert(!n || !vr.broken);
+    for (unsigned int i = 0; i < n; i++) {
+        memset(vas[i], n, lens[i]);
+        fake_log_write(1, gpa_of(vas[i]), lens[i]);
+    }
+    if (n) {
+        vhost_vring_publish_direct(&vr, n);
+        ovs_assert(vhost_vring_get_base(&vr) != base || n == vr.size);
+    }
+    if (vr.packed) {
+        fake_log_write(1, vr.desc_gpa, vr.size * 16);
+    } else {
+        fake_log_write(1, vr.used_gpa, 4 + vr.size * 8);
+    }
+    check_memory();
+}
+
 static void
 publish(unsigned int n)
 {
@@ -368,7 +412,12 @@ step(struct input *in, struct vhost_vring_setup *setup)
 
     switch (op % 12) {
     case 0: case 1:
-        if (vhost_vring_is_mapped(&vr)) {
+        if (!vhost_vring_is_mapped(&vr)) {
+            break;
+        }
+        if (op & 32 && !vhost_vring_n_out(&vr)) {
+            direct(in);
+        } else {
             take(in);
         }
         break;

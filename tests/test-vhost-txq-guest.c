@@ -363,6 +363,45 @@ test_event_index(void)
     }
 }
 
+/* Packets that the CPU copies, some of which are as simple as most, in bursts
+ * that end anywhere in the ring. */
+static void
+test_simple_and_others(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    atomic_store_relaxed(&vhost_async_policy.threshold, UINT32_MAX);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 64, 500);
+
+        for (int i = 0; i < 100; i++) {
+            struct rte_mbuf *pkts[MAX_BURST];
+            uint16_t n = 1 + random_range(40), sent;
+
+            for (uint16_t j = 0; j < n; j++) {
+                uint32_t kind = random_range(10);
+
+                pkts[j] = (kind == 0 ? make_pkt(300, 3)
+                           : kind == 1 && layout & GUEST_MRG ? make_pkt(900, 1)
+                           : make_pkt(2 + random_range(450), 1));
+                if (kind == 2 && pkts[j]->pkt_len >= 14) {
+                    memset(rte_pktmbuf_mtod(pkts[j], void *), 0xff, 6);
+                }
+            }
+            sent = port_send(p, &pmds[0], pkts, n);
+            ovs_assert(sent == n || p->obstacle == VHOST_ASYNC_FULL);
+            port_get(p, sent);
+            for (uint16_t j = sent; j < n; j++) {
+                rte_pktmbuf_free(pkts[j]);
+            }
+            guest_ring_offer(&p->guest, UINT32_MAX);
+        }
+        ovs_assert(!COUNTER(p, dma_packets) && COUNTER(p, cpu_packets) > 1000);
+        port_finish(p);
+    }
+}
+
 /* Dirty pages. */
 
 static void
@@ -577,6 +616,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(number_of_buffers),
     DMA_TEST_CASE(notifications),
     DMA_TEST_CASE(event_index),
+    DMA_TEST_CASE(simple_and_others),
     DMA_TEST_CASE(log),
     DMA_TEST_CASE(log_of_copies_in_flight),
     DMA_TEST_CASE(log_order),
