@@ -68,7 +68,7 @@ static const struct dpdk_dma_cost cost_default = {
  * what is in flight, on telling whose it was, and on what of the engine's
  * rings is not in the cache then.  From 'make bench', as the difference
  * between what DMA and CPU cost there and what is measured here. */
-#define COST_OWN_PACKET 28
+#define COST_OWN_PACKET 44
 
 /* DMA has to be cheaper by one part in so many. */
 #define COST_MARGIN 8
