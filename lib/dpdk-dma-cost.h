@@ -49,11 +49,14 @@ struct dpdk_dma_cost {
 
 /* When copies by DMA are cheaper: for packets of 'min_len' bytes and more,
  * whose pieces have 'min_piece' bytes on average, if what the packets of one
- * iteration have beyond 'min_len' is 'min_excess' bytes together. */
+ * iteration have beyond 'min_len' is 'min_excess' bytes together, less 'loss'
+ * for each that is shorter: the CPU copies that in less time if all others of
+ * its burst go by CPU, too. */
 struct dpdk_dma_limits {
     uint32_t min_len;
     uint32_t min_piece;
     uint32_t min_excess;
+    uint32_t loss;
 };
 
 int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
@@ -61,11 +64,12 @@ int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
 void dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *, uint32_t cpu,
                               struct dpdk_dma_limits *);
 
-/* Returns how much of a packet of 'len' bytes counts for 'min_excess'. */
-static inline uint32_t
+/* Returns what a packet of 'len' bytes counts for 'min_excess'. */
+static inline int64_t
 dpdk_dma_limits_excess(const struct dpdk_dma_limits *limits, uint32_t len)
 {
-    return len >= limits->min_len ? len - limits->min_len + 1 : 0;
+    return (len >= limits->min_len
+            ? (int64_t) len - limits->min_len + 1 : -(int64_t) limits->loss);
 }
 
 /* Returns the length from which on DMA is cheaper if there are 'n' packets of

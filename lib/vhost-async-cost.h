@@ -97,12 +97,12 @@ static inline uint32_t
 vhost_async_cost_excess(const struct vhost_async_cost *cost,
                         struct rte_mbuf *const *pkts, uint16_t cnt)
 {
-    uint32_t excess = 0;
+    int64_t excess = 0;
 
     for (uint16_t i = 0; i < cnt; i++) {
         excess += dpdk_dma_limits_excess(&cost->limits, pkts[i]->pkt_len);
     }
-    return excess;
+    return MIN(MAX(excess, 0), UINT32_MAX / 2);
 }
 
 /* Packets were not sent after all, and may be tried again. */

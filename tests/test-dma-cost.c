@@ -261,7 +261,8 @@ test_limits(void)
     ovs_assert(limits.min_excess == 800 * 16 * 9 / 8);
     ovs_assert(dpdk_dma_limits_from(&limits, 1) == 1440 + 14400);
     ovs_assert(dpdk_dma_limits_from(&limits, 32) == 1440 + 450);
-    ovs_assert(!dpdk_dma_limits_excess(&limits, 1439));
+    ovs_assert(limits.loss == COST_NOT_DIRECT * 16 * 9 / 8);
+    ovs_assert(dpdk_dma_limits_excess(&limits, 1439) == -(int) limits.loss);
     ovs_assert(dpdk_dma_limits_excess(&limits, 1440) == 1);
     ovs_assert(dpdk_dma_limits_excess(&limits, 9000) == 9000 - 1439);
 
@@ -275,7 +276,7 @@ test_limits(void)
     cost.packet = cost.iteration = UINT32_MAX;
     dpdk_dma_cost_get_limits(&cost, 1, &limits);
     ovs_assert(limits.min_len == UINT32_MAX / 2);
-    ovs_assert(!dpdk_dma_limits_excess(&limits, 65535));
+    ovs_assert(dpdk_dma_limits_excess(&limits, 65535) < 0);
 }
 
 /* An engine that is slow is not asked often. */

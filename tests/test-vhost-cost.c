@@ -122,6 +122,27 @@ test_bursts(void)
     end_iteration();
 }
 
+/* Short packets cost more if another one of their burst goes by DMA. */
+static void
+test_mixed_burst(void)
+{
+    struct rte_mbuf mbufs[32], *pkts[32];
+
+    start();
+    for (int i = 0; i < 32; i++) {
+        mbufs[i].pkt_len = i == 15 ? 16000 : 64;
+        pkts[i] = &mbufs[i];
+    }
+    ovs_assert(cost.limits.loss == 288);
+    ovs_assert(!vhost_async_cost_choose(&cost, pkts, 32, &timed));
+    end_iteration();
+    ovs_assert(vhost_async_cost_choose(&cost, &pkts[10], 22, &timed));
+    end_iteration();
+    ovs_assert(vhost_async_cost_excess(&cost, pkts, 15) == 0);
+    ovs_assert(vhost_async_cost_excess(&cost, &pkts[15], 2)
+               == 16000 - 719 - 288);
+}
+
 /* Bursts of one iteration are handed over together, and count together, but
  * not those of different ones. */
 static void
@@ -357,6 +378,7 @@ test_another_channel(void)
 
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(bursts),
+    DMA_TEST_CASE(mixed_burst),
     DMA_TEST_CASE(iterations),
     DMA_TEST_CASE(not_sent),
     DMA_TEST_CASE(no_flapping),
