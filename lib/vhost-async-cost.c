@@ -59,6 +59,11 @@ struct vhost_async_policy vhost_async_policy = {
 /* Limits stay until the CPU costs this part more or less. */
 #define COST_CHANGE 8
 
+/* What the CPU costs at most counts if it is less than the average by this
+ * part: the least of what differs from one time to the next is not what it
+ * costs. */
+#define COST_AT_MOST_CHANGE 4
+
 static uint32_t
 cost_cpu(const struct vhost_async_cost *cost)
 {
@@ -96,6 +101,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
     if (dma) {
         atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
         atomic_store_relaxed(&cost->cpu, dma->cpu);
+        cost->cpu_at_most = dma->cpu;
         cost_set_limits(cost);
     }
 }
@@ -180,16 +186,22 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
                           uint32_t len)
 {
     uint32_t cpu = cost_cpu(cost);
-    uint32_t change;
+    uint32_t last = cost->at_most ? cost->cpu_at_most : cpu;
     uint64_t sample, average;
+    uint32_t change;
 
     cycles -= MIN(cycles, cost->dma->cpu_short);
     sample = dpdk_dma_cost_per_64k(cycles, len);
-    sample = MIN(MAX(sample, cpu / COST_JUMP),
-                 (uint64_t) cpu * (cost->at_most ? 1 : COST_JUMP));
+    sample = MIN(MAX(sample, last / COST_JUMP), (uint64_t) last * COST_JUMP);
     cost->n_timed++;
-    average = (cpu * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE;
-    cpu = MIN(MAX(average, DPDK_DMA_COST_MIN_CPU), DPDK_DMA_COST_MAX_CPU);
+    average = (last * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE;
+    cost->cpu_at_most = MIN(MAX(average, DPDK_DMA_COST_MIN_CPU),
+                            DPDK_DMA_COST_MAX_CPU);
+    if (cost->at_most
+        && cost->cpu_at_most > cpu - cpu / COST_AT_MOST_CHANGE) {
+        return;
+    }
+    cpu = cost->cpu_at_most;
     atomic_store_relaxed(&cost->cpu, cpu);
 
     change = cpu > cost->limits_cpu ? cpu - cost->limits_cpu

@@ -74,6 +74,7 @@ struct vhost_async_cost {
     uint32_t trial_times;       /* Packets timed from the last one to the */
     uint32_t until_trial;       /* ...next, and as many are left. */
     bool at_most;               /* Packets before the timed one went by DMA. */
+    uint32_t cpu_at_most;       /* What such ones say of 'cpu', on average. */
 
     /* Bytes beyond 'limits.min_len': of this iteration, and of those before it
      * on average; and whether that is enough. */
