@@ -133,14 +133,14 @@ test_mixed_burst(void)
         mbufs[i].pkt_len = i == 15 ? 16000 : 64;
         pkts[i] = &mbufs[i];
     }
-    ovs_assert(cost.limits.loss == 288);
+    ovs_assert(cost.limits.loss == 432);
     ovs_assert(!vhost_async_cost_choose(&cost, pkts, 32, &timed));
     end_iteration();
-    ovs_assert(vhost_async_cost_choose(&cost, &pkts[10], 22, &timed));
+    ovs_assert(vhost_async_cost_choose(&cost, &pkts[14], 18, &timed));
     end_iteration();
     ovs_assert(vhost_async_cost_excess(&cost, pkts, 15) == 0);
     ovs_assert(vhost_async_cost_excess(&cost, &pkts[15], 2)
-               == 16000 - 719 - 288);
+               == 16000 - 719 - 432);
 }
 
 /* Bursts of one iteration are handed over together, and count together, but
