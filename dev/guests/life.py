@@ -19,10 +19,11 @@ import re
 import shutil
 import time
 
+from dev.common.files import write
 from dev.guests import image
 from dev.guests.stage import (Failure, address, guest_and_host, ping, talk,
                               wait_for_traffic)
-from dev.lab import read, write
+from dev.lab import read
 
 UNBINDS = 20
 
