@@ -317,10 +317,7 @@ txq_send_direct(struct vhost_async_txq *txq, struct rte_mbuf *const *pkts,
     }
     if (n) {
         vhost_vring_publish_direct(vr, n);
-        vhost_async_count(&txq->stats.published, n);
-        if (vhost_vring_must_notify(vr)) {
-            vhost_async_txq_notify(txq);
-        }
+        vhost_async_txq_published(txq, n);
     }
     return n;
 }
@@ -433,10 +430,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     if (n_direct) {
         /* Nothing was in flight ahead of them. */
         vhost_vring_publish(vr, n_chains);
-        vhost_async_count(&txq->stats.published, n_direct);
-        if (vhost_vring_must_notify(vr)) {
-            vhost_async_txq_notify(txq);
-        }
+        vhost_async_txq_published(txq, n_direct);
     }
     return i;
 }

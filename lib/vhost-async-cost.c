@@ -143,12 +143,13 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
                             struct rte_mbuf *const *pkts, uint16_t cnt,
                             bool dma, uint16_t *timed)
 {
-    uint16_t longest = cost_longest(pkts, cnt);
+    uint16_t longest;
 
     if (cost->threshold != VHOST_ASYNC_AUTO) {
         cost->n_bursts = COST_CPU_BURSTS;
         return dma;
     }
+    longest = cost_longest(pkts, cnt);
     cost->n_bursts = 1;
     if (longest == UINT16_MAX) {
         return dma && !cost->n_trial;

@@ -347,6 +347,17 @@ txq_log_all(struct vhost_async_txq *txq)
     }
 }
 
+/* Counts 'n_pkts' packets whose buffers were just given to the guest, and
+ * notifies it if it wants to be.  The holder of the lock. */
+void
+vhost_async_txq_published(struct vhost_async_txq *txq, uint32_t n_pkts)
+{
+    vhost_async_count(&txq->stats.published, n_pkts);
+    if (vhost_vring_must_notify(&txq->vring)) {
+        vhost_async_txq_notify(txq);
+    }
+}
+
 static void
 txq_give_to_guest(struct vhost_async_txq *txq, uint32_t n_pkts,
                   uint32_t n_chains)
@@ -359,10 +370,7 @@ txq_give_to_guest(struct vhost_async_txq *txq, uint32_t n_pkts,
         txq_log_all(txq);
     }
     vhost_vring_publish(&txq->vring, n_chains);
-    vhost_async_count(&txq->stats.published, n_pkts);
-    if (vhost_vring_must_notify(&txq->vring)) {
-        vhost_async_txq_notify(txq);
-    }
+    vhost_async_txq_published(txq, n_pkts);
 }
 
 /* Publishes what is done, in the order of the ring, and frees its mbufs.  The

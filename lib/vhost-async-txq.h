@@ -209,6 +209,7 @@ const char *vhost_async_txq_start(struct vhost_async_txq *,
 void vhost_async_txq_stop(struct vhost_async_txq *);
 void vhost_async_txq_set_callfd(struct vhost_async_txq *, int fd);
 void vhost_async_txq_notify(struct vhost_async_txq *);
+void vhost_async_txq_published(struct vhost_async_txq *, uint32_t n_pkts);
 
 void vhost_async_txq_count_drops(struct vhost_async_txq *,
                                  enum vhost_async_obstacle, uint32_t n);

@@ -87,6 +87,7 @@
 #define vhost_async_txq_notify DP(vhost_async_txq_notify)
 #define vhost_async_txq_open DP(vhost_async_txq_open)
 #define vhost_async_txq_publish DP(vhost_async_txq_publish)
+#define vhost_async_txq_published DP(vhost_async_txq_published)
 #define vhost_async_txq_send DP(vhost_async_txq_send)
 #define vhost_async_txq_set_callfd DP(vhost_async_txq_set_callfd)
 #define vhost_async_txq_set_state DP(vhost_async_txq_set_state)
