@@ -32,8 +32,7 @@
 #include "openvswitch/json.h"
 #include "smap.h"
 #include "util.h"
-#include "vhost-async-engine.h"
-#include "vhost-async-txq.h"
+#include "vhost-async-vq-kinds.h"
 
 static struct vhost_async_port *
 async_port(const struct netdev_dpdk_async *async)
@@ -65,7 +64,7 @@ static bool
 async_is_hidden(const struct netdev_dpdk_async *async)
 {
     return !netdev_dpdk_async_is_enabled()
-           && !vhost_async_port_txqs(&async->port);
+           && !vhost_async_port_vqs(&async->port);
 }
 
 /* Adds to the status of the interface how packets reach the guest. */
@@ -85,45 +84,18 @@ netdev_dpdk_async_get_status(struct netdev_dpdk_async *async,
     }
 }
 
-/* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
- * alone, to the statistics of the interface.  Main thread, every few seconds:
- * has the status follow what threads and guests changed. */
-void
-netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
-                                   struct netdev_custom_stats *custom)
+struct async_counter {
+    const char *name;
+    uint64_t value;
+};
+
+static void
+add_counters(struct netdev_custom_stats *custom,
+             const struct async_counter *counters, size_t n)
 {
-    struct vhost_async_totals t;
-
-    vhost_async_port_get_totals(async_port(async), &t);
-    if (async_is_hidden(async) && !t.dma_packets && !t.cpu_packets) {
-        return;
-    }
-    if (async_why_cpu(async) != async->shown) {
-        netdev_change_seq_changed(async->netdev);
-    }
-
-    const struct {
-        const char *name;
-        uint64_t value;
-    } counters[] = {
-        { "tx_async_dma_packets", t.dma_packets },
-        { "tx_async_dma_bytes", t.dma_bytes },
-        { "tx_async_cpu_packets", t.cpu_packets },
-        { "tx_async_cpu_bytes", t.cpu_bytes },
-        { "tx_async_in_flight", t.in_flight },
-        { "tx_async_full_drops", t.full_drops },
-        { "tx_async_down_drops", t.down_drops },
-        { "tx_async_busy_drops", t.busy_drops },
-        { "tx_async_lost_drops", t.lost_drops },
-        { "tx_async_waiting", t.waiting },
-        { "tx_async_ring_full_drops", t.ring_full_drops },
-        { "tx_async_ring_drops", t.ring_drops },
-    };
-
     custom->counters = xrealloc(custom->counters,
-                                (custom->size + ARRAY_SIZE(counters))
-                                * sizeof *custom->counters);
-    for (size_t i = 0; i < ARRAY_SIZE(counters); i++) {
+                                (custom->size + n) * sizeof *custom->counters);
+    for (size_t i = 0; i < n; i++) {
         struct netdev_custom_counter *c = &custom->counters[custom->size++];
 
         ovs_strlcpy(c->name, counters[i].name, sizeof c->name);
@@ -131,10 +103,98 @@ netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
     }
 }
 
-/* Returns the counter of 'txq' that the vhost library calls 'name', 0 if it
- * has none. */
+/* Appends the counters of the port, which dpif-netdev/dma-stats-clear leaves
+ * alone, to the statistics of the interface.  Main thread, every few seconds:
+ * has the status follow what threads and guests changed. */
+void
+netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
+                                   struct netdev_custom_stats *custom)
+{
+    struct vhost_async_rx_totals rx;
+    struct vhost_async_totals t;
+
+    vhost_async_port_get_totals(async_port(async), &t);
+    vhost_async_port_get_rx_totals(async_port(async), &rx);
+    if (!async_is_hidden(async) || t.dma_packets || t.cpu_packets) {
+        const struct async_counter counters[] = {
+            { "tx_async_dma_packets", t.dma_packets },
+            { "tx_async_dma_bytes", t.dma_bytes },
+            { "tx_async_cpu_packets", t.cpu_packets },
+            { "tx_async_cpu_bytes", t.cpu_bytes },
+            { "tx_async_in_flight", t.in_flight },
+            { "tx_async_full_drops", t.full_drops },
+            { "tx_async_down_drops", t.down_drops },
+            { "tx_async_busy_drops", t.busy_drops },
+            { "tx_async_lost_drops", t.lost_drops },
+            { "tx_async_waiting", t.waiting },
+            { "tx_async_ring_full_drops", t.ring_full_drops },
+            { "tx_async_ring_drops", t.ring_drops },
+        };
+
+        add_counters(custom, counters, ARRAY_SIZE(counters));
+        if (async_why_cpu(async) != async->shown) {
+            netdev_change_seq_changed(async->netdev);
+        }
+    }
+    if (vhost_async_port_wants_rx(&async->port)
+        || rx.dma_packets || rx.cpu_packets) {
+        const struct async_counter counters[] = {
+            { "rx_async_dma_packets", rx.dma_packets },
+            { "rx_async_dma_bytes", rx.dma_bytes },
+            { "rx_async_cpu_packets", rx.cpu_packets },
+            { "rx_async_cpu_bytes", rx.cpu_bytes },
+            { "rx_async_in_flight", rx.in_flight },
+            { "rx_async_bad_drops", rx.bad_drops },
+            { "rx_async_lost_drops", rx.lost_drops },
+        };
+
+        add_counters(custom, counters, ARRAY_SIZE(counters));
+    }
+}
+
+/* What the vhost library counts of a virtqueue. */
+struct vring_counters {
+    const atomic_uint64_t *good_packets, *multicast, *broadcast;
+    const atomic_uint64_t *notifications, *size_bins;
+    uint64_t good_bytes;
+};
+
+static struct vring_counters
+vring_counters(struct vhost_async_vq *vq)
+{
+    if (vq->rx) {
+        const struct vhost_async_rxq_stats *stats
+            = &vhost_async_rxq_of_vq(vq)->stats;
+
+        return (struct vring_counters) {
+            .good_packets = &stats->good_packets,
+            .good_bytes = vhost_async_counter(&stats->good_bytes),
+            .multicast = &stats->multicast,
+            .broadcast = &stats->broadcast,
+            .notifications = &vq->notifications,
+            .size_bins = stats->size_bins,
+        };
+    } else {
+        const struct vhost_async_txq_stats *stats
+            = &vhost_async_txq_of_vq(vq)->stats;
+
+        return (struct vring_counters) {
+            /* Those that the guest got: what is lost is among the drops. */
+            .good_packets = &stats->published,
+            .good_bytes = (vhost_async_counter(&stats->dma_bytes)
+                           + vhost_async_counter(&stats->cpu_bytes)),
+            .multicast = &stats->multicast,
+            .broadcast = &stats->broadcast,
+            .notifications = &vq->notifications,
+            .size_bins = stats->size_bins,
+        };
+    }
+}
+
+/* Returns the counter that the vhost library calls 'name', 0 if it is none of
+ * these. */
 static uint64_t
-txq_vring_counter(const struct vhost_async_txq *txq, const char *name)
+vring_counter(const struct vring_counters *c, const char *name)
 {
     static const char *bins[] = {
         "undersize_packets", "size_64_packets", "size_65_127_packets",
@@ -142,48 +202,48 @@ txq_vring_counter(const struct vhost_async_txq *txq, const char *name)
         "size_512_1023_packets", "size_1024_1518_packets",
         "size_1519_max_packets",
     };
-    const struct vhost_async_txq_stats *stats = &txq->stats;
 
-    BUILD_ASSERT(ARRAY_SIZE(bins) == ARRAY_SIZE(stats->size_bins));
     if (!strcmp(name, "good_packets")) {
-        /* Those that the guest got: what is lost is among the drops. */
-        return vhost_async_counter(&stats->published);
+        return vhost_async_counter(c->good_packets);
     } else if (!strcmp(name, "good_bytes")) {
-        return vhost_async_counter(&stats->dma_bytes)
-               + vhost_async_counter(&stats->cpu_bytes);
+        return c->good_bytes;
     } else if (!strcmp(name, "multicast_packets")) {
-        return vhost_async_counter(&stats->multicast);
+        return vhost_async_counter(c->multicast);
     } else if (!strcmp(name, "broadcast_packets")) {
-        return vhost_async_counter(&stats->broadcast);
+        return vhost_async_counter(c->broadcast);
     } else if (!strcmp(name, "guest_notifications")) {
-        return vhost_async_counter(&stats->notifications);
+        return vhost_async_counter(c->notifications);
     }
     for (size_t i = 0; i < ARRAY_SIZE(bins); i++) {
         if (!strcmp(name, bins[i])) {
-            return vhost_async_counter(&stats->size_bins[i]);
+            return vhost_async_counter(&c->size_bins[i]);
         }
     }
     return 0;
 }
 
-/* Adds what was sent to txq 'qid' by ourselves to the 'n' counters that the
- * vhost library has of it (rte_vhost_vring_stats_get()), whose names are like
- * "tx_q0_good_packets". */
+/* Adds what went through virtqueue 'vring' by ourselves to the 'n' counters
+ * that the vhost library has of it (rte_vhost_vring_stats_get()), whose names
+ * are like "tx_q0_good_packets". */
 void
 netdev_dpdk_async_add_vring_stats(const struct netdev_dpdk_async *async,
-                                  int qid,
+                                  int vring,
                                   const struct rte_vhost_stat_name *names,
                                   struct rte_vhost_stat *stats, int n)
 {
-    const struct vhost_async_txq *txq = vhost_async_port_txq(&async->port,
-                                                             qid);
+    struct vhost_async_vq *vq = vhost_async_port_vq(&async->port, vring);
+    struct vring_counters counters;
 
-    for (int i = 0; txq && i < n; i++) {
+    if (!vq) {
+        return;
+    }
+    counters = vring_counters(vq);
+    for (int i = 0; i < n; i++) {
         const char *name = strchr(names[i].name, '_');
 
         name = name ? strchr(name + 1, '_') : NULL;
         if (name && stats[i].id < n) {
-            stats[i].value += txq_vring_counter(txq, name + 1);
+            stats[i].value += vring_counter(&counters, name + 1);
         }
     }
 }
@@ -200,11 +260,11 @@ netdev_dpdk_async_lost(const struct netdev_dpdk_async *async)
     return t.lost_drops + t.ring_drops;
 }
 
-/* Why 'txq' stands still, or NULL if it does not.  The holder of its lock. */
+/* Why 'vq' stands still, or NULL if it does not.  The holder of its lock. */
 static const char *
-txq_why_stuck(const struct vhost_async_txq *txq)
+vq_why_stuck(const struct vhost_async_vq *vq)
 {
-    int index = vhost_async_txq_waits_for(txq);
+    int index = vhost_async_vq_waits_for(vq);
     const struct dpdk_dma_chan *chan
         = index >= 0 ? dpdk_dma_map_get(dpdk_dma_dev_map(), index) : NULL;
 
@@ -215,46 +275,54 @@ txq_why_stuck(const struct vhost_async_txq *txq)
     } else if (chan && dpdk_dma_dev_state(chan) == DPDK_DMA_DEV_DYING) {
         return "none: stands still behind a copy of a DMA device that failed "
                "and is being stopped";
-    } else if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
+    } else if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK) {
         return "none: waits for copies that were in flight when it stopped";
     }
     return NULL;
 }
 
-/* What becomes of packets to 'txq' of a port that is copied to by CPU because
- * of 'why', or else by DMA. */
+/* What becomes of packets of 'vq' of a port that are copied by CPU because of
+ * 'why', or else by DMA. */
 static const char *
-txq_describe(struct vhost_async_txq *txq, const char *why)
+vq_describe(struct vhost_async_vq *vq, const char *why)
 {
     const char *how = why ? "CPU" : "DMA";
     const char *stuck;
 
-    if (!vhost_async_txq_lock_unless_closed(txq)) {
+    if (!vhost_async_vq_lock_unless_closed(vq)) {
         return "a message of the guest is handled";
     }
-    stuck = txq_why_stuck(txq);
-    switch (vhost_async_txq_state(txq)) {
-    case VHOST_ASYNC_TXQ_LIBRARY:
+    stuck = vq_why_stuck(vq);
+    switch (vhost_async_vq_state(vq)) {
+    case VHOST_ASYNC_VQ_LIBRARY:
         how = "CPU: about to be taken over from the vhost library";
         break;
-    case VHOST_ASYNC_TXQ_STOPPED:
+    case VHOST_ASYNC_VQ_STOPPED:
         how = "none: no guest has set it up";
         break;
-    case VHOST_ASYNC_TXQ_DISABLED:
+    case VHOST_ASYNC_VQ_DISABLED:
         how = "none: disabled by the guest";
         break;
-    case VHOST_ASYNC_TXQ_STUCK:
+    case VHOST_ASYNC_VQ_STUCK:
         break;
-    case VHOST_ASYNC_TXQ_RUNNING:
-        if (txq->vring.broken) {
-            how = txq->vring.broken;
-        } else if (txq->vring.log_vid >= 0 && !why) {
+    case VHOST_ASYNC_VQ_RUNNING:
+        if (vq->vring.broken) {
+            how = vq->vring.broken;
+        } else if (vq->vring.log_vid >= 0 && !why && !vq->rx) {
             how = "CPU: its guest is being migrated";
         }
         break;
     }
-    vhost_async_engine_unlock(NULL, txq);
+    vhost_async_vq_unlock(vq);
     return stuck ? stuck : how;
+}
+
+/* Why packets from the guest of 'async' are copied by CPU, or NULL if they are
+ * not; 'why' is the same for packets to it. */
+static const char *
+async_why_rx_cpu(const struct netdev_dpdk_async *async, const char *why)
+{
+    return why ? why : netdev_dpdk_async_rx_refusal(async);
 }
 
 static void
@@ -264,8 +332,8 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
     size_t ring = vhost_async_engine_txq_memory(txq);
 
     vhost_async_txq_get_totals(txq, true, &t);
-    ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->qid,
-                  txq_describe(txq, why));
+    ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->vq.qid,
+                  vq_describe(&txq->vq, why));
     ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
                   "in flight: %"PRIu64" packets\n",
                   t.dma_packets, t.dma_bytes, t.in_flight);
@@ -288,26 +356,52 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
     }
 }
 
+static void
+format_rxq(struct ds *ds, struct vhost_async_rxq *rxq, const char *why)
+{
+    struct vhost_async_rx_totals t = { .in_flight = 0 };
+
+    vhost_async_rxq_get_totals(rxq, true, &t);
+    ds_put_format(ds, "  rxq %"PRIu16": %s\n", rxq->vq.qid,
+                  vq_describe(&rxq->vq, why));
+    ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
+                  "in flight: %"PRIu64" packets\n",
+                  t.dma_packets, t.dma_bytes, t.in_flight);
+    ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
+                  t.cpu_packets, t.cpu_bytes);
+    ds_put_format(ds, "    memory: %"PRIuSIZE" bytes\n",
+                  sizeof *rxq + vhost_async_vq_memory(&rxq->vq));
+    if (t.bad_drops || t.lost_drops) {
+        ds_put_format(ds, "    dropped: %"PRIu64" too short or too long, "
+                      "%"PRIu64" lost\n", t.bad_drops, t.lost_drops);
+    }
+}
+
 /* Appends a section per vhost port to 'ds', for dpif-netdev/dma-show.  Main
  * thread. */
 void
 netdev_dpdk_async_format(struct ds *ds)
 {
     struct vhost_async_port *port;
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
         struct netdev_dpdk_async *async = netdev_dpdk_async_of_port(port);
         const char *why = async_why_cpu(async);
+        const char *why_rx = async_why_rx_cpu(async, why);
 
         ds_put_format(ds, "port %s: %s%s%s\n", port->name,
                       why ? "CPU: " : "DMA", why ? why : "",
                       !why && vhost_async_port_owner(port) < 0
                       ? ", no guest" : "");
         ovs_mutex_lock(&port->mutex);
-        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            format_txq(ds, txq, why);
+        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+            if (vq->rx) {
+                format_rxq(ds, vhost_async_rxq_of_vq(vq), why_rx);
+            } else {
+                format_txq(ds, vhost_async_txq_of_vq(vq), why);
+            }
         }
         ovs_mutex_unlock(&port->mutex);
     }
@@ -321,8 +415,8 @@ txq_to_json(struct vhost_async_txq *txq, const char *why)
     struct json *json = json_object_create();
 
     vhost_async_txq_get_totals(txq, true, &t);
-    json_object_put(json, "txq", json_integer_create(txq->qid));
-    json_object_put_string(json, "copies", txq_describe(txq, why));
+    json_object_put(json, "txq", json_integer_create(txq->vq.qid));
+    json_object_put_string(json, "copies", vq_describe(&txq->vq, why));
 #define PUT(NAME, MEMBER)                                           \
     json_object_put(json, NAME, json_integer_create(t.MEMBER))
     PUT("dma-packets", dma_packets);
@@ -344,20 +438,47 @@ txq_to_json(struct vhost_async_txq *txq, const char *why)
     return json;
 }
 
+static struct json *
+rxq_to_json(struct vhost_async_rxq *rxq, const char *why)
+{
+    struct vhost_async_rx_totals t = { .in_flight = 0 };
+    struct json *json = json_object_create();
+
+    vhost_async_rxq_get_totals(rxq, true, &t);
+    json_object_put(json, "rxq", json_integer_create(rxq->vq.qid));
+    json_object_put_string(json, "copies", vq_describe(&rxq->vq, why));
+#define PUT(NAME, MEMBER)                                           \
+    json_object_put(json, NAME, json_integer_create(t.MEMBER))
+    PUT("dma-packets", dma_packets);
+    PUT("dma-bytes", dma_bytes);
+    PUT("cpu-packets", cpu_packets);
+    PUT("cpu-bytes", cpu_bytes);
+    PUT("in-flight", in_flight);
+    PUT("bad-drops", bad_drops);
+    PUT("lost-drops", lost_drops);
+#undef PUT
+    json_object_put(json, "memory",
+                    json_integer_create(sizeof *rxq
+                                        + vhost_async_vq_memory(&rxq->vq)));
+    return json;
+}
+
 /* Returns an array of what netdev_dpdk_async_format() tells.  Main thread. */
 struct json *
 netdev_dpdk_async_to_json(void)
 {
     struct json *ports = json_array_create_empty();
     struct vhost_async_port *port;
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
         struct netdev_dpdk_async *async = netdev_dpdk_async_of_port(port);
         struct json *txqs = json_array_create_empty();
+        struct json *rxqs = json_array_create_empty();
         struct json *json = json_object_create();
         const char *why = async_why_cpu(async);
+        const char *why_rx = async_why_rx_cpu(async, why);
 
         json_object_put_string(json, "name", port->name);
         json_object_put_string(json, "copies", why ? "CPU" : "DMA");
@@ -367,11 +488,18 @@ netdev_dpdk_async_to_json(void)
         json_object_put(json, "guest", json_boolean_create(
                             vhost_async_port_owner(port) >= 0));
         ovs_mutex_lock(&port->mutex);
-        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            json_array_add(txqs, txq_to_json(txq, why));
+        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+            if (vq->rx) {
+                json_array_add(rxqs, rxq_to_json(vhost_async_rxq_of_vq(vq),
+                                                 why_rx));
+            } else {
+                json_array_add(txqs, txq_to_json(vhost_async_txq_of_vq(vq),
+                                                 why));
+            }
         }
         ovs_mutex_unlock(&port->mutex);
         json_object_put(json, "txqs", txqs);
+        json_object_put(json, "rxqs", rxqs);
         json_array_add(ports, json);
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);

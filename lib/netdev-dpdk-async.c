@@ -37,6 +37,7 @@
 #include "vhost-async-engine.h"
 #include "vhost-async-guest.h"
 #include "vhost-async-helper.h"
+#include "vhost-async-receive.h"
 #include "vhost-async-thread.h"
 #include "vhost-async-txq.h"
 
@@ -51,7 +52,9 @@ VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 /* What the operator wants; the main thread's. */
 static struct {
     bool enabled;               /* vhost-async-support. */
+    bool rx;                    /* vhost-async-rx. */
     char *support_string;       /* As in the database, for warnings. */
+    char *rx_string;
     char *threshold_string;
     char *timeout_string;
     char *pins_string;
@@ -81,18 +84,41 @@ config_changed(char **stored, const char *value)
     return true;
 }
 
+/* Takes key 'key' of 'other_config', false by default, into '*on', unless it
+ * is '*stored', as it was.  Returns whether it changed. */
+static bool
+configure_bool(const struct smap *other_config, const char *key, char **stored,
+               bool *on)
+{
+    const char *value = smap_get(other_config, key);
+
+    if (!config_changed(stored, value)) {
+        return false;
+    }
+    *on = false;
+    if (value && !parse_bool(value, on)) {
+        VLOG_WARN("other_config:%s: \"%s\" is neither \"true\" nor "
+                  "\"false\"; \"false\" is used.", key, value);
+    }
+    return true;
+}
+
+static void
+configure_rx(const struct smap *other_config)
+{
+    if (configure_bool(other_config, "vhost-async-rx", &config.rx_string,
+                       &config.rx)) {
+        VLOG_INFO("Copying from vhost ports by DMA is %s.",
+                  config.rx ? "enabled" : "disabled");
+    }
+}
+
 static void
 configure_support(const struct smap *other_config)
 {
-    const char *value = smap_get(other_config, "vhost-async-support");
-
-    if (!config_changed(&config.support_string, value)) {
+    if (!configure_bool(other_config, "vhost-async-support",
+                        &config.support_string, &config.enabled)) {
         return;
-    }
-    config.enabled = false;
-    if (value && !parse_bool(value, &config.enabled)) {
-        VLOG_WARN("other_config:vhost-async-support: \"%s\" is neither "
-                  "\"true\" nor \"false\"; \"false\" is used.", value);
     }
     VLOG_INFO("Copying to vhost ports by DMA is %s (completion engine: %s).",
               config.enabled ? "enabled" : "disabled", VHOST_ASYNC_ENGINE);
@@ -186,16 +212,37 @@ netdev_dpdk_async_refusal(const struct netdev_dpdk_async *async)
     return NULL;
 }
 
+/* Returns which setting keeps 'async' from DMA for what it receives, although
+ * it is on DMA otherwise, a constant, or NULL if none does.  Main thread. */
+const char *
+netdev_dpdk_async_rx_refusal(const struct netdev_dpdk_async *async)
+{
+    if (async->rx_override == NETDEV_DPDK_ASYNC_DEFAULT) {
+        return config.rx ? NULL : "other_config:vhost-async-rx is false";
+    }
+    return (async->rx_override == NETDEV_DPDK_ASYNC_OFF
+            ? "options:vhost-async-rx is false" : NULL);
+}
+
 /* Has the port change sides, if what is wanted of it changed. */
 static void
 async_update_wanted(struct netdev_dpdk_async *async)
 {
     bool want = !netdev_dpdk_async_refusal(async);
+    bool want_rx = want && !netdev_dpdk_async_rx_refusal(async);
+    bool changed = want != vhost_async_port_wants_dma(&async->port);
+    bool rx_changed = want_rx != vhost_async_port_wants_rx(&async->port);
 
-    if (want != vhost_async_port_wants_dma(&async->port)) {
+    if (changed) {
         VLOG_INFO("%s: copying to the guest by %s from now on.",
                   netdev_get_name(async->netdev), want ? "DMA" : "CPU");
-        vhost_async_port_set_dma(&async->port, want);
+    }
+    if (rx_changed) {
+        VLOG_INFO("%s: copying from the guest by %s from now on.",
+                  netdev_get_name(async->netdev), want_rx ? "DMA" : "CPU");
+    }
+    if (changed || rx_changed) {
+        vhost_async_port_set_dma(&async->port, want, want_rx);
         dpdk_dma_dev_wake();
         /* For the status of the interface. */
         netdev_change_seq_changed(async->netdev);
@@ -228,6 +275,7 @@ netdev_dpdk_async_configure(const struct smap *other_config)
 
     configure_threshold(other_config);
     configure_timeout(other_config);
+    configure_rx(other_config);
     configure_support(other_config);
     if (config.enabled) {
         vhost_async_helper_start();
@@ -274,6 +322,9 @@ netdev_dpdk_async_init(struct netdev_dpdk_async *async, struct netdev *netdev,
     async->unknown_string = NULL;
     async->shown = NULL;
     async->unfit = NULL;
+    async->rx_override = NETDEV_DPDK_ASYNC_DEFAULT;
+    async->rx_override_string = NULL;
+    async->extbuf = async->compliant = false;
     vhost_async_port_init(&async->port, netdev_get_name(netdev), tx_retries);
 }
 
@@ -293,6 +344,8 @@ netdev_dpdk_async_register(struct netdev_dpdk_async *async, const char *path,
     /* It may be registered anew (OVS 3.5 and later): the library does not tell
      * then that guests are gone. */
     vhost_async_guest_forget_port(&async->port);
+    async->extbuf = flags & RTE_VHOST_USER_EXTBUF_SUPPORT;
+    async->compliant = flags & RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
     vhost_async_port_set_path(&async->port, path);
     async_update_wanted(async);
 }
@@ -305,6 +358,7 @@ netdev_dpdk_async_free(struct netdev_dpdk_async *async)
     vhost_async_guest_forget_port(&async->port);
     vhost_async_port_destroy(&async->port);
     free(async->override_string);
+    free(async->rx_override_string);
     free(async->unknown_string);
     dpdk_dma_dev_wake();
 }
@@ -323,6 +377,7 @@ async_check_options(struct netdev_dpdk_async *async, const struct smap *args)
     SMAP_FOR_EACH (node, args) {
         /* Of several always the same one, whatever their order. */
         if (strcmp(node->key, "vhost-async")
+            && strcmp(node->key, "vhost-async-rx")
             && (!unknown || strcmp(node->key, unknown) < 0)) {
             unknown = node->key;
         }
@@ -333,28 +388,43 @@ async_check_options(struct netdev_dpdk_async *async, const struct smap *args)
     }
 }
 
-/* Takes options:vhost-async of the interface.  Main thread. */
+/* Takes 'args' option 'key' of the interface into '*override', unless it is
+ * '*stored', as it was: the bridge asks for this whenever anything in the
+ * database changes. */
+static void
+async_set_override(const struct netdev_dpdk_async *async,
+                   const struct smap *args, const char *key, char **stored,
+                   enum netdev_dpdk_async_override *override)
+{
+    const char *value = smap_get(args, key);
+    bool on;
+
+    if (!config_changed(stored, value)) {
+        return;
+    }
+    *override = NETDEV_DPDK_ASYNC_DEFAULT;
+    if (value) {
+        if (parse_bool(value, &on)) {
+            *override = on ? NETDEV_DPDK_ASYNC_ON : NETDEV_DPDK_ASYNC_OFF;
+        } else {
+            VLOG_WARN("%s: options:%s: \"%s\" is neither \"true\" nor "
+                      "\"false\"; it is ignored.",
+                      netdev_get_name(async->netdev), key, value);
+        }
+    }
+}
+
+/* Takes options:vhost-async and options:vhost-async-rx of the interface.  Main
+ * thread. */
 void
 netdev_dpdk_async_set_config(struct netdev_dpdk_async *async,
                              const struct smap *args)
 {
-    const char *value = smap_get(args, "vhost-async");
-    enum netdev_dpdk_async_override override = NETDEV_DPDK_ASYNC_DEFAULT;
-    /* The bridge calls this whenever anything in the database changes. */
-    bool changed = config_changed(&async->override_string, value);
-    bool on;
-
     async_check_options(async, args);
-    if (value) {
-        if (parse_bool(value, &on)) {
-            override = on ? NETDEV_DPDK_ASYNC_ON : NETDEV_DPDK_ASYNC_OFF;
-        } else if (changed) {
-            VLOG_WARN("%s: options:vhost-async: \"%s\" is neither \"true\" "
-                      "nor \"false\"; it is ignored.",
-                      netdev_get_name(async->netdev), value);
-        }
-    }
-    async->override = override;
+    async_set_override(async, args, "vhost-async", &async->override_string,
+                       &async->override);
+    async_set_override(async, args, "vhost-async-rx",
+                       &async->rx_override_string, &async->rx_override);
     async_update_wanted(async);
 }
 
@@ -412,10 +482,10 @@ async_send_by_library(struct vhost_async_txq *txq, int vid, uint16_t vring,
 {
     bool is_library;
 
-    if (!vhost_async_txq_lock_unless_closed(txq)) {
+    if (!vhost_async_vq_lock_unless_closed(&txq->vq)) {
         return false;
     }
-    is_library = vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
+    is_library = vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_LIBRARY;
     if (is_library) {
         *n = rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
     }
@@ -438,8 +508,8 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
         /* The guest has not set it up. */
         return 0;
     }
-    if (OVS_UNLIKELY(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY)
-        && !vhost_async_guest_take_over(&async->port, txq)
+    if (OVS_UNLIKELY(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_LIBRARY)
+        && !vhost_async_guest_take_over(&async->port, &txq->vq)
         && async_send_by_library(txq, vid, vring, pkts, cnt, &n)) {
         return n;
     }
@@ -449,4 +519,73 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
     n = vhost_async_engine_send(&self->sender, txq, pkts, cnt);
     vhost_async_thread_sent(self);
     return n;
+}
+
+/* Receiving. */
+
+/* Has the library receive, if the ring of 'vq' is still its, and takes it over
+ * when there is nothing more: what the library has to hand up of its own, it
+ * has then.  Returns whether the ring is ours by now. */
+static bool
+async_receive_by_library(struct netdev_dpdk_async *async,
+                         struct vhost_async_rxq *rxq, int vid, uint16_t vring,
+                         struct rte_mempool *mp, struct rte_mbuf **pkts,
+                         uint16_t cnt, uint16_t *n)
+{
+    *n = rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
+    return !*n && vhost_async_guest_take_over(&async->port, &rxq->vq);
+}
+
+/* The part of netdev_dpdk_async_dequeue() for a port that is on DMA, or was
+ * when its guest connected. */
+uint16_t
+netdev_dpdk_async_receive(struct netdev_dpdk_async *async, int vid,
+                          uint16_t vring, struct rte_mempool *mp,
+                          struct rte_mbuf **pkts, uint16_t cnt)
+{
+    struct vhost_async_rxq *rxq = vhost_async_port_rxq(&async->port,
+                                                       vring / 2);
+    const struct vhost_async_rx_mode mode = {
+        .mp = mp,
+        .extbuf = async->extbuf,
+        .compliant = async->compliant,
+    };
+    struct vhost_async_thread *self;
+    uint16_t n;
+
+    if (!rxq) {
+        return rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
+    }
+    if (OVS_UNLIKELY(vhost_async_vq_state(&rxq->vq) == VHOST_ASYNC_VQ_LIBRARY)
+        && !async_receive_by_library(async, rxq, vid, vring, mp, pkts, cnt,
+                                     &n)) {
+        return n;
+    }
+    self = *vhost_async_self_get();
+    if (OVS_UNLIKELY(!self)) {
+        return vhost_async_rxq_recv(rxq, NULL, &mode, pkts, cnt);
+    }
+    n = vhost_async_rxq_recv(rxq, &self->sender, &mode, pkts, cnt);
+    vhost_async_thread_sent(self);
+    return n;
+}
+
+/* Returns the fill level of virtqueue 'vring' of device 'vid', as
+ * rte_vhost_rx_queue_count() does, after a burst that was full.  Who has rings
+ * of ours does not ask the library, which waits for the locks of rings (22.11
+ * to 25.11): who handles a message has them, and may itself wait for copies of
+ * this thread.
+ *
+ * The thread that polls the rxq. */
+uint32_t
+netdev_dpdk_async_rx_count(const struct netdev_dpdk_async *async, int vid,
+                           uint16_t vring)
+{
+    const struct vhost_async_rxq *rxq;
+
+    if (!netdev_dpdk_async_has_rings(async)) {
+        return rte_vhost_rx_queue_count(vid, vring);
+    }
+    rxq = vhost_async_port_rxq(&async->port, vring / 2);
+    return rxq ? rxq->n_offered : 0;
 }

@@ -71,6 +71,11 @@ struct netdev_dpdk_async {
     char *unknown_string;           /* Option that was warned of. */
     const char *shown;              /* Why not on DMA, as in the status. */
     const char *unfit;              /* Why it is never on DMA, or NULL. */
+    enum netdev_dpdk_async_override rx_override;
+    char *rx_override_string;       /* As in the database. */
+
+    /* Set before the vhost library knows of the port. */
+    bool extbuf, compliant;         /* See vhost-async-receive.h. */
 };
 
 static inline struct netdev_dpdk_async *
@@ -81,6 +86,7 @@ netdev_dpdk_async_of_port(struct vhost_async_port *port)
 
 void netdev_dpdk_async_configure(const struct smap *other_config);
 const char *netdev_dpdk_async_refusal(const struct netdev_dpdk_async *);
+const char *netdev_dpdk_async_rx_refusal(const struct netdev_dpdk_async *);
 
 void netdev_dpdk_async_init(struct netdev_dpdk_async *, struct netdev *,
                             atomic_uint8_t *tx_retries);
@@ -100,7 +106,7 @@ void netdev_dpdk_async_get_status(struct netdev_dpdk_async *,
 void netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *,
                                         struct netdev_custom_stats *);
 void netdev_dpdk_async_add_vring_stats(const struct netdev_dpdk_async *,
-                                       int qid,
+                                       int vring,
                                        const struct rte_vhost_stat_name *,
                                        struct rte_vhost_stat *, int n);
 uint64_t netdev_dpdk_async_lost(const struct netdev_dpdk_async *);
@@ -112,6 +118,11 @@ void netdev_dpdk_async_stats_clear(void);
 bool netdev_dpdk_async_is_enabled(void);
 uint64_t netdev_dpdk_async_threshold(void);
 
+uint16_t netdev_dpdk_async_receive(struct netdev_dpdk_async *, int vid,
+                                   uint16_t vring, struct rte_mempool *,
+                                   struct rte_mbuf **, uint16_t cnt);
+uint32_t netdev_dpdk_async_rx_count(const struct netdev_dpdk_async *, int vid,
+                                    uint16_t vring);
 uint16_t netdev_dpdk_async_send(struct netdev_dpdk_async *, int vid,
                                 uint16_t vring, struct rte_mbuf **,
                                 uint16_t cnt);
@@ -123,14 +134,11 @@ netdev_dpdk_async_needs_lock(const struct netdev_dpdk_async *async)
     return vhost_async_port_needs_lock(&async->port);
 }
 
-/* Whether rings of the guest are ours, or are to be.  Then PMD threads make no
- * call to the vhost library that waits for the locks of rings, as
- * rte_vhost_rx_queue_count() does (22.11 to 25.11): who handles a message has
- * them, and may itself wait for copies of this thread. */
+/* Whether rings of the guest are ours, or are to be. */
 static inline bool
 netdev_dpdk_async_has_rings(const struct netdev_dpdk_async *async)
 {
-    return vhost_async_port_txqs(&async->port) != NULL;
+    return vhost_async_port_vqs(&async->port) != NULL;
 }
 
 /* Sends 'cnt' packets to virtqueue 'vring' of device 'vid', as
@@ -151,6 +159,23 @@ netdev_dpdk_async_enqueue(struct netdev_dpdk_async *async, int vid,
     return netdev_dpdk_async_send(async, vid, vring, pkts, cnt);
 }
 
+/* Stores packets that virtqueue 'vring' of device 'vid' has in 'pkts', at most
+ * 'cnt', and returns their number, as rte_vhost_dequeue_burst() does, which it
+ * is when the port is not to receive by DMA.  They are the caller's, in mbufs
+ * from 'mp'.
+ *
+ * The thread that polls the rxq; 'vid' read in this RCU critical section. */
+static inline uint16_t
+netdev_dpdk_async_dequeue(struct netdev_dpdk_async *async, int vid,
+                          uint16_t vring, struct rte_mempool *mp,
+                          struct rte_mbuf **pkts, uint16_t cnt)
+{
+    if (OVS_LIKELY(!netdev_dpdk_async_has_rings(async))) {
+        return rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
+    }
+    return netdev_dpdk_async_receive(async, vid, vring, mp, pkts, cnt);
+}
+
 #else /* !VHOST_ASYNC */
 
 struct netdev_dpdk_async {
@@ -159,6 +184,10 @@ struct netdev_dpdk_async {
 
 #define netdev_dpdk_async_enqueue(ASYNC, VID, VRING, PKTS, CNT) \
     rte_vhost_enqueue_burst(VID, VRING, PKTS, CNT)
+#define netdev_dpdk_async_dequeue(ASYNC, VID, VRING, MP, PKTS, CNT) \
+    rte_vhost_dequeue_burst(VID, VRING, MP, PKTS, CNT)
+#define netdev_dpdk_async_rx_count(ASYNC, VID, VRING) \
+    rte_vhost_rx_queue_count(VID, VRING)
 
 static inline void
 netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
@@ -166,7 +195,6 @@ netdev_dpdk_async_configure(const struct smap *other_config OVS_UNUSED)
 }
 
 #define netdev_dpdk_async_needs_lock(ASYNC) true
-#define netdev_dpdk_async_has_rings(ASYNC) false
 #define netdev_dpdk_async_init(ASYNC, NETDEV, TX_RETRIES) ((void) (ASYNC))
 #define netdev_dpdk_async_register(ASYNC, PATH, FLAGS) ((void) (ASYNC))
 #define netdev_dpdk_async_free(ASYNC) ((void) (ASYNC))

@@ -14,7 +14,6 @@
  * limitations under the License.
  */
 
-
 /* Implementation of vhost-async-copy.h. */
 
 #include <config.h>
@@ -88,8 +87,8 @@ static void
 txq_log(const struct vhost_async_txq *txq, const struct txq_cursor *c,
         uint32_t len)
 {
-    if (OVS_UNLIKELY(txq->vring.log_vid >= 0)) {
-        vhost_vring_log(&txq->vring, cursor_dst(c), c->seg->region, len);
+    if (OVS_UNLIKELY(txq->vq.vring.log_vid >= 0)) {
+        vhost_vring_log(&txq->vq.vring, cursor_dst(c), c->seg->region, len);
     }
 }
 
@@ -99,7 +98,7 @@ txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
                  struct txq_cursor *c)
 {
     struct virtio_net_hdr_mrg_rxbuf hdr;
-    uint32_t n, size = txq->vring.hdr_len;
+    uint32_t n, size = txq->vq.vring.hdr_len;
 
     c->mbuf = pkt;
     c->src_ofs = 0;
@@ -147,7 +146,7 @@ static inline uint32_t
 txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
                 struct txq_cursor *c, uint32_t len)
 {
-    const struct vhost_guest_mem *mem = txq->vring.mem;
+    const struct vhost_guest_mem *mem = txq->vq.vring.mem;
     uint32_t done = 0;
 
     while (done < len) {
@@ -169,21 +168,21 @@ txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
     return done;
 }
 
-/* Returns how many copies 'chan' takes, if possible 'n'. */
-static unsigned int
-chan_make_room(struct dpdk_dma_chan *chan, unsigned int n)
+/* Whether 'chan' takes 'n' copies.  Sets '*room' to how many it takes. */
+bool
+vhost_async_chan_look_for_room(struct dpdk_dma_chan *chan, unsigned int n,
+                               unsigned int *room)
 {
-    unsigned int room = dpdk_dma_chan_room(chan);
-
-    if (OVS_UNLIKELY(n > room)) {
+    *room = dpdk_dma_chan_room(chan);
+    if (OVS_UNLIKELY(n > *room)) {
         /* idxd takes no more than its largest batch without a doorbell. */
         dpdk_dma_chan_doorbell(chan);
-        room = dpdk_dma_chan_room(chan);
-        if (n > room) {
+        *room = dpdk_dma_chan_room(chan);
+        if (n > *room) {
             COVERAGE_INC(vhost_async_no_room);
         }
     }
-    return room;
+    return n <= *room;
 }
 
 /* Whether a packet, whose buffers were taken, goes by DMA: if its pieces are
@@ -200,7 +199,7 @@ txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
     if (OVS_UNLIKELY(pkt->pkt_len < (uint64_t) n * limits->min_piece)) {
         return false;
     }
-    if (OVS_UNLIKELY(txq->vring.mem->regions[0].pages)) {
+    if (OVS_UNLIKELY(txq->vq.vring.mem->regions[0].pages)) {
         /* By physical addresses.  What lies behind a page can be anywhere,
          * also of a buffer that did not come from a mempool. */
         if (RTE_MBUF_HAS_EXTBUF(pkt)) {
@@ -208,14 +207,7 @@ txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
         }
         n += (pkt->pkt_len >> 12) + 1;
     }
-    if (OVS_UNLIKELY(n > *room)) {
-        *room = chan_make_room(chan, n);
-        if (n > *room) {
-            return false;
-        }
-    }
-    *room -= n;
-    return true;
+    return vhost_async_chan_make_room(chan, n, room);
 }
 
 static inline void
@@ -223,33 +215,13 @@ txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
 {
     const struct rte_ether_addr *ea
         = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
-    uint32_t len = pkt->pkt_len;
-    unsigned int bin;
 
-    /* Below 64 bytes, 64, then up to the next power of two, the last one of
-     * which is 2048 cut short at 1518, and above.  Without branches: sizes of
-     * packets are what no core predicts. */
-    bin = MIN(27 - __builtin_clz(len | 64), 6) + (len > 1518) - (len == 64);
-    bin = len < 64 ? 0 : bin;
-    vhost_async_count(&txq->stats.size_bins[bin], 1);
+    vhost_async_count(&txq->stats.size_bins[vhost_net_size_bin(pkt->pkt_len)],
+                      1);
     if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
         vhost_async_count(rte_is_broadcast_ether_addr(ea)
                           ? &txq->stats.broadcast : &txq->stats.multicast, 1);
     }
-}
-
-static inline void
-txq_add_in_flight(struct vhost_async_txq *txq, uint32_t seq,
-                  struct rte_mbuf *mbuf, const struct dpdk_dma_chan *chan)
-{
-    struct vhost_async_pkt *pkt = &txq->pkts[seq & txq->pkts_mask];
-
-    pkt->mbuf = mbuf;
-    pkt->n_chains = txq->buf.n_chains;
-    pkt->chan = chan ? chan->index : 0;
-    /* Relaxed: who may set it reaps the channel of this thread, which is this
-     * thread, and who looks at it holds the lock. */
-    atomic_store_relaxed(&pkt->done, !chan);
 }
 
 /* Whether packets may go by DMA now.  The pages that an engine writes are not
@@ -260,9 +232,10 @@ txq_may_use(const struct vhost_async_txq *txq,
 {
     bool dma;
 
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->dma, &dma);
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->vq.dma,
+                        &dma);
     return dma && chan && !dpdk_dma_chan_failed(chan)
-           && txq->vring.log_vid < 0 && !txq->vring.mem->no_dma;
+           && txq->vq.vring.log_vid < 0 && !txq->vq.vring.mem->no_dma;
 }
 
 /* Copies the rest of a packet, which is 'len' bytes, and has 'self' learn how
@@ -293,7 +266,7 @@ static uint16_t
 txq_send_direct(struct vhost_async_txq *txq, struct rte_mbuf *const *pkts,
                 uint16_t cnt, uint64_t *bytes)
 {
-    struct vhost_vring *vr = &txq->vring;
+    struct vhost_vring *vr = &txq->vq.vring;
     uint32_t lens[TXQ_DIRECT_BURST];
     uint8_t *vas[TXQ_DIRECT_BURST];
     uint16_t n = 0;
@@ -350,17 +323,17 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
                      uint16_t cnt, enum vhost_async_obstacle *obstacle)
 {
     struct dpdk_dma_chan *chan = self ? self->chan : NULL;
-    uint32_t sent = vhost_async_txq_get(&txq->sent);
-    bool in_flight = sent != vhost_async_txq_get(&txq->published);
+    uint32_t sent = vhost_async_vq_get(&txq->vq.taken);
+    bool in_flight = sent != vhost_async_vq_get(&txq->vq.published);
     uint64_t dma_bytes = 0, cpu_bytes = 0;
-    struct vhost_vring *vr = &txq->vring;
+    struct vhost_vring *vr = &txq->vq.vring;
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
     uint16_t i = 0, timed = UINT16_MAX;
     unsigned int room = 0;
     bool may_use, use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
-    if (OVS_UNLIKELY(vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_RUNNING)) {
+    if (OVS_UNLIKELY(vhost_async_vq_state(&txq->vq) != VHOST_ASYNC_VQ_RUNNING)) {
         *obstacle = VHOST_ASYNC_DOWN;
         return 0;
     }
@@ -395,8 +368,9 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
             txq_copy_by_cpu(txq, &c, len - done);
         }
         if (done) {
-            txq_add_in_flight(txq, sent, pkt, chan);
-            dpdk_dma_chan_end_packet(chan, &txq->owner, sent++);
+            vhost_async_vq_add_in_flight(&txq->vq, sent, pkt,
+                                         txq->buf.n_chains, chan);
+            dpdk_dma_chan_end_packet(chan, &txq->vq.owner, sent++);
             pkts[i] = NULL;
             in_flight = true;
             n_dma++;
@@ -404,7 +378,8 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         } else {
             cpu_bytes += len;
             if (in_flight) {
-                txq_add_in_flight(txq, sent++, NULL, NULL);
+                vhost_async_vq_add_in_flight(&txq->vq, sent++, NULL,
+                                             txq->buf.n_chains, NULL);
             } else {
                 n_direct++;
                 n_chains += txq->buf.n_chains;
@@ -412,7 +387,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         }
     }
 
-    atomic_store_relaxed(&txq->sent, sent);
+    atomic_store_relaxed(&txq->vq.taken, sent);
     if (OVS_UNLIKELY(i != cnt) && may_use) {
         vhost_async_cost_take_back(&self->cost, &pkts[i], cnt - i);
     }

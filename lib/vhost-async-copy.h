@@ -35,4 +35,22 @@ uint16_t vhost_async_txq_send(struct vhost_async_txq *,
                               struct rte_mbuf **, uint16_t cnt,
                               enum vhost_async_obstacle *);
 
+bool vhost_async_chan_look_for_room(struct dpdk_dma_chan *, unsigned int n,
+                                    unsigned int *room);
+
+/* Takes 'n' copies off '*room', which is how many 'chan' takes at least.
+ * Returns false if it does not take so many: a packet can have more pieces
+ * than a channel takes at all. */
+static inline bool
+vhost_async_chan_make_room(struct dpdk_dma_chan *chan, unsigned int n,
+                           unsigned int *room)
+{
+    if (OVS_UNLIKELY(n > *room)
+        && !vhost_async_chan_look_for_room(chan, n, room)) {
+        return false;
+    }
+    *room -= n;
+    return true;
+}
+
 #endif /* vhost-async-copy.h */

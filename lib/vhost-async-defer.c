@@ -40,7 +40,7 @@ vhost_async_engine_send(struct vhost_async_sender *self,
     enum vhost_async_obstacle obstacle = VHOST_ASYNC_BUSY;
     uint16_t n = 0;
 
-    if (OVS_LIKELY(vhost_async_txq_lock_unless_closed(txq))) {
+    if (OVS_LIKELY(vhost_async_vq_lock_unless_closed(&txq->vq))) {
         n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
         vhost_async_engine_unlock(self, txq);
     }
@@ -55,7 +55,7 @@ void
 vhost_async_engine_publish(struct vhost_async_sender *self,
                            struct vhost_async_txq *txq)
 {
-    if (vhost_async_txq_trylock_or_leave(txq)) {
+    if (vhost_async_vq_trylock_or_leave(&txq->vq)) {
         vhost_async_txq_publish(txq);
         vhost_async_engine_unlock(self, txq);
     }
@@ -66,7 +66,7 @@ void
 vhost_async_engine_unlock(struct vhost_async_sender *self OVS_UNUSED,
                           struct vhost_async_txq *txq)
 {
-    while (OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq))) {
+    while (OVS_UNLIKELY(!vhost_async_vq_try_unlock(&txq->vq))) {
         vhost_async_txq_publish(txq);
     }
 }

@@ -32,12 +32,11 @@
 #include "ovs-thread.h"
 #include "timeval.h"
 #include "util.h"
-#include "vhost-async-engine.h"
 #include "vhost-async-message.h"
 #include "vhost-async-old-mem.h"
 #include "vhost-async-port.h"
 #include "vhost-async-rings.h"
-#include "vhost-async-txq.h"
+#include "vhost-async-vq-kinds.h"
 #include "vhost-guest-mem.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_guest);
@@ -234,6 +233,7 @@ request_closes_gate(enum vhost_async_request request)
     case VHOST_ASYNC_SET_VRING_CALL:
     case VHOST_ASYNC_SET_VRING_ENABLE:
     case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
+    case VHOST_ASYNC_SEND_RARP:
     default:
         return false;
     }
@@ -272,9 +272,9 @@ guest_before_message(struct guest *g, const void *msg)
         dpdk_dma_dev_wake();
     } else if (request == VHOST_ASYNC_GET_VRING_BASE) {
         /* The answer is sent before the message is seen again. */
-        if (vhost_async_message_vring(msg, &index) && !(index % 2)
+        if (vhost_async_message_vring(msg, &index)
             && index < VHOST_ASYNC_MAX_VRINGS) {
-            vhost_async_rings_stop(&g->rings, index / 2);
+            vhost_async_rings_stop(&g->rings, index);
         }
     } else if (request == VHOST_ASYNC_RESET_OWNER) {
         vhost_async_rings_stop(&g->rings, -1);
@@ -327,6 +327,7 @@ guest_note_message(struct guest *g, const void *msg)
     case VHOST_ASYNC_SET_VRING_ADDR:
     case VHOST_ASYNC_SET_VRING_BASE:
     case VHOST_ASYNC_SET_VRING_CALL:
+    case VHOST_ASYNC_SEND_RARP:
     default:
         break;
     }
@@ -362,6 +363,9 @@ guest_after_message(struct guest *g, const void *msg)
     case VHOST_ASYNC_SET_VRING_CALL:
         vhost_async_message_vring(msg, &index);
         vhost_async_rings_move_call(&g->rings, index);
+        return false;
+    case VHOST_ASYNC_SEND_RARP:
+        vhost_async_rings_announce(&g->rings, vhost_async_message_value(msg));
         return false;
     case VHOST_ASYNC_SET_FEATURES:
     case VHOST_ASYNC_SET_LOG_BASE:
@@ -613,14 +617,14 @@ vhost_async_guest_enable(struct vhost_async_port *port,
     bool done = false;
 
     if (!g) {
-        done = vhost_async_port_add_txqs(port, vid, 0);
+        done = vhost_async_port_add_vqs(port, vid, 0);
     } else if (control_try(g)) {
         if (g->rings.port == port
             && (g->rings.has_table ? mem && vhost_guest_mem_equals(mem, vid)
                                    : !mem)) {
             unsigned int n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
 
-            done = vhost_async_port_add_txqs(port, vid, n);
+            done = vhost_async_port_add_vqs(port, vid, n);
         }
         if (done && mem) {
             guest_set_mem(g, mem);
@@ -632,41 +636,42 @@ vhost_async_guest_enable(struct vhost_async_port *port,
     return done;
 }
 
-/* Takes the ring of 'txq' over from the library, unless somebody else is in
+/* Takes the ring of 'vq' over from the library, unless somebody else is in
  * control of the guest.  Returns whether it is ours.
  *
  * A sender that holds the tx lock of the netdev, or the helper's thread, when
  * all senders know of the txqs: who sends by the library then holds the lock
- * of 'txq'. */
+ * of 'vq'.  An rxq: who polls it, as the only one that receives by the
+ * library. */
 bool
 vhost_async_guest_take_over(struct vhost_async_port *port,
-                            struct vhost_async_txq *txq)
+                            struct vhost_async_vq *vq)
 {
     int vid = vhost_async_port_owner(port);
     struct guest *g = guest_by_vid(vid);
 
     if (g && !control_try(g)) {
-        return vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+        return vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY;
     }
     /* Without control, or with that of a guest that the port has not any more,
      * somebody else may be at the rings. */
     if ((!g || vhost_async_port_owner(port) == vid)
-        && vhost_async_txq_trylock(txq)) {
-        if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY) {
-            vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_STOPPED);
+        && vhost_async_vq_trylock(vq)) {
+        if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_LIBRARY) {
+            vhost_async_vq_set_state(vq, VHOST_ASYNC_VQ_STOPPED);
             if (g && guest_is_ours(g)) {
-                vhost_async_rings_update_one(&g->rings, txq);
+                vhost_async_rings_update_one(&g->rings, vq);
             } else {
                 /* There may be a guest by now that did not find it so. */
                 dpdk_dma_dev_wake();
             }
         }
-        vhost_async_engine_unlock(NULL, txq);
+        vhost_async_vq_unlock(vq);
     }
     if (g) {
         control_give(g, CONTROL_FREE);
     }
-    return vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+    return vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY;
 }
 
 /* Looks after the guest 'vid': ends a message that failed, which opens the

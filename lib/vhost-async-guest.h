@@ -18,7 +18,7 @@
 #define VHOST_ASYNC_GUEST_H 1
 
 /* The guest of a vhost port: its messages, its memory, and what becomes of its
- * receive rings when it sends the former or changes the latter.
+ * rings when it sends the former or changes the latter.
  *
  * The vhost library has the control plane: it reads the messages and keeps
  * features, memory and the addresses of rings.  Each message is seen here
@@ -32,7 +32,7 @@
  *
  * Between pre_msg_handle and post_msg_handle of a message that changes what we
  * read of a ring, no thread of ours is at it: the locks of its txqs are held,
- * and senders do not wait for them (vhost_async_txq_close()).  Messages that
+ * and senders do not wait for them (vhost_async_vq_close()).  Messages that
  * take memory away or begin to log it wait for copies in flight, but not long:
  * memory is mapped by ourselves (vhost-guest-mem.h), and the old mapping stays
  * until no engine writes to it (vhost-async-old-mem.h).
@@ -96,7 +96,7 @@
 #include <stdbool.h>
 
 struct vhost_async_port;
-struct vhost_async_txq;
+struct vhost_async_vq;
 struct vhost_guest_mem;
 
 /* Devices of the vhost library, at most (RTE_MAX_VHOST_DEVICE, 22.11). */
@@ -113,7 +113,7 @@ bool vhost_async_guest_map(int vid, const char *port_name,
 bool vhost_async_guest_enable(struct vhost_async_port *,
                               struct vhost_guest_mem *);
 bool vhost_async_guest_take_over(struct vhost_async_port *,
-                                 struct vhost_async_txq *);
+                                 struct vhost_async_vq *);
 bool vhost_async_guest_look_after(int vid);
 
 #endif /* vhost-async-guest.h */

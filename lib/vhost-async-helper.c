@@ -65,11 +65,12 @@ helper_publish(struct dpdk_dma_chan *chan, helper_get_func *get)
     do {
         n = get(chan, done, ARRAY_SIZE(done));
         for (unsigned int i = 0; i < n; i++) {
-            struct vhost_async_txq *txq
-                = vhost_async_txq_of_owner(done[i].owner);
+            struct vhost_async_vq *vq = vhost_async_vq_of_owner(done[i].owner);
 
-            vhost_async_txq_done(txq, done[i].seq);
-            vhost_async_engine_publish(NULL, txq);
+            vhost_async_vq_done(vq, done[i].seq);
+            if (!vq->rx) {
+                vhost_async_engine_publish(NULL, vhost_async_txq_of_vq(vq));
+            }
         }
         total += n;
     } while (n == ARRAY_SIZE(done));
@@ -98,15 +99,9 @@ helper_rescue(void)
 }
 
 static bool
-txq_is_library(const struct vhost_async_txq *txq)
-{
-    return vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY;
-}
-
-static bool
 port_is_to_change(const struct vhost_async_port *port)
 {
-    return vhost_async_port_wants_dma(port) && !vhost_async_port_txqs(port);
+    return vhost_async_port_wants_dma(port) && !vhost_async_port_vqs(port);
 }
 
 /* Whether 'port', which may be gone, is there. */
@@ -200,10 +195,11 @@ helper_change_sides(void)
         }
     }
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        if (vhost_async_port_txqs(port)
-            && !vhost_async_port_wants_dma(port)) {
+        if (vhost_async_port_vqs(port)
+            && !(vhost_async_port_wants_dma(port)
+                 && vhost_async_port_wants_rx(port))) {
             /* If there is a guest, when it goes. */
-            vhost_async_port_remove_txqs(port);
+            vhost_async_port_remove_vqs(port);
         }
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
@@ -216,19 +212,21 @@ helper_change_sides(void)
 }
 
 /* Takes the rings over that no sender came for.  A grace period has passed
- * since their txqs appeared.  Returns whether that is to be tried again. */
+ * since their txqs appeared.  Those to receive from are for who polls them.
+ * Returns whether that is to be tried again. */
 static bool
 helper_take_over(void)
 {
     struct vhost_async_port *port;
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
     bool wait = false;
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            if (txq_is_library(txq)) {
-                vhost_async_guest_take_over(port, txq);
+        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+            if (!vq->rx
+                && vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_LIBRARY) {
+                vhost_async_guest_take_over(port, vq);
             }
         }
         wait |= !vhost_async_port_end_handover(port);
@@ -265,7 +263,7 @@ helper_run(void)
     wait |= helper_take_over();
     wait |= helper_look_after_guests();
     wait |= vhost_async_old_mem_free() > 0;
-    wait |= vhost_async_port_free_txqs() > 0;
+    wait |= vhost_async_port_free_vqs() > 0;
     return wait;
 }
 

@@ -42,6 +42,7 @@ enum vhost_async_request {
     VHOST_ASYNC_SET_VRING_CALL = 13,
     VHOST_ASYNC_SET_PROTOCOL_FEATURES = 16,
     VHOST_ASYNC_SET_VRING_ENABLE = 18,
+    VHOST_ASYNC_SEND_RARP = 19,
     VHOST_ASYNC_ADD_MEM_REG = 37,
     VHOST_ASYNC_REM_MEM_REG = 38,
 };
@@ -102,6 +103,7 @@ vhost_async_message_vring(const void *msg, uint32_t *index)
     case VHOST_ASYNC_SET_MEM_TABLE:
     case VHOST_ASYNC_SET_LOG_BASE:
     case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
+    case VHOST_ASYNC_SEND_RARP:
     case VHOST_ASYNC_ADD_MEM_REG:
     case VHOST_ASYNC_REM_MEM_REG:
     default:

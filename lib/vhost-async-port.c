@@ -23,22 +23,22 @@
 #include "ovs-thread.h"
 #include "util.h"
 #include "vhost-async-engine.h"
-#include "vhost-async-txq.h"
+#include "vhost-async-vq-kinds.h"
 
 struct ovs_mutex vhost_async_ports_mutex = OVS_MUTEX_INITIALIZER;
 struct ovs_list vhost_async_ports OVS_GUARDED_BY(vhost_async_ports_mutex)
     = OVS_LIST_INITIALIZER(&vhost_async_ports);
 
-/* Txqs that no port has any more, for as long as copies for them are in
+/* Virtqueues that no port has any more, for as long as copies for them are in
  * flight or a thread is to come back to them. */
-struct old_txq {
+struct old_vq {
     struct ovs_list list_node;
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 };
 
 static struct ovs_mutex old_mutex = OVS_MUTEX_INITIALIZER;
-static struct ovs_list old_txqs OVS_GUARDED_BY(old_mutex)
-    = OVS_LIST_INITIALIZER(&old_txqs);
+static struct ovs_list old_vqs OVS_GUARDED_BY(old_mutex)
+    = OVS_LIST_INITIALIZER(&old_vqs);
 
 /* For txqs whose netdev is gone. */
 static atomic_uint8_t no_retries;
@@ -50,11 +50,12 @@ vhost_async_port_init(struct vhost_async_port *port, const char *name,
                       atomic_uint8_t *tx_retries)
 {
     memset(port, 0, sizeof *port);
-    ovsrcu_init(&port->txqs, NULL);
+    ovsrcu_init(&port->vqs, NULL);
     ovs_mutex_init(&port->mutex);
     port->name = xstrdup(name);
     port->tx_retries = tx_retries;
     atomic_init(&port->want_dma, false);
+    atomic_init(&port->want_rx, false);
     atomic_init(&port->handover, false);
     atomic_init(&port->owner, -1);
 
@@ -72,7 +73,8 @@ vhost_async_port_destroy(struct vhost_async_port *port)
     ovs_list_remove(&port->list_node);
     ovs_mutex_unlock(&vhost_async_ports_mutex);
 
-    vhost_async_port_remove_txqs(port);
+    vhost_async_port_set_dma(port, false, false);
+    vhost_async_port_remove_vqs(port);
     vhost_async_port_set_path(port, NULL);
     free(port->name);
     ovs_mutex_destroy(&port->mutex);
@@ -100,16 +102,25 @@ vhost_async_port_has_path(struct vhost_async_port *port, const char *path)
     return has;
 }
 
-/* Notes whether 'port' is to be on DMA.  Txqs that it has follow at once. */
-void
-vhost_async_port_set_dma(struct vhost_async_port *port, bool want)
+static bool
+port_wants(const struct vhost_async_port *port, bool rx)
 {
-    struct vhost_async_txq *txq;
+    return rx ? vhost_async_port_wants_rx(port)
+              : vhost_async_port_wants_dma(port);
+}
+
+/* Notes whether 'port' is to be on DMA, and if so, also for what it receives.
+ * Virtqueues that it has follow at once. */
+void
+vhost_async_port_set_dma(struct vhost_async_port *port, bool dma, bool rx)
+{
+    struct vhost_async_vq *vq;
 
     ovs_mutex_lock(&port->mutex);
-    atomic_store_relaxed(&port->want_dma, want);
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-        atomic_store_relaxed(&txq->dma, want);
+    atomic_store_relaxed(&port->want_dma, dma);
+    atomic_store_relaxed(&port->want_rx, dma && rx);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        atomic_store_relaxed(&vq->dma, port_wants(port, vq->rx));
     }
     ovs_mutex_unlock(&port->mutex);
 }
@@ -124,42 +135,51 @@ vhost_async_port_set_no_dma(struct vhost_async_port *port, const char *why)
     ovs_mutex_unlock(&port->mutex);
 }
 
-static struct vhost_async_txq *
-port_new_txq(struct vhost_async_port *port, struct vhost_async_txqs *txqs,
-             unsigned int qid, enum vhost_async_txq_state state)
+static struct vhost_async_vq *
+port_new_vq(struct vhost_async_port *port, struct vhost_async_vqs *vqs,
+            unsigned int index, enum vhost_async_vq_state state)
     OVS_REQUIRES(port->mutex)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
-    txq = vhost_async_txq_create(port->name, qid, port->tx_retries, state);
-    if (!vhost_async_engine_txq_init(txq)) {
-        vhost_async_txq_destroy(txq);
-        return NULL;
+    if (index % 2) {
+        vq = &vhost_async_rxq_create(port->name, index / 2, state)->vq;
+    } else {
+        struct vhost_async_txq *txq;
+
+        txq = vhost_async_txq_create(port->name, index / 2, port->tx_retries,
+                                     state);
+        if (!vhost_async_engine_txq_init(txq)) {
+            vhost_async_txq_destroy(txq);
+            return NULL;
+        }
+        vq = &txq->vq;
     }
-    atomic_store_relaxed(&txq->dma, vhost_async_port_wants_dma(port));
-    ovsrcu_set(&txqs->txq[qid], txq);
-    return txq;
+    atomic_store_relaxed(&vq->dma, port_wants(port, vq->rx));
+    ovsrcu_set(&vqs->vq[index], vq);
+    return vq;
 }
 
-/* Gives 'port', which has none, txqs, of which the first 'n' stand for rings
- * that are the library's.  They are to be taken over, see vhost-async-guest.h.
- * Returns false if 'owner' is not the device that it sends to any more. */
+/* Gives 'port', which has none, virtqueues, of which the first 'n' txqs stand
+ * for rings that are the library's.  They are to be taken over, see
+ * vhost-async-guest.h.  Returns false if 'owner' is not the device that it
+ * sends to any more. */
 bool
-vhost_async_port_add_txqs(struct vhost_async_port *port, int owner,
-                          unsigned int n)
+vhost_async_port_add_vqs(struct vhost_async_port *port, int owner,
+                         unsigned int n)
 {
     bool add;
 
     ovs_mutex_lock(&port->mutex);
     add = vhost_async_port_owner(port) == owner;
     if (add) {
-        struct vhost_async_txqs *txqs = xzalloc(sizeof *txqs);
+        struct vhost_async_vqs *vqs = xzalloc(sizeof *vqs);
 
-        for (unsigned int i = 0; i < MIN(n, VHOST_ASYNC_MAX_TXQS); i++) {
-            port_new_txq(port, txqs, i, VHOST_ASYNC_TXQ_LIBRARY);
+        for (unsigned int i = 0; i < MIN(n, VHOST_ASYNC_MAX_QUEUES); i++) {
+            port_new_vq(port, vqs, i * 2, VHOST_ASYNC_VQ_LIBRARY);
         }
         atomic_store_explicit(&port->handover, n > 0, memory_order_release);
-        ovsrcu_set(&port->txqs, txqs);
+        ovsrcu_set(&port->vqs, vqs);
     }
     ovs_mutex_unlock(&port->mutex);
     return add;
@@ -170,12 +190,12 @@ vhost_async_port_add_txqs(struct vhost_async_port *port, int owner,
 bool
 vhost_async_port_end_handover(struct vhost_async_port *port)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
     bool end = true;
 
     ovs_mutex_lock(&port->mutex);
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-        end &= vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        end &= vq->rx || vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY;
     }
     if (end) {
         atomic_store_explicit(&port->handover, false, memory_order_release);
@@ -184,30 +204,31 @@ vhost_async_port_end_handover(struct vhost_async_port *port)
     return end;
 }
 
-/* Returns txq 'qid' of 'port', which has txqs, and creates it if needed. */
-struct vhost_async_txq *
-vhost_async_port_create_txq(struct vhost_async_port *port, unsigned int qid)
+/* Returns the virtqueue of 'port', which has some, with number 'index', and
+ * creates it if needed.  NULL if there is to be none. */
+struct vhost_async_vq *
+vhost_async_port_create_vq(struct vhost_async_port *port, unsigned int index)
 {
-    struct vhost_async_txqs *txqs;
-    struct vhost_async_txq *txq = NULL;
+    struct vhost_async_vqs *vqs;
+    struct vhost_async_vq *vq = NULL;
 
     ovs_mutex_lock(&port->mutex);
-    txqs = ovsrcu_get_protected(struct vhost_async_txqs *, &port->txqs);
-    if (txqs && qid < VHOST_ASYNC_MAX_TXQS) {
-        txq = ovsrcu_get_protected(struct vhost_async_txq *,
-                                   &txqs->txq[qid]);
-        if (!txq) {
-            bool handover;
+    vqs = ovsrcu_get_protected(struct vhost_async_vqs *, &port->vqs);
+    if (vqs && index < VHOST_ASYNC_MAX_VRINGS) {
+        vq = ovsrcu_get_protected(struct vhost_async_vq *, &vqs->vq[index]);
+        if (!vq && (!(index % 2) || vhost_async_port_wants_rx(port))) {
+            bool library;
 
-            /* A thread that did not see the txqs may send by the library. */
-            atomic_read_relaxed(&port->handover, &handover);
-            txq = port_new_txq(port, txqs, qid,
-                               handover ? VHOST_ASYNC_TXQ_LIBRARY
-                                        : VHOST_ASYNC_TXQ_STOPPED);
+            /* A thread that did not see the txqs may send by the library; who
+             * polls an rxq that is not there receives by it. */
+            atomic_read_relaxed(&port->handover, &library);
+            vq = port_new_vq(port, vqs, index,
+                             (library || index % 2 ? VHOST_ASYNC_VQ_LIBRARY
+                                                   : VHOST_ASYNC_VQ_STOPPED));
         }
     }
     ovs_mutex_unlock(&port->mutex);
-    return txq;
+    return vq;
 }
 
 /* A guest connected. */
@@ -236,7 +257,15 @@ vhost_async_port_remove_guest(struct vhost_async_port *port, int vid)
     port_unset_owner(port, vid);
     port->n_guests--;
     if (!port->n_guests) {
+        struct vhost_async_vq *vq;
+
         port->no_dma = NULL;
+        /* Nobody polls any more, and what it sent is not the next one's. */
+        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+            if (vq->rx) {
+                vhost_async_rxq_drop(vhost_async_rxq_of_vq(vq));
+            }
+        }
     }
     ovs_mutex_unlock(&port->mutex);
 }
@@ -259,80 +288,128 @@ vhost_async_port_unset_owner(struct vhost_async_port *port, int vid)
     ovs_mutex_unlock(&port->mutex);
 }
 
-/* Has 'port' be the library's again, for the next guest, unless there is one:
- * returns false then.  What is left of its txqs, whose rings are stopped, is
- * for vhost_async_port_free_txqs().  Packets that they have are lost. */
-bool
-vhost_async_port_remove_txqs(struct vhost_async_port *port)
+/* Adds what there is to tell of 'txq', which goes, to what 'port' has sent.
+ * Packets that it has are lost. */
+static void
+port_forget_txq(struct vhost_async_port *port, struct vhost_async_txq *txq)
+    OVS_REQUIRES(port->mutex)
 {
-    struct vhost_async_txqs *txqs;
-    struct vhost_async_txq *txq;
+    /* Who has the lock reads it. */
+    vhost_async_vq_lock(&txq->vq);
+    txq->tx_retries = &no_retries;
+    vhost_async_engine_unlock(NULL, txq);
+    vhost_async_txq_get_totals(txq, false, &port->gone);
+    port->gone.lost_drops += port->gone.in_flight;
+    port->gone.in_flight = 0;
+    port->gone.ring_drops += port->gone.waiting;
+    port->gone.down_drops += port->gone.waiting;
+    port->gone.waiting = 0;
+}
+
+static void
+port_forget_vq(struct vhost_async_port *port, struct vhost_async_vq *vq)
+    OVS_REQUIRES(port->mutex)
+{
+    struct old_vq *old = xmalloc(sizeof *old);
+
+    if (vq->rx) {
+        /* What it has is nobody's any more. */
+        vhost_async_rxq_drop(vhost_async_rxq_of_vq(vq));
+        vhost_async_rxq_get_totals(vhost_async_rxq_of_vq(vq), false,
+                                   &port->rx_gone);
+        port->rx_gone.in_flight = 0;
+    } else {
+        port_forget_txq(port, vhost_async_txq_of_vq(vq));
+    }
+    old->vq = vq;
+    ovs_mutex_lock(&old_mutex);
+    ovs_list_push_back(&old_vqs, &old->list_node);
+    ovs_mutex_unlock(&old_mutex);
+}
+
+/* Has 'port' be the library's again, for the next guest, as far as it is not
+ * to be on DMA, unless there is one: returns false then.  What is left of its
+ * virtqueues, whose rings are stopped, is for vhost_async_port_free_vqs(). */
+bool
+vhost_async_port_remove_vqs(struct vhost_async_port *port)
+{
+    struct vhost_async_vqs *vqs;
+    struct vhost_async_vq *vq;
+    bool all;
 
     ovs_mutex_lock(&port->mutex);
     if (port->n_guests) {
         ovs_mutex_unlock(&port->mutex);
         return false;
     }
-    txqs = ovsrcu_get_protected(struct vhost_async_txqs *, &port->txqs);
-    if (txqs) {
-        VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-            struct old_txq *old = xmalloc(sizeof *old);
+    vqs = ovsrcu_get_protected(struct vhost_async_vqs *, &port->vqs);
+    all = !vhost_async_port_wants_dma(port);
+    if (vqs) {
+        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+            if (all || !port_wants(port, vq->rx)) {
+                unsigned int index = vhost_async_vq_index(vq);
 
-            /* Who has the lock reads it. */
-            vhost_async_txq_lock(txq);
-            txq->tx_retries = &no_retries;
-            vhost_async_engine_unlock(NULL, txq);
-            vhost_async_txq_get_totals(txq, false, &port->gone);
-            port->gone.lost_drops += port->gone.in_flight;
-            port->gone.in_flight = 0;
-            port->gone.ring_drops += port->gone.waiting;
-            port->gone.down_drops += port->gone.waiting;
-            port->gone.waiting = 0;
-            old->txq = txq;
-            ovs_mutex_lock(&old_mutex);
-            ovs_list_push_back(&old_txqs, &old->list_node);
-            ovs_mutex_unlock(&old_mutex);
+                port_forget_vq(port, vq);
+                ovsrcu_set(&vqs->vq[index], NULL);
+            }
         }
-        ovsrcu_set(&port->txqs, NULL);
-        ovsrcu_postpone(free, txqs);
+        if (all) {
+            ovsrcu_set(&port->vqs, NULL);
+            ovsrcu_postpone(free, vqs);
+        }
     }
     ovs_mutex_unlock(&port->mutex);
     return true;
 }
 
 static bool
-txq_is_idle(struct vhost_async_txq *txq)
+vq_is_idle(struct vhost_async_vq *vq)
 {
     bool idle;
 
-    if (!vhost_async_txq_lock_unless_closed(txq)) {
+    if (!vhost_async_vq_lock_unless_closed(vq)) {
         return false;
     }
-    vhost_async_txq_publish(txq);
-    idle = !vhost_async_txq_in_flight(txq)
-           && vhost_async_engine_txq_is_idle(txq);
-    vhost_async_engine_unlock(NULL, txq);
+    vhost_async_vq_publish(vq);
+    idle = (!vhost_async_vq_in_flight(vq)
+            && (vq->rx || vhost_async_engine_txq_is_idle(
+                              vhost_async_txq_of_vq(vq))));
+    vhost_async_vq_unlock(vq);
     return idle;
 }
 
-/* Frees txqs that no port has any more, as far as that is possible, and
+static void
+vq_destroy(struct vhost_async_vq *vq)
+{
+    if (vq->rx) {
+        vhost_async_rxq_destroy(vhost_async_rxq_of_vq(vq));
+    } else {
+        struct vhost_async_txq *txq = vhost_async_txq_of_vq(vq);
+
+        vhost_async_engine_txq_destroy(txq);
+        vhost_async_txq_destroy(txq);
+    }
+}
+
+/* Frees virtqueues that no port has any more, as far as that is possible, and
  * returns how many are left.  The thread that looks after ports, without a
- * lock: it lets a grace period pass, for senders that know of them. */
+ * lock: it lets a grace period pass, for senders and pollers that know of
+ * them. */
 unsigned int
-vhost_async_port_free_txqs(void)
+vhost_async_port_free_vqs(void)
 {
     struct ovs_list idle = OVS_LIST_INITIALIZER(&idle);
-    struct old_txq *old;
+    struct old_vq *old;
     unsigned int n;
 
     ovs_mutex_lock(&old_mutex);
-    LIST_FOR_EACH_SAFE (old, list_node, &old_txqs) {
-        if (txq_is_idle(old->txq)) {
+    LIST_FOR_EACH_SAFE (old, list_node, &old_vqs) {
+        if (vq_is_idle(old->vq)) {
             ovs_list_remove(&old->list_node);
             ovs_list_push_back(&idle, &old->list_node);
         }
     }
-    n = ovs_list_size(&old_txqs);
+    n = ovs_list_size(&old_vqs);
     ovs_mutex_unlock(&old_mutex);
 
     if (!ovs_list_is_empty(&idle)) {
@@ -340,9 +417,8 @@ vhost_async_port_free_txqs(void)
     }
     LIST_FOR_EACH_SAFE (old, list_node, &idle) {
         /* A sender may have been at it until then. */
-        if (txq_is_idle(old->txq)) {
-            vhost_async_engine_txq_destroy(old->txq);
-            vhost_async_txq_destroy(old->txq);
+        if (vq_is_idle(old->vq)) {
+            vq_destroy(old->vq);
             ovs_list_remove(&old->list_node);
             free(old);
         }
@@ -350,7 +426,7 @@ vhost_async_port_free_txqs(void)
     if (!ovs_list_is_empty(&idle)) {
         ovs_mutex_lock(&old_mutex);
         n += ovs_list_size(&idle);
-        ovs_list_push_back_all(&old_txqs, &idle);
+        ovs_list_push_back_all(&old_vqs, &idle);
         ovs_mutex_unlock(&old_mutex);
     }
     return n;
@@ -382,22 +458,41 @@ vhost_async_txq_get_totals(const struct vhost_async_txq *txq,
     ADD(ring_full_drops);
     ADD(ring_drops);
 #undef ADD
-    t->in_flight += vhost_async_txq_in_flight(txq);
+    t->in_flight += vhost_async_vq_in_flight(&txq->vq);
     t->waiting += vhost_async_engine_txq_waiting(txq);
 }
 
-/* Stores the counters of 'port' in '*t', which dpif-netdev/dma-stats-clear
- * leaves alone.  Any thread. */
+/* Stores the counters of what 'port' sent in '*t', which
+ * dpif-netdev/dma-stats-clear leaves alone.  Any thread. */
 void
 vhost_async_port_get_totals(struct vhost_async_port *port,
                             struct vhost_async_totals *t)
 {
-    const struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     ovs_mutex_lock(&port->mutex);
     *t = port->gone;
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-        vhost_async_txq_get_totals(txq, false, t);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        if (!vq->rx) {
+            vhost_async_txq_get_totals(vhost_async_txq_of_vq(vq), false, t);
+        }
+    }
+    ovs_mutex_unlock(&port->mutex);
+}
+
+/* The same of what 'port' received. */
+void
+vhost_async_port_get_rx_totals(struct vhost_async_port *port,
+                               struct vhost_async_rx_totals *t)
+{
+    struct vhost_async_vq *vq;
+
+    ovs_mutex_lock(&port->mutex);
+    *t = port->rx_gone;
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        if (vq->rx) {
+            vhost_async_rxq_get_totals(vhost_async_rxq_of_vq(vq), false, t);
+        }
     }
     ovs_mutex_unlock(&port->mutex);
 }
@@ -406,12 +501,20 @@ vhost_async_port_get_totals(struct vhost_async_port *port,
 void
 vhost_async_port_clear(struct vhost_async_port *port)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     ovs_mutex_lock(&port->mutex);
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, port) {
-        /* The copied counters are atomics only for the senders' sake. */
-        memcpy(&txq->zero, &txq->stats, sizeof txq->zero);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        /* The copied counters are atomics only for the sake of who counts. */
+        if (vq->rx) {
+            struct vhost_async_rxq *rxq = vhost_async_rxq_of_vq(vq);
+
+            memcpy(&rxq->zero, &rxq->stats, sizeof rxq->zero);
+        } else {
+            struct vhost_async_txq *txq = vhost_async_txq_of_vq(vq);
+
+            memcpy(&txq->zero, &txq->stats, sizeof txq->zero);
+        }
     }
     ovs_mutex_unlock(&port->mutex);
 }

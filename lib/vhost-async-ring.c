@@ -208,7 +208,7 @@ vhost_async_engine_unlock(struct vhost_async_sender *self,
 {
     unsigned int n_pkts = 0;
 
-    for (int i = 0; OVS_UNLIKELY(!vhost_async_txq_try_unlock(txq)); i++) {
+    for (int i = 0; OVS_UNLIKELY(!vhost_async_vq_try_unlock(&txq->vq)); i++) {
         vhost_async_txq_publish(txq);
         if (self && i) {
             /* Those who send without a pause, however little, must not hold
@@ -225,7 +225,7 @@ void
 vhost_async_engine_publish(struct vhost_async_sender *self,
                            struct vhost_async_txq *txq)
 {
-    if (vhost_async_txq_trylock_or_leave(txq)) {
+    if (vhost_async_vq_trylock_or_leave(&txq->vq)) {
         vhost_async_txq_publish(txq);
         vhost_async_engine_unlock(self, txq);
     }
@@ -247,7 +247,7 @@ ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
         return false;
     }
     memset(pkts, 0, cnt * sizeof *pkts);
-    if (vhost_async_txq_trylock_or_leave(txq)) {
+    if (vhost_async_vq_trylock_or_leave(&txq->vq)) {
         ring_see_to(self, txq, &n_pkts);
         vhost_async_engine_unlock(self, txq);
     }
@@ -295,7 +295,7 @@ vhost_async_engine_send(struct vhost_async_sender *self,
         return 0;
     }
     if (OVS_UNLIKELY(ring_waiting(txq)
-                     || !vhost_async_txq_trylock(txq))) {
+                     || !vhost_async_vq_trylock(&txq->vq))) {
         return ring_send_through(self, txq, pkts, cnt);
     }
     n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
@@ -324,7 +324,7 @@ vhost_async_engine_run(struct vhost_async_sender *self)
         struct dma_defer_node *node = &txq->engine.node;
         unsigned int n_pkts = 0;
 
-        if (!vhost_async_txq_lock_unless_closed(txq)) {
+        if (!vhost_async_vq_lock_unless_closed(&txq->vq)) {
             /* Who handles the message drains the ring afterwards. */
             dma_defer_remove(&self->kept, node);
             dma_defer_push(&self->kept, node);
@@ -348,7 +348,7 @@ vhost_async_engine_leave(struct vhost_async_sender *self)
         struct dma_defer_node *node = &txq->engine.node;
         unsigned int n_pkts = 0;
 
-        if (!vhost_async_txq_lock_unless_closed(txq)) {
+        if (!vhost_async_vq_lock_unless_closed(&txq->vq)) {
             dma_defer_remove(&self->kept, node);
             dma_defer_push(&self->kept, node);
             continue;

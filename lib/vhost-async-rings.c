@@ -30,8 +30,7 @@
 #include "dpdk-dma-dev.h"
 #include "openvswitch/vlog.h"
 #include "util.h"
-#include "vhost-async-engine.h"
-#include "vhost-async-txq.h"
+#include "vhost-async-vq-kinds.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_rings);
 
@@ -55,7 +54,7 @@ static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 5);
 bool
 vhost_async_rings_are_ours(const struct vhost_async_rings *rings)
 {
-    return rings->port && vhost_async_port_txqs(rings->port)
+    return rings->port && vhost_async_port_vqs(rings->port)
            && vhost_async_port_owner(rings->port) == rings->vid;
 }
 
@@ -71,40 +70,40 @@ vhost_async_rings_features(const struct vhost_async_rings *rings)
 
 static bool
 ring_is_enabled(const struct vhost_async_rings *rings,
-                const struct vhost_async_txq *txq)
+                const struct vhost_async_vq *vq)
 {
     /* Without the feature a ring is enabled when it starts. */
     return !(vhost_async_rings_features(rings) & F_PROTOCOL_FEATURES)
-           || bitmap_is_set(rings->enabled, txq->qid * 2);
+           || bitmap_is_set(rings->enabled, vhost_async_vq_index(vq));
 }
 
 static bool
-ring_is_set_up(const struct vhost_async_txq *txq)
+ring_is_set_up(const struct vhost_async_vq *vq)
 {
-    enum vhost_async_txq_state state = vhost_async_txq_state(txq);
+    enum vhost_async_vq_state state = vhost_async_vq_state(vq);
 
-    return state == VHOST_ASYNC_TXQ_DISABLED
-           || state == VHOST_ASYNC_TXQ_RUNNING;
+    return state == VHOST_ASYNC_VQ_DISABLED
+           || state == VHOST_ASYNC_VQ_RUNNING;
 }
 
 /* Writes the indices of 'txq' to the library: what was not published was not
  * fetched, as far as it is told. */
 static void
 ring_tell_library(const struct vhost_async_rings *rings,
-                  const struct vhost_async_txq *txq)
+                  const struct vhost_async_vq *vq)
 {
-    uint16_t base = vhost_vring_get_base(&txq->vring);
+    uint16_t base = vhost_vring_get_base(&vq->vring);
 
-    rte_vhost_set_vring_base(rings->vid, txq->qid * 2, base, base);
+    rte_vhost_set_vring_base(rings->vid, vhost_async_vq_index(vq), base, base);
 }
 
 /* Stops the ring, which is set up.  The holder of its lock. */
 static void
-ring_stop(struct vhost_async_txq *txq)
+ring_stop(struct vhost_async_vq *vq)
 {
-    vhost_async_txq_stop(txq);
-    vhost_async_txq_set_callfd(txq, -1);
-    if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK) {
+    vhost_async_vq_stop(vq);
+    vhost_async_vq_set_callfd(vq, -1);
+    if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK) {
         /* The helper looks after it until it can start again. */
         dpdk_dma_dev_wake();
     }
@@ -113,11 +112,11 @@ ring_stop(struct vhost_async_txq *txq)
 /* Stops the ring, if it is set up, for it cannot be used as it is now.  It may
  * start again where it was. */
 static void
-ring_give_up(struct vhost_async_rings *rings, struct vhost_async_txq *txq)
+ring_give_up(struct vhost_async_rings *rings, struct vhost_async_vq *vq)
 {
-    if (ring_is_set_up(txq)) {
-        ring_tell_library(rings, txq);
-        ring_stop(txq);
+    if (ring_is_set_up(vq)) {
+        ring_tell_library(rings, vq);
+        ring_stop(vq);
     }
 }
 
@@ -125,34 +124,36 @@ ring_give_up(struct vhost_async_rings *rings, struct vhost_async_txq *txq)
  * own when it likes.  Negative numbers tell that the guest polls, or that
  * there is none yet. */
 static void
-ring_dup_callfd(struct vhost_async_txq *txq, int fd)
+ring_dup_callfd(struct vhost_async_vq *vq, int fd)
 {
     int ours = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 0) : -1;
 
     if (fd >= 0 && ours < 0) {
-        VLOG_ERR_RL(&rl, "%s: txq %"PRIu16": the guest cannot be notified "
-                    "(%s).", txq->port, txq->qid, ovs_strerror(errno));
+        VLOG_ERR_RL(&rl, "%s: %s %"PRIu16": the guest cannot be notified "
+                    "(%s).", vq->port, vhost_async_vq_kind(vq), vq->qid,
+                    ovs_strerror(errno));
     }
-    vhost_async_txq_set_callfd(txq, ours);
+    vhost_async_vq_set_callfd(vq, ours);
 }
 
 /* Starts the ring of 'txq', or has it mapped anew if it was started, as the
  * library knows it, if it is complete.  The holder of its lock. */
 static void
-ring_start(struct vhost_async_rings *rings, struct vhost_async_txq *txq)
+ring_start(struct vhost_async_rings *rings, struct vhost_async_vq *vq)
 {
-    bool fresh = vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED;
+    bool fresh = vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STOPPED;
     uint64_t features = vhost_async_rings_features(rings);
+    uint16_t index = vhost_async_vq_index(vq);
     struct vhost_vring_setup setup;
     struct rte_vhost_vring vring;
     uint16_t avail, used;
     const char *error;
 
     if (!rings->mem || features & F_IOMMU_PLATFORM
-        || rte_vhost_get_vhost_vring(rings->vid, txq->qid * 2, &vring)
+        || rte_vhost_get_vhost_vring(rings->vid, index, &vring)
         || !vring.desc || !vring.avail || !vring.used) {
         /* To be set up. */
-        ring_give_up(rings, txq);
+        ring_give_up(rings, vq);
         return;
     }
 
@@ -163,50 +164,51 @@ ring_start(struct vhost_async_rings *rings, struct vhost_async_txq *txq)
         .used = vring.used,
         .size = vring.size,
         .features = features,
+        .from_guest = vq->rx,
         .log_vid = features & F_LOG_ALL ? rings->vid : -1,
     };
-    error = vhost_async_txq_start(txq, &setup);
+    error = vhost_async_vq_start(vq, &setup);
     if (error) {
-        VLOG_ERR_RL(&rl, "%s: txq %"PRIu16": nothing can be sent to the guest "
-                    "(device %d): %s.", txq->port, txq->qid, rings->vid,
+        VLOG_ERR_RL(&rl, "%s: %s %"PRIu16": nothing can be %s the guest "
+                    "(device %d): %s.", vq->port, vhost_async_vq_kind(vq),
+                    vq->qid, vq->rx ? "received from" : "sent to", rings->vid,
                     error);
-        ring_give_up(rings, txq);
+        ring_give_up(rings, vq);
         return;
     }
     if (fresh) {
-        if (!rte_vhost_get_vring_base(rings->vid, txq->qid * 2, &avail,
-                                      &used)) {
-            vhost_vring_set_base(&txq->vring, avail, used);
+        if (!rte_vhost_get_vring_base(rings->vid, index, &avail, &used)) {
+            vhost_vring_set_base(&vq->vring, avail, used);
         }
-        ring_dup_callfd(txq, vring.callfd);
+        ring_dup_callfd(vq, vring.callfd);
         /* What it was told before is not known. */
-        vhost_async_txq_notify(txq);
+        vhost_async_vq_notify(vq);
     }
 }
 
 /* Has the ring of 'txq' be as the guest wants it, and mapped anew if 'again'.
  * The holder of its lock. */
 static void
-ring_update(struct vhost_async_rings *rings, struct vhost_async_txq *txq,
+ring_update(struct vhost_async_rings *rings, struct vhost_async_vq *vq,
             bool again)
 {
-    enum vhost_async_txq_state state = vhost_async_txq_state(txq);
+    enum vhost_async_vq_state state = vhost_async_vq_state(vq);
 
-    if (state == VHOST_ASYNC_TXQ_LIBRARY || state == VHOST_ASYNC_TXQ_STUCK
-        || !bitmap_is_set(rings->started, txq->qid * 2)) {
+    if (state == VHOST_ASYNC_VQ_LIBRARY || state == VHOST_ASYNC_VQ_STUCK
+        || !bitmap_is_set(rings->started, vhost_async_vq_index(vq))) {
         return;
     }
     /* A message that was to change the memory failed: what the library has
      * is not known, and what it has of rings is of no use.  Those that are
      * mapped stay so, in the memory that we have, for copies in flight, and
      * get nothing new. */
-    if (rings->has_table && (state == VHOST_ASYNC_TXQ_STOPPED || again)) {
-        ring_start(rings, txq);
+    if (rings->has_table && (state == VHOST_ASYNC_VQ_STOPPED || again)) {
+        ring_start(rings, vq);
     }
-    if (ring_is_set_up(txq)) {
-        vhost_async_txq_set_state(
-            txq, (rings->has_table && ring_is_enabled(rings, txq)
-                  ? VHOST_ASYNC_TXQ_RUNNING : VHOST_ASYNC_TXQ_DISABLED));
+    if (ring_is_set_up(vq)) {
+        vhost_async_vq_set_state(
+            vq, (rings->has_table && ring_is_enabled(rings, vq)
+                 ? VHOST_ASYNC_VQ_RUNNING : VHOST_ASYNC_VQ_DISABLED));
     }
 }
 
@@ -223,31 +225,36 @@ vhost_async_rings_update(struct vhost_async_rings *rings)
     bool wait = false;
 
     rings->gate = false;
-    for (unsigned int qid = 0; qid < VHOST_ASYNC_MAX_TXQS; qid++) {
-        struct vhost_async_txq *txq = vhost_async_port_txq(rings->port, qid);
+    for (unsigned int index = 0; index < VHOST_ASYNC_MAX_VRINGS; index++) {
+        struct vhost_async_vq *vq = vhost_async_port_vq(rings->port, index);
 
-        if (!txq) {
-            if (!bitmap_is_set(rings->started, qid * 2)) {
+        if (!vq) {
+            if (!bitmap_is_set(rings->started, index)) {
                 continue;
             }
-            txq = vhost_async_port_create_txq(rings->port, qid);
-            if (!txq) {
+            vq = vhost_async_port_create_vq(rings->port, index);
+            if (!vq) {
                 continue;
             }
         }
-        if (vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_LIBRARY) {
+        if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_LIBRARY) {
             /* Its lock is not waited for, see netdev-dpdk-async.c. */
             continue;
-        } else if (gate && txq->is_closed) {
-            ring_update(rings, txq, true);
-            txq->is_closed = false;
-            vhost_async_txq_open(txq);
+        } else if (gate && vq->is_closed) {
+            ring_update(rings, vq, true);
+            vq->is_closed = false;
+            vhost_async_vq_open(vq);
         } else {
-            vhost_async_txq_lock(txq);
-            ring_update(rings, txq, false);
+            vhost_async_vq_lock(vq);
+            if (OVS_UNLIKELY(vhost_async_vq_state(vq)
+                             == VHOST_ASYNC_VQ_STUCK)) {
+                /* Nobody may poll it. */
+                vhost_async_vq_publish(vq);
+            }
+            ring_update(rings, vq, false);
         }
-        wait |= vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK;
-        vhost_async_engine_unlock(NULL, txq);
+        wait |= vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK;
+        vhost_async_vq_unlock(vq);
     }
     return wait;
 }
@@ -256,9 +263,9 @@ vhost_async_rings_update(struct vhost_async_rings *rings)
  * wants it.  The holder of its lock. */
 void
 vhost_async_rings_update_one(struct vhost_async_rings *rings,
-                             struct vhost_async_txq *txq)
+                             struct vhost_async_vq *vq)
 {
-    ring_update(rings, txq, false);
+    ring_update(rings, vq, false);
 }
 
 static uint64_t
@@ -270,30 +277,30 @@ deadline_after_ms(unsigned int ms)
 /* Stops the ring of 'txq', which is closed, and opens it. */
 static void
 ring_drain_and_stop(struct vhost_async_rings *rings,
-                    struct vhost_async_txq *txq, uint64_t deadline)
+                    struct vhost_async_vq *vq, uint64_t deadline)
 {
-    if (ring_is_set_up(txq)) {
-        if (!vhost_async_txq_drain(txq, deadline)) {
-            VLOG_ERR("%s: txq %"PRIu16" stops with %"PRIu32" packet(s) in "
+    if (ring_is_set_up(vq)) {
+        if (!vhost_async_vq_drain(vq, deadline)) {
+            VLOG_ERR("%s: %s %"PRIu16" stops with %"PRIu32" packet(s) in "
                      "flight: a DMA device completes no copy, and could not "
                      "be shown to have stopped.  It may still write to memory "
-                     "of the guest.  The txq stands still until it does not "
-                     "any more.", txq->port, txq->qid,
-                     vhost_async_txq_in_flight(txq));
+                     "of the guest.  The %s stands still until it does not "
+                     "any more.", vq->port, vhost_async_vq_kind(vq), vq->qid,
+                     vhost_async_vq_in_flight(vq), vhost_async_vq_kind(vq));
         }
-        ring_tell_library(rings, txq);
-        ring_stop(txq);
+        ring_tell_library(rings, vq);
+        ring_stop(vq);
     }
-    txq->is_closed = false;
-    vhost_async_txq_open(txq);
-    vhost_async_engine_unlock(NULL, txq);
+    vq->is_closed = false;
+    vhost_async_vq_open(vq);
+    vhost_async_vq_unlock(vq);
 }
 
 static bool
-ring_is_to_stop(const struct vhost_async_txq *txq, int only)
+ring_is_to_stop(const struct vhost_async_vq *vq, int only)
 {
-    return (only < 0 || txq->qid == only)
-           && vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY;
+    return (only < 0 || vhost_async_vq_index(vq) == only)
+           && vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY;
 }
 
 /* Stops ring 'only', or all if that is negative, and tells the library their
@@ -305,18 +312,18 @@ vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
 {
     uint64_t deadline = deadline_after_ms(2 * dpdk_dma_dev_timeout_ms()
                                           + RESCUE_MS);
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     /* All together, so that they are drained at the same time. */
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (ring_is_to_stop(txq, only) && !txq->is_closed) {
-            vhost_async_txq_close(txq);
-            txq->is_closed = true;
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (ring_is_to_stop(vq, only) && !vq->is_closed) {
+            vhost_async_vq_close(vq);
+            vq->is_closed = true;
         }
     }
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (ring_is_to_stop(txq, only)) {
-            ring_drain_and_stop(rings, txq, deadline);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (ring_is_to_stop(vq, only)) {
+            ring_drain_and_stop(rings, vq, deadline);
         }
     }
     if (only < 0) {
@@ -328,13 +335,13 @@ vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
 void
 vhost_async_rings_close_gate(struct vhost_async_rings *rings)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
     rings->gate = true;
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (ring_is_set_up(txq)) {
-            vhost_async_txq_close(txq);
-            txq->is_closed = true;
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (ring_is_set_up(vq)) {
+            vhost_async_vq_close(vq);
+            vq->is_closed = true;
         }
     }
 }
@@ -344,11 +351,11 @@ vhost_async_rings_close_gate(struct vhost_async_rings *rings)
 void
 vhost_async_rings_tell_library(struct vhost_async_rings *rings)
 {
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (txq->is_closed) {
-            ring_tell_library(rings, txq);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (vq->is_closed) {
+            ring_tell_library(rings, vq);
         }
     }
 }
@@ -361,11 +368,13 @@ void
 vhost_async_rings_drain(struct vhost_async_rings *rings)
 {
     uint64_t deadline = deadline_after_ms(DRAIN_MS);
-    struct vhost_async_txq *txq;
+    struct vhost_async_vq *vq;
 
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (txq->is_closed) {
-            txq->log_all = !vhost_async_txq_drain(txq, deadline);
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (vq->is_closed) {
+            bool drained = vhost_async_vq_drain(vq, deadline);
+
+            vq->log_all = !drained && !vq->rx;
         }
     }
 }
@@ -375,21 +384,14 @@ vhost_async_rings_drain(struct vhost_async_rings *rings)
 bool
 vhost_async_rings_have_copies(const struct vhost_async_rings *rings)
 {
-    const struct vhost_async_txq *txq;
+    const struct vhost_async_vq *vq;
 
-    VHOST_ASYNC_PORT_FOR_EACH_TXQ (txq, rings->port) {
-        if (vhost_async_txq_in_flight(txq)) {
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
+        if (vhost_async_vq_in_flight(vq)) {
             return true;
         }
     }
     return false;
-}
-
-/* Returns the txq of virtqueue 'index' if that is a receive ring. */
-static struct vhost_async_txq *
-txq_by_vring(const struct vhost_async_rings *rings, uint32_t index)
-{
-    return index % 2 ? NULL : vhost_async_port_txq(rings->port, index / 2);
 }
 
 /* An interrupt of the guest moved: that of a ring that is in use is told once,
@@ -398,17 +400,17 @@ txq_by_vring(const struct vhost_async_rings *rings, uint32_t index)
 void
 vhost_async_rings_move_call(struct vhost_async_rings *rings, uint32_t index)
 {
-    struct vhost_async_txq *txq = txq_by_vring(rings, index);
+    struct vhost_async_vq *vq = vhost_async_port_vq(rings->port, index);
     struct rte_vhost_vring vring;
 
-    if (txq && vhost_async_txq_state(txq) != VHOST_ASYNC_TXQ_LIBRARY
+    if (vq && vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY
         && !rte_vhost_get_vhost_vring(rings->vid, index, &vring)) {
-        vhost_async_txq_lock(txq);
-        if (ring_is_set_up(txq)) {
-            ring_dup_callfd(txq, vring.callfd);
-            vhost_async_txq_notify(txq);
+        vhost_async_vq_lock(vq);
+        if (ring_is_set_up(vq)) {
+            ring_dup_callfd(vq, vring.callfd);
+            vhost_async_vq_notify(vq);
         }
-        vhost_async_engine_unlock(NULL, txq);
+        vhost_async_vq_unlock(vq);
     }
 }
 
@@ -417,9 +419,24 @@ vhost_async_rings_move_call(struct vhost_async_rings *rings, uint32_t index)
 void
 vhost_async_rings_move_base(struct vhost_async_rings *rings, uint32_t index)
 {
-    struct vhost_async_txq *txq = txq_by_vring(rings, index);
+    struct vhost_async_vq *vq = vhost_async_port_vq(rings->port, index);
 
-    if (txq && txq->is_closed && ring_is_set_up(txq)) {
-        ring_stop(txq);
+    if (vq && vq->is_closed && ring_is_set_up(vq)) {
+        ring_stop(vq);
+    }
+}
+
+/* The guest is to be announced where it is now, by the MAC address that is the
+ * first six bytes of 'mac': what it sends begins with that.  The rings are
+ * ours, and the gate is not closed. */
+void
+vhost_async_rings_announce(struct vhost_async_rings *rings, uint64_t mac)
+{
+    struct vhost_async_vq *vq = vhost_async_port_vq(rings->port, 1);
+
+    if (vq) {
+        vhost_async_vq_lock(vq);
+        vhost_async_rxq_announce(vhost_async_rxq_of_vq(vq), mac);
+        vhost_async_vq_unlock(vq);
     }
 }

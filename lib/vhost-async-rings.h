@@ -17,17 +17,17 @@
 #ifndef VHOST_ASYNC_RINGS_H
 #define VHOST_ASYNC_RINGS_H 1
 
-/* The receive rings of a guest, as the guest wants them: which are started and
+/* The rings of a guest, as the guest wants them: which are started and
  * enabled, where they are, and the gate before them.
  *
  * What the messages of the guest mean for its rings is decided in
- * vhost-async-guest.c; here it is done, to the txqs of its port.
+ * vhost-async-guest.c; here it is done, to the virtqueues of its port.
  *
  * Thread-safety
  * =============
  *
  * All of this is for who is in control of the guest (vhost-async-guest.h).
- * The locks of txqs are taken here.  Of the vhost library only functions that
+ * The locks of virtqueues are taken here.  Of the vhost library only functions that
  * take no locks are called, so that all of them may be called between pre and
  * post of a message. */
 
@@ -38,10 +38,8 @@
 #include "vhost-async-old-mem.h"
 #include "vhost-async-port.h"
 
-struct vhost_async_txq;
+struct vhost_async_vq;
 struct vhost_guest_mem;
-
-#define VHOST_ASYNC_MAX_VRINGS (2 * VHOST_ASYNC_MAX_TXQS)
 
 struct vhost_async_rings {
     int vid;
@@ -63,7 +61,7 @@ uint64_t vhost_async_rings_features(const struct vhost_async_rings *);
 
 bool vhost_async_rings_update(struct vhost_async_rings *);
 void vhost_async_rings_update_one(struct vhost_async_rings *,
-                                  struct vhost_async_txq *);
+                                  struct vhost_async_vq *);
 void vhost_async_rings_stop(struct vhost_async_rings *, int only);
 
 void vhost_async_rings_close_gate(struct vhost_async_rings *);
@@ -72,5 +70,6 @@ void vhost_async_rings_tell_library(struct vhost_async_rings *);
 bool vhost_async_rings_have_copies(const struct vhost_async_rings *);
 void vhost_async_rings_move_call(struct vhost_async_rings *, uint32_t index);
 void vhost_async_rings_move_base(struct vhost_async_rings *, uint32_t index);
+void vhost_async_rings_announce(struct vhost_async_rings *, uint64_t mac);
 
 #endif /* vhost-async-rings.h */

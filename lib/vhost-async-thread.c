@@ -165,7 +165,6 @@ thread_reap_channel(struct vhost_async_thread *self,
 {
     struct dpdk_dma_chan *chan = self->sender.chan;
     struct dpdk_dma_done done[THREAD_REAP_BURST];
-    struct vhost_async_txq *txq;
     unsigned int n;
 
     if (OVS_UNLIKELY(dpdk_dma_chan_failed(chan))) {
@@ -190,20 +189,21 @@ thread_reap_channel(struct vhost_async_thread *self,
     }
 
     for (unsigned int i = 0; i < n; i++) {
-        vhost_async_txq_done(vhost_async_txq_of_owner(done[i].owner),
-                             done[i].seq);
+        vhost_async_vq_done(vhost_async_vq_of_owner(done[i].owner),
+                            done[i].seq);
     }
     /* Packets of one burst follow each other.  If the last of them is
      * published, by this thread or another one, those before it are, too, and
-     * the txq is not looked at once more. */
+     * the txq is not looked at once more.  Rxqs are polled. */
     for (unsigned int i = 0; i < n; i++) {
-        if (i + 1 < n && done[i].owner == done[i + 1].owner) {
+        struct vhost_async_vq *vq = vhost_async_vq_of_owner(done[i].owner);
+
+        if ((i + 1 < n && done[i].owner == done[i + 1].owner) || vq->rx) {
             continue;
         }
-        txq = vhost_async_txq_of_owner(done[i].owner);
-        if ((int32_t) (vhost_async_txq_get(&txq->published) - done[i].seq)
+        if ((int32_t) (vhost_async_vq_get(&vq->published) - done[i].seq)
             <= 0) {
-            vhost_async_engine_publish(sender, txq);
+            vhost_async_engine_publish(sender, vhost_async_txq_of_vq(vq));
         }
     }
 

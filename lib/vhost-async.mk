@@ -46,15 +46,23 @@ lib_libvhostasync_la_SOURCES = \
 	lib/vhost-async-old-mem.h \
 	lib/vhost-async-port.c \
 	lib/vhost-async-port.h \
+	lib/vhost-async-receive.c \
+	lib/vhost-async-receive.h \
 	lib/vhost-async-rings.c \
 	lib/vhost-async-rings.h \
+	lib/vhost-async-rxq.c \
+	lib/vhost-async-rxq.h \
 	lib/vhost-async-thread.c \
 	lib/vhost-async-thread.h \
 	lib/vhost-async-txq.c \
 	lib/vhost-async-txq.h \
+	lib/vhost-async-vq-kinds.h \
+	lib/vhost-async-vq.c \
+	lib/vhost-async-vq.h \
 	lib/vhost-guest-mem.c \
 	lib/vhost-guest-mem.h \
 	lib/vhost-net-hdr.h \
+	lib/vhost-net-offload.h \
 	lib/vhost-vring-layout.h \
 	lib/vhost-vring-packed.c \
 	lib/vhost-vring-split.c \

@@ -127,4 +127,18 @@ vhost_net_hdr_write(uint8_t *to, struct rte_mbuf *pkt, uint16_t n_buffers)
     }
 }
 
+/* Returns which counter of sizes, as the vhost library has them
+ * (vhost_vq_stat_strings[], 22.11), a packet of 'len' bytes is for: below 64
+ * bytes, 64, then up to the next power of two, the last one of which is 2048
+ * cut short at 1518, and above.  Without branches: sizes of packets are what
+ * no core predicts. */
+static inline unsigned int
+vhost_net_size_bin(uint32_t len)
+{
+    unsigned int bin = (MIN(27 - __builtin_clz(len | 64), 6) + (len > 1518)
+                        - (len == 64));
+
+    return len < 64 ? 0 : bin;
+}
+
 #endif /* vhost-net-hdr.h */

@@ -40,17 +40,20 @@
 #define VHOST_VRING_BAD_TABLE "gave an indirect table that is not one"
 #define VHOST_VRING_BAD_ID "named a descriptor that its ring does not have"
 #define VHOST_VRING_EMPTY_DESC "gave a descriptor of no bytes"
+#define VHOST_VRING_WRITE_ONLY "gave a packet that is not for reading"
+#define VHOST_VRING_SHREDDED "gave a packet in more than 256 pieces"
 #define VHOST_VRING_LOOP "gave a chain that is longer than its ring or table"
 #define VHOST_VRING_NESTED "gave an indirect table within another"
 #define VHOST_VRING_OVERFULL "offers more buffers than its ring has"
 #define VHOST_VRING_READ_ONLY "gave a buffer that is not for writing to"
 #define VHOST_VRING_TAKEN_BACK "took back a buffer that it offered"
 
-/* Where a packet goes, while that is being found out. */
+/* Where a packet is or goes, while that is being found out. */
 struct vhost_vring_fill {
-    struct vhost_vring_buf *buf;
+    struct vhost_vring_seg *segs;
     uint32_t n_segs;
-    uint32_t left;              /* Bytes that have no place yet. */
+    uint32_t left;              /* Bytes that have no place yet; of a transmit
+                                 * ring, that a packet may still have. */
 };
 
 /* An indirect table.  All of it is in the guest's memory. */
@@ -113,7 +116,8 @@ vhost_vring_break(struct vhost_vring *vr, const char *why)
 }
 
 /* Finds place for what is left of a packet in a buffer of 'len' bytes at 'gpa'
- * with 'flags' (VRING_DESC_F_*, which mean the same in all layouts).
+ * with 'flags' (VRING_DESC_F_*, which mean the same in all layouts), or finds
+ * that much of one that the guest gives.
  *
  * A descriptor of no bytes breaks the ring, as in QEMU (7.2,
  * virtqueue_map_desc() of hw/virtio/virtio.c).  So each one takes a segment at
@@ -123,8 +127,9 @@ static inline enum vhost_vring_result
 vhost_vring_fill_add(struct vhost_vring *vr, struct vhost_vring_fill *fill,
                      uint64_t gpa, uint32_t len, uint16_t flags)
 {
-    if (OVS_UNLIKELY(!(flags & VRING_DESC_F_WRITE))) {
-        return vhost_vring_break(vr, VHOST_VRING_READ_ONLY);
+    if (OVS_UNLIKELY(!(flags & VRING_DESC_F_WRITE) != vr->from_guest)) {
+        return vhost_vring_break(vr, (vr->from_guest ? VHOST_VRING_WRITE_ONLY
+                                      : VHOST_VRING_READ_ONLY));
     }
     if (OVS_UNLIKELY(!len)) {
         return vhost_vring_break(vr, VHOST_VRING_EMPTY_DESC);
@@ -143,7 +148,7 @@ vhost_vring_fill_add(struct vhost_vring *vr, struct vhost_vring_fill *fill,
         if (OVS_UNLIKELY(!va)) {
             return vhost_vring_break(vr, VHOST_VRING_BAD_ADDRESS);
         }
-        seg = &fill->buf->segs[fill->n_segs++];
+        seg = &fill->segs[fill->n_segs++];
         seg->va = va;
         seg->len = part;
         seg->region = vr->hint;
@@ -227,14 +232,43 @@ vhost_vring_fill_simple(struct vhost_vring *vr, struct vhost_vring_buf *buf,
     return true;
 }
 
-/* Takes the 'n_chains' that were noted. */
+/* Takes the 'n_chains' that were noted, into '*buf'. */
 static inline void
 vhost_vring_taken(struct vhost_vring *vr, const struct vhost_vring_fill *fill,
-                  uint32_t n_chains)
+                  uint32_t n_chains, struct vhost_vring_buf *buf)
 {
-    fill->buf->n_chains = n_chains;
-    fill->buf->n_segs = fill->n_segs;
+    buf->n_chains = n_chains;
+    buf->n_segs = fill->n_segs;
     vr->n_taken += n_chains;
+}
+
+/* Begins to find out where a packet is that the guest gives. */
+static inline struct vhost_vring_fill
+vhost_vring_begin_pkt(const struct vhost_vring_pkt *pkt)
+{
+    return (struct vhost_vring_fill) { .segs = pkt->segs, .left = UINT32_MAX };
+}
+
+/* Takes the packet that was found, with 'result', in buffer 'id' of 'n_descs'
+ * descriptors, into '*pkt'. */
+static inline enum vhost_vring_result
+vhost_vring_end_pkt(struct vhost_vring *vr,
+                    const struct vhost_vring_fill *fill,
+                    enum vhost_vring_result result, uint16_t id,
+                    uint16_t n_descs, struct vhost_vring_pkt *pkt)
+{
+    if (OVS_UNLIKELY(result != VHOST_VRING_TAKEN)) {
+        /* No guest that means it does that, and there is no way to skip a
+         * buffer whose end is not known. */
+        return (result == VHOST_VRING_TOO_BIG
+                ? vhost_vring_break(vr, VHOST_VRING_SHREDDED) : result);
+    }
+    pkt->n_segs = fill->n_segs;
+    pkt->len = UINT32_MAX - fill->left;
+    /* Nothing is written to it. */
+    vhost_vring_add_chain(vr, 0, 0, id, n_descs);
+    vr->n_taken++;
+    return VHOST_VRING_TAKEN;
 }
 
 /* Logs a piece of the ring, after it was written: a page that is sent in

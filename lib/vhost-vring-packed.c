@@ -14,7 +14,7 @@
  * limitations under the License.
  */
 
-/* Receive rings in the packed layout: Virtual I/O Device 1.2, section 2.8.
+/* Rings in the packed layout: Virtual I/O Device 1.2, section 2.8.
  *
  * Called through vhost-vring.h, by the same threads. */
 
@@ -161,7 +161,7 @@ add_descs(struct vhost_vring *vr, struct vhost_vring_fill *fill, uint32_t pos,
 static __rte_noinline enum vhost_vring_result
 take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 {
-    struct vhost_vring_fill fill = { .buf = buf, .left = len };
+    struct vhost_vring_fill fill = { .segs = buf->segs, .left = len };
     uint32_t room = vr->size - n_descs_out(vr);
     uint32_t pos = vr->avail_idx;
     bool wrap = vr->avail_wrap;
@@ -206,7 +206,7 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     }
     vr->avail_idx = pos;
     vr->avail_wrap = wrap;
-    vhost_vring_taken(vr, &fill, n);
+    vhost_vring_taken(vr, &fill, n, buf);
     return VHOST_VRING_TAKEN;
 }
 
@@ -236,12 +236,43 @@ packed_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return take_any(vr, len, buf);
 }
 
-/* Flags of a descriptor with a used buffer, which has something written to
- * it. */
-static inline uint16_t
-used_flags(bool wrap)
+static enum vhost_vring_result
+packed_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
 {
-    return VRING_DESC_F_WRITE | (wrap ? AVAIL_FLAG | USED_FLAG : 0);
+    struct vhost_vring_fill fill = vhost_vring_begin_pkt(pkt);
+    uint32_t room = vr->size - n_descs_out(vr);
+    uint32_t pos = vr->avail_idx;
+    enum vhost_vring_result r;
+    struct vring_packed_desc d;
+    uint32_t n_descs = 1;
+    uint16_t flags;
+
+    if (!read_flags(vr, pos, vr->avail_wrap, &flags) || OVS_UNLIKELY(!room)) {
+        return VHOST_VRING_EMPTY;
+    }
+    d = read_desc(vr, pos, flags);
+    vhost_vring_prefetch(vr, pos);
+    r = (OVS_LIKELY(!(flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
+         ? vhost_vring_fill_add(vr, &fill, d.addr, d.len, flags)
+         : add_descs(vr, &fill, pos, room, &d, &n_descs));
+    if (OVS_UNLIKELY(r == VHOST_VRING_TAKEN && d.id >= vr->size)) {
+        return vhost_vring_break(vr, VHOST_VRING_BAD_ID);
+    }
+    r = vhost_vring_end_pkt(vr, &fill, r, d.id, n_descs, pkt);
+    if (OVS_LIKELY(r == VHOST_VRING_TAKEN)) {
+        advance(vr, &pos, &vr->avail_wrap, n_descs);
+        vr->avail_idx = pos;
+    }
+    return r;
+}
+
+/* Flags of a descriptor with a used buffer, which has something written to it
+ * unless the guest gave a packet in it. */
+static inline uint16_t
+used_flags(const struct vhost_vring *vr, bool wrap)
+{
+    return ((vr->from_guest ? 0 : VRING_DESC_F_WRITE)
+            | (wrap ? AVAIL_FLAG | USED_FLAG : 0));
 }
 
 /* Logs 'n' descriptors of the ring from 'first' on, around its end. */
@@ -264,7 +295,7 @@ static void
 packed_publish(struct vhost_vring *vr, unsigned int n_chains)
 {
     struct vring_packed_desc *first = desc_at(vr, vr->used_idx);
-    uint16_t first_flags = used_flags(vr->used_wrap);
+    uint16_t first_flags = used_flags(vr, vr->used_wrap);
     uint16_t first_pos = vr->used_idx;
     uint32_t pos = vr->used_idx;
     bool wrap = vr->used_wrap;
@@ -283,7 +314,7 @@ packed_publish(struct vhost_vring *vr, unsigned int n_chains)
         d->len = chain->len;
         if (i) {
             /* Not seen by the guest before it saw the first one. */
-            d->flags = used_flags(wrap);
+            d->flags = used_flags(vr, wrap);
         }
         n_descs += chain->n_descs;
         advance(vr, &pos, &wrap, chain->n_descs);
@@ -332,7 +363,7 @@ packed_take_direct(struct vhost_vring *vr, const uint32_t lens[],
         p->id = d.id;
         p->len = lens[i];
         if (i) {
-            p->flags = used_flags(wrap);
+            p->flags = used_flags(vr, wrap);
         }
         advance(vr, &pos, &wrap, 1);
     }
@@ -345,7 +376,7 @@ static void
 packed_publish_direct(struct vhost_vring *vr, unsigned int n OVS_UNUSED)
 {
     struct vring_packed_desc *first = desc_at(vr, vr->used_idx);
-    uint16_t first_flags = used_flags(vr->used_wrap);
+    uint16_t first_flags = used_flags(vr, vr->used_wrap);
 
     vr->used_idx = vr->avail_idx;
     vr->used_wrap = vr->avail_wrap;
@@ -410,6 +441,7 @@ packed_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_packed = {
     .areas = packed_areas,
     .take = packed_take,
+    .take_pkt = packed_take_pkt,
     .publish = packed_publish,
     .take_direct = packed_take_direct,
     .publish_direct = packed_publish_direct,

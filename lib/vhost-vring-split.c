@@ -14,7 +14,7 @@
  * limitations under the License.
  */
 
-/* Receive rings in the split layout: Virtual I/O Device 1.2, section 2.7.
+/* Rings in the split layout: Virtual I/O Device 1.2, section 2.7.
  *
  * Called through vhost-vring.h, by the same threads. */
 
@@ -162,7 +162,7 @@ add_descs(struct vhost_vring *vr, struct vhost_vring_fill *fill,
 static __rte_noinline enum vhost_vring_result
 take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 {
-    struct vhost_vring_fill fill = { .buf = buf, .left = len };
+    struct vhost_vring_fill fill = { .segs = buf->segs, .left = len };
     uint32_t n = 0;
 
     do {
@@ -202,7 +202,7 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
         return VHOST_VRING_TOO_BIG;
     }
     vr->avail_idx += n;
-    vhost_vring_taken(vr, &fill, n);
+    vhost_vring_taken(vr, &fill, n, buf);
     return VHOST_VRING_TAKEN;
 }
 
@@ -234,6 +234,37 @@ split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     }
     /* From the beginning, and with nothing of what was read. */
     return take_any(vr, len, buf);
+}
+
+static enum vhost_vring_result
+split_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
+{
+    struct vhost_vring_fill fill = vhost_vring_begin_pkt(pkt);
+    enum vhost_vring_result r;
+    struct vring_desc d;
+    uint16_t head;
+
+    if (vr->avail_seen == vr->avail_idx) {
+        r = look_for_more(vr);
+        if (OVS_UNLIKELY(r != VHOST_VRING_TAKEN)) {
+            return r;
+        }
+        if (vr->avail_seen == vr->avail_idx) {
+            return VHOST_VRING_EMPTY;
+        }
+    }
+    head = read_head(vr, 0);
+    if (OVS_UNLIKELY(head >= vr->size)) {
+        return vhost_vring_break(vr, VHOST_VRING_BAD_ID);
+    }
+    d = read_desc(vr, head);
+    vhost_vring_prefetch(vr, head);
+    r = (OVS_LIKELY(!(d.flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT)))
+         ? vhost_vring_fill_add(vr, &fill, d.addr, d.len, d.flags)
+         : add_descs(vr, &fill, d));
+    r = vhost_vring_end_pkt(vr, &fill, r, head, 1, pkt);
+    vr->avail_idx += r == VHOST_VRING_TAKEN;
+    return r;
 }
 
 static void
@@ -361,6 +392,7 @@ split_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_split = {
     .areas = split_areas,
     .take = split_take,
+    .take_pkt = split_take_pkt,
     .publish = split_publish,
     .take_direct = split_take_direct,
     .publish_direct = split_publish_direct,

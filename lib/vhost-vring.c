@@ -14,10 +14,10 @@
  * limitations under the License.
  */
 
-/* Receive rings of guests: what does not depend on their layout.
+/* Rings of guests: what does not depend on their layout.
  *
- * Called by whoever holds the lock of the ring's txq: senders and those who
- * publish, and the thread that reads the guests' messages. */
+ * Called by whoever holds the lock of the ring's virtqueue: senders, pollers
+ * and those who publish, and the thread that reads the guests' messages. */
 
 #include <config.h>
 
@@ -122,6 +122,11 @@ find_areas(const struct vhost_vring_layout *layout,
 const char *
 vhost_vring_map(struct vhost_vring *vr, const struct vhost_vring_setup *setup)
 {
+    const uint64_t offloads = (UINT64_C(1) << VIRTIO_NET_F_CSUM
+                               | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO4
+                               | UINT64_C(1) << VIRTIO_NET_F_HOST_TSO6
+                               | UINT64_C(1) << VIRTIO_NET_F_HOST_ECN
+                               | UINT64_C(1) << VIRTIO_NET_F_HOST_UFO);
     const uint64_t long_hdr = (UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF
                                | UINT64_C(1) << VIRTIO_F_VERSION_1
                                | UINT64_C(1) << VIRTIO_F_RING_PACKED);
@@ -171,7 +176,9 @@ vhost_vring_map(struct vhost_vring *vr, const struct vhost_vring_setup *setup)
                    ? sizeof(struct virtio_net_hdr_mrg_rxbuf)
                    : sizeof(struct virtio_net_hdr));
     vr->mergeable = setup->features & UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF;
+    vr->has_offloads = setup->features & offloads;
     vr->event_idx = event_idx;
+    vr->from_guest = setup->from_guest;
     vr->hint = 0;
     return NULL;
 }

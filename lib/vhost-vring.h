@@ -17,10 +17,11 @@
 #ifndef VHOST_VRING_H
 #define VHOST_VRING_H 1
 
-/* A receive ring of a guest: buffers of the guest in, packets out.
+/* A ring of a guest: buffers of the guest in, the same buffers out.
  *
- * Buffers are taken off the ring for one packet after the other, filled by
- * whomever, and published to the guest in the order in which they were taken.
+ * Of a receive ring, buffers are taken for one packet after the other and
+ * filled by whomever; of a transmit ring each has a packet.  They are
+ * published to the guest in the order in which they were taken.
  * This file knows virtio's rings and guest memory, nothing of packets and of
  * engines.  vhost-vring.c has what all rings have in common,
  * vhost-vring-split.c and vhost-vring-packed.c the layouts (Virtual I/O Device
@@ -34,8 +35,8 @@
  * Thread-safety
  * =============
  *
- * None: a ring belongs to the thread that holds the lock of its txq
- * (vhost-async-txq.h). */
+ * None: a ring belongs to the thread that holds the lock of its virtqueue
+ * (vhost-async-vq.h). */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -53,7 +54,7 @@ struct vhost_vring;
 /* Descriptors (2.7.2). */
 #define VHOST_VRING_MAX_SIZE 32768
 
-/* A piece of the guest's memory that is to be written to. */
+/* A piece of the guest's memory that is to be written to, or read. */
 struct vhost_vring_seg {
     uint8_t *va;                /* Ours, in 'mem' of the ring. */
     uint32_t len;               /* Bytes, not 0. */
@@ -66,6 +67,20 @@ struct vhost_vring_buf {
     uint16_t n_segs;
     /* As many bytes as were asked for, in all. */
     struct vhost_vring_seg segs[VHOST_VRING_MAX_SEGS];
+};
+
+/* A packet of the guest, with its header. */
+struct vhost_vring_pkt {
+    struct vhost_vring_seg *segs;       /* Of who takes it. */
+    uint32_t n_segs;
+    uint32_t len;               /* Bytes in all of them. */
+};
+
+/* Up to where buffers were taken. */
+struct vhost_vring_mark {
+    uint32_t n_taken;
+    uint16_t avail_idx;
+    bool avail_wrap;
 };
 
 /* A buffer of the guest that was taken and not published yet. */
@@ -90,6 +105,7 @@ struct vhost_vring_setup {
     const void *desc, *avail, *used;
     uint32_t size;              /* Descriptors. */
     uint64_t features;          /* That were negotiated. */
+    bool from_guest;            /* It is a transmit ring. */
     int log_vid;                /* Device whose log of dirty pages is to be
                                  * written, -1 for none. */
 };
@@ -103,6 +119,8 @@ struct vhost_vring_layout {
     /* As the public functions of the same names. */
     enum vhost_vring_result (*take)(struct vhost_vring *, uint32_t len,
                                     struct vhost_vring_buf *);
+    enum vhost_vring_result (*take_pkt)(struct vhost_vring *,
+                                        struct vhost_vring_pkt *);
     void (*publish)(struct vhost_vring *, unsigned int n_chains);
     unsigned int (*take_direct)(struct vhost_vring *, const uint32_t lens[],
                                 uint8_t *vas[], unsigned int n);
@@ -126,7 +144,9 @@ struct vhost_vring {
     uint16_t size;              /* Descriptors; kept when unmapped. */
     uint8_t hdr_len;            /* Of virtio_net_hdr, bytes. */
     bool packed;                /* Layout of the indices; kept likewise. */
+    bool from_guest;            /* Its buffers are read, else written. */
     bool mergeable;
+    bool has_offloads;          /* Headers of the guest may ask for some. */
     bool event_idx;
 
     /* Taken, in order; [published, taken) of 'chains' are out.  Wrap. */
@@ -181,6 +201,45 @@ vhost_vring_take(struct vhost_vring *vr, uint32_t len,
 {
     return (OVS_UNLIKELY(vr->broken)
             ? VHOST_VRING_BROKEN : vr->layout->take(vr, len, buf));
+}
+
+/* Takes the next packet of a transmit ring into '*pkt', whose 'segs' has room
+ * for VHOST_VRING_MAX_SEGS.  The ring is mapped. */
+static inline enum vhost_vring_result
+vhost_vring_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
+{
+    return (OVS_UNLIKELY(vr->broken)
+            ? VHOST_VRING_BROKEN : vr->layout->take_pkt(vr, pkt));
+}
+
+/* Returns where the ring is, for vhost_vring_put_back(). */
+static inline struct vhost_vring_mark
+vhost_vring_mark(const struct vhost_vring *vr)
+{
+    return (struct vhost_vring_mark) {
+        .n_taken = vr->n_taken,
+        .avail_idx = vr->avail_idx,
+        .avail_wrap = vr->avail_wrap,
+    };
+}
+
+/* Number of buffers that the guest is known to offer, beyond those that were
+ * taken; 0 if that is not known. */
+static inline uint32_t
+vhost_vring_n_offered(const struct vhost_vring *vr)
+{
+    return vr->packed ? 0 : (uint16_t) (vr->avail_seen - vr->avail_idx);
+}
+
+/* Has what was taken since 'mark', of which nothing was published, be there to
+ * be taken again. */
+static inline void
+vhost_vring_put_back(struct vhost_vring *vr,
+                     const struct vhost_vring_mark *mark)
+{
+    vr->n_taken = mark->n_taken;
+    vr->avail_idx = mark->avail_idx;
+    vr->avail_wrap = mark->avail_wrap;
 }
 
 /* Gives the oldest 'n_chains' of the buffers that are out back to the guest,

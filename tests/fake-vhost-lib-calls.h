@@ -18,8 +18,8 @@
 #define FAKE_VHOST_LIB_CALLS_H 1
 
 /* The functions of rte_vhost.h, by what fake-vhost-lib.h has.  Of its data
- * plane there is as much as it takes to have it send to a ring before that is
- * taken over: one mbuf, one buffer for a packet. */
+ * plane there is as much as it takes to have it send to a ring, or receive
+ * from it, before that is taken over: one mbuf, one buffer for a packet. */
 
 #include "fake-vhost-lib.h"
 
@@ -233,6 +233,98 @@ lib_enqueue_burst(int vid, uint16_t index, struct rte_mbuf **pkts,
     return n;
 }
 
+/* Copies the packet behind the header at 'gpa', of 'len' bytes in all. */
+static struct rte_mbuf *
+lib_receive(struct lib_dev *dev, struct rte_mempool *mp, uint64_t gpa,
+            uint32_t len)
+{
+    struct rte_mbuf *m = rte_pktmbuf_alloc(mp);
+    uint64_t n = 0;
+
+    ovs_assert(m && len > 12 && len - 12 <= rte_pktmbuf_tailroom(m));
+    m->pkt_len = m->data_len = len - 12;
+    memcpy(rte_pktmbuf_mtod(m, uint8_t *),
+           lib_find(dev, LIB_BY_GPA, gpa, &n, NULL) + 12, len - 12);
+    return m;
+}
+
+static struct rte_mbuf *
+lib_dequeue_split(struct lib_dev *dev, struct lib_vq *vq,
+                  struct rte_mempool *mp)
+{
+    uint64_t len = 0;
+    struct vring_desc *descs = ALIGNED_CAST(
+        struct vring_desc *,
+        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
+    struct vring_avail *avail = ALIGNED_CAST(
+        struct vring_avail *,
+        lib_find(dev, LIB_BY_USER, vq->avail, &len, NULL));
+    struct vring_used *used = ALIGNED_CAST(
+        struct vring_used *,
+        lib_find(dev, LIB_BY_USER, vq->used, &len, NULL));
+    struct rte_mbuf *m;
+    uint16_t head;
+
+    if (avail->idx == vq->avail_idx) {
+        return NULL;
+    }
+    head = avail->ring[vq->avail_idx++ % vq->vring.size];
+    m = lib_receive(dev, mp, descs[head].addr, descs[head].len);
+    used->ring[vq->used_idx++ % vq->vring.size] = (struct vring_used_elem) {
+        .id = head
+    };
+    used->idx = vq->used_idx;
+    return m;
+}
+
+static struct rte_mbuf *
+lib_dequeue_packed(struct lib_dev *dev, struct lib_vq *vq,
+                   struct rte_mempool *mp)
+{
+    uint64_t len = 0;
+    struct vring_packed_desc *d = ALIGNED_CAST(
+        struct vring_packed_desc *,
+        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
+    bool wrap = vq->avail_idx & 0x8000;
+    struct rte_mbuf *m;
+
+    d += vq->avail_idx & 0x7fff;
+    if (!(d->flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap
+        || !(d->flags & 1 << VRING_PACKED_DESC_F_USED) != wrap) {
+        return NULL;
+    }
+    m = lib_receive(dev, mp, d->addr, d->len);
+    d->len = 0;
+    d->flags = (wrap ? 1 << VRING_PACKED_DESC_F_AVAIL
+                       | 1 << VRING_PACKED_DESC_F_USED : 0);
+    if ((++vq->avail_idx & 0x7fff) == vq->vring.size) {
+        vq->avail_idx = wrap ? 0 : 0x8000;
+    }
+    vq->used_idx = vq->avail_idx;
+    return m;
+}
+
+static uint16_t
+lib_dequeue_burst(int vid, uint16_t index, struct rte_mempool *mp,
+                  struct rte_mbuf **pkts, uint16_t cnt)
+{
+    struct lib_dev *dev = lib_dev_to_lock(vid);
+    struct lib_vq *vq = &dev->vqs[index];
+    uint16_t n = 0;
+
+    while (vq->enabled && n < cnt) {
+        pkts[n] = (dev->features & LIB_F_PACKED
+                   ? lib_dequeue_packed(dev, vq, mp)
+                   : lib_dequeue_split(dev, vq, mp));
+        if (!pkts[n]) {
+            break;
+        }
+        n++;
+    }
+    lib.n_dequeued += n;
+    return n;
+}
+
 static inline int
 lib_never(void)
 {
@@ -244,10 +336,11 @@ lib_never(void)
 #define rte_vhost_vring_call_nonblock(...) lib_never()
 #define rte_vhost_enable_guest_notification(...) lib_never()
 #define rte_vhost_avail_entries(...) lib_never()
-#define rte_vhost_rx_queue_count(...) lib_never()
+#define rte_vhost_rx_queue_count(VID, VRING) ((void) (VID), lib_never())
 #define rte_vhost_vring_stats_get(...) lib_never()
 #define rte_vhost_notify_guest(...) lib_never()
 
+#define rte_vhost_dequeue_burst lib_dequeue_burst
 #define rte_vhost_enqueue_burst lib_enqueue_burst
 #define rte_vhost_extern_callback_register lib_extern_callback_register
 #define rte_vhost_get_ifname lib_get_ifname

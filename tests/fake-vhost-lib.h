@@ -145,6 +145,7 @@ static struct {
     unsigned int n_mismatches;  /* Warnings that indices do not agree. */
     unsigned int n_new, n_destroyed;    /* Devices. */
     unsigned int n_enqueued;    /* Packets. */
+    unsigned int n_dequeued;
     void (*while_enqueuing)(void);      /* Once. */
     void (*after_destroy)(void);        /* Once. */
     uint64_t next_va;

@@ -39,7 +39,7 @@ static void disturb(void);
 #define DP(NAME) te_##NAME
 /* Others get a chance right before a lock is given up, and when packets are
  * marked as done. */
-#define DP_BEFORE_UNLOCK(TXQ) disturb()
+#define DP_BEFORE_UNLOCK(VQ) disturb()
 #define DP_PUBLISH(SELF, TXQ) \
     (disturb(), DP(vhost_async_engine_publish)(SELF, TXQ))
 #include "vhost-data-path.h"
@@ -158,18 +158,18 @@ stop_and_start(struct port *p)
     uint64_t wait = rte_get_tsc_hz() / 1000000 * random_range(200);
     uint16_t base;
 
-    vhost_async_txq_close(txq);
+    vhost_async_vq_close(&txq->vq);
     vhost_async_txq_drain(txq, rte_get_tsc_cycles() + wait);
-    base = vhost_vring_get_base(&txq->vring);
-    vhost_async_txq_stop(txq);
-    vhost_async_txq_open(txq);
+    base = vhost_vring_get_base(&txq->vq.vring);
+    vhost_async_vq_stop(&txq->vq);
+    vhost_async_vq_open(&txq->vq);
     vhost_async_engine_unlock(NULL, txq);
 
     for (;;) {
         bool stopped;
 
-        vhost_async_txq_lock(txq);
-        stopped = vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED;
+        vhost_async_vq_lock(&txq->vq);
+        stopped = vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STOPPED;
         if (stopped) {
             ovs_assert(!port_start(p, base));
         }
@@ -194,19 +194,19 @@ message_main(void *aux OVS_UNUSED)
             break;
         case 1:
             /* Memory is somewhere else, copies are in flight. */
-            vhost_async_txq_close(txq);
+            vhost_async_vq_close(&txq->vq);
             usleep(random_range(100));
-            vhost_vring_unmap(&txq->vring);
-            ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
-            vhost_async_txq_open(txq);
+            vhost_vring_unmap(&txq->vq.vring);
+            ovs_assert(!vhost_async_vq_start(&txq->vq, &p->guest.setup));
+            vhost_async_vq_open(&txq->vq);
             vhost_async_engine_unlock(NULL, txq);
             break;
         default:
             for (int i = 0; i < 2; i++) {
-                vhost_async_txq_lock(txq);
-                vhost_async_txq_set_state(txq,
-                                          (i ? VHOST_ASYNC_TXQ_RUNNING
-                                           : VHOST_ASYNC_TXQ_DISABLED));
+                vhost_async_vq_lock(&txq->vq);
+                vhost_async_vq_set_state(&txq->vq,
+                                          (i ? VHOST_ASYNC_VQ_RUNNING
+                                           : VHOST_ASYNC_VQ_DISABLED));
                 vhost_async_engine_unlock(NULL, txq);
             }
             break;
@@ -252,9 +252,10 @@ helper_main(void *aux OVS_UNUSED)
             while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
                 for (unsigned int i = 0; i < n; i++) {
                     struct vhost_async_txq *txq
-                        = vhost_async_txq_of_owner(done[i].owner);
+                        = vhost_async_txq_of_vq(
+                            vhost_async_vq_of_owner(done[i].owner));
 
-                    vhost_async_txq_done(txq, done[i].seq);
+                    vhost_async_vq_done(&txq->vq, done[i].seq);
                     vhost_async_engine_publish(NULL, txq);
                 }
             }
@@ -365,7 +366,7 @@ static bool
 all_is_done(void)
 {
     for (size_t i = 0; i < n_ports; i++) {
-        if (vhost_async_txq_in_flight(ports[i].txq)
+        if (vhost_async_vq_in_flight(&ports[i].txq->vq)
             || vhost_async_engine_txq_waiting(ports[i].txq)) {
             return false;
         }
@@ -384,7 +385,7 @@ settle(void)
             for (size_t i = 0; i < n_ports; i++) {
                 fprintf(stderr, "txq %"PRIuSIZE": %"PRIu32" packets in "
                         "flight, %u in the ring\n", i,
-                        vhost_async_txq_in_flight(ports[i].txq),
+                        vhost_async_vq_in_flight(&ports[i].txq->vq),
                         vhost_async_engine_txq_waiting(ports[i].txq));
             }
             ovs_fatal(0, "nobody sees to the others");

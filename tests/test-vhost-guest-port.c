@@ -40,7 +40,7 @@ off(uint64_t layout)
     port_set_dma(p, false);
     settle();
     ovs_assert(!goes_by_dma(p, r));
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_RUNNING);
 
     /* On. */
     port_set_dma(p, true);
@@ -57,8 +57,8 @@ off(uint64_t layout)
 
     vm_leave(vm);
     settle();
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
-    ovs_assert(ovs_list_is_empty(&old_txqs));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
+    ovs_assert(ovs_list_is_empty(&old_vqs));
     vm_boot(vm, p->path);
     ovs_assert(!goes_by_dma(p, r) && lib.n_enqueued == 1);
     check_traffic(p, r, 40, LARGE);
@@ -210,7 +210,7 @@ test_remove(void)
     }
     vm_destroy(vm);
     settle();
-    ovs_assert(!n_maps && ovs_list_is_empty(&old_txqs));
+    ovs_assert(!n_maps && ovs_list_is_empty(&old_vqs));
     check_no_leak();
 }
 
@@ -231,7 +231,7 @@ test_remove_stuck(void)
     port_remove(p);
     ovs_assert(fake.tsc - start < FAKE_HZ * 3);
     settle();
-    ovs_assert(n_maps == 1 && ovs_list_size(&old_txqs) == 1);
+    ovs_assert(n_maps == 1 && ovs_list_size(&old_vqs) == 1);
     ring_get(r, 0);
     ring_lose(r, 3);
 
@@ -243,7 +243,7 @@ test_remove_stuck(void)
     ring_get(r, 5);
     others.engines = true;
     settle();
-    ovs_assert(n_maps == 1 && ovs_list_is_empty(&old_txqs));
+    ovs_assert(n_maps == 1 && ovs_list_is_empty(&old_vqs));
     ring_get(r, 0);
     finish(q, vm);
 }
@@ -263,7 +263,7 @@ test_off_stuck(void)
     ovs_assert(port_totals(p).in_flight == 3);
     port_set_dma(p, false);
     settle();
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     /* Each is counted once, as long as it is in flight and when it is not. */
     ovs_assert(port_totals(p).in_flight == 0);
     ovs_assert(netdev_dpdk_async_lost(&p->async) == 3);
@@ -274,7 +274,7 @@ test_off_stuck(void)
     others.engines = true;
     settle();
     ovs_assert(netdev_dpdk_async_lost(&p->async) == 3);
-    ovs_assert(ovs_list_is_empty(&old_txqs));
+    ovs_assert(ovs_list_is_empty(&old_vqs));
     finish(p, vm);
 }
 

@@ -101,7 +101,7 @@ test_size_in_flight(void)
     check_ring(r, 5, LARGE);
     send_in_flight(the_port, r);
     ovs_assert(ring_state(r, VHOST_ASYNC_SET_VRING_NUM, 32));
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_STUCK);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_STUCK);
     ovs_assert(ring_state(r, VHOST_ASYNC_SET_VRING_NUM, r->size));
     ovs_assert(helper_run());
     ovs_assert(!port_send(the_port, r, 0, 1, SMALL));
@@ -148,7 +148,7 @@ stop(uint64_t layout)
     ovs_assert(r->n_got == r->n_taken);
     ovs_assert(base == ring_base(r));
     ovs_assert(the_port->vid < 0 && lib.n_destroyed == 1);
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_STOPPED);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_STOPPED);
 
     vm_start_ring(r);
     ovs_assert(the_port->vid >= 0 && lib.n_new == 2);
@@ -187,7 +187,7 @@ txq_gave_up(struct vhost_async_txq *txq)
 {
     bool gave_up;
 
-    atomic_read(&txq->owner.gave_up, &gave_up);
+    atomic_read(&txq->vq.owner.gave_up, &gave_up);
     return gave_up;
 }
 
@@ -208,7 +208,7 @@ stop_stuck(uint64_t layout)
     ovs_assert(fake.tsc - start < FAKE_HZ * 3);
     ring_get(r, 0);
     ovs_assert(base == ring_base(r));
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_STUCK);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_STUCK);
     ovs_assert(port_in_flight(the_port, r) == 3);
     ovs_assert(txq_gave_up(port_txq(the_port, r)));
     ring_lose(r, 3);
@@ -221,7 +221,7 @@ stop_stuck(uint64_t layout)
     vm_start_ring(r);
     settle();
     ovs_assert(!port_send(the_port, r, 1, 1, SMALL));
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_STUCK);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_STUCK);
     ovs_assert(n_maps == 2);
     ovs_assert(helper_run());
 
@@ -257,7 +257,7 @@ stop_one(uint64_t layout)
     ring_get(r, 3);
     check_ring(r, 5, LARGE);
     ovs_assert(!port_send(the_port, other, 0, 1, SMALL));
-    ovs_assert(port_state(the_port, other) == VHOST_ASYNC_TXQ_STOPPED);
+    ovs_assert(port_state(the_port, other) == VHOST_ASYNC_VQ_STOPPED);
     vm_start_ring(other);
     check_ring(r, 5, LARGE);
     check_ring(other, 5, LARGE);
@@ -303,7 +303,7 @@ disabled(uint64_t layout)
         ovs_assert(ring_addr(r, 0, 0, 0));
         helper_run();
         ovs_assert(!port_send(the_port, r, 0, 1, SMALL));
-        ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_DISABLED);
+        ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_DISABLED);
     }
     settle();
     ring_get(r, 0);

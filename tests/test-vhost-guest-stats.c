@@ -126,6 +126,7 @@ test_statistics(void)
     ovs_assert(strstr(ds_cstr(&ds), "txq 0: DMA\n"));
     ovs_assert(strstr(ds_cstr(&ds), "by DMA: 2 packets"));
     check_json("[{\"copies\":\"DMA\",\"guest\":true,\"name\":\"port0\","
+               "\"rxqs\":[],"
                "\"txqs\":[{\"busy-drops\":0,\"copies\":\"DMA\","
                "\"cpu-bytes\":%"PRIu64",\"cpu-packets\":70,"
                "\"dma-bytes\":3037,\"dma-packets\":2,\"down-drops\":3,"
@@ -145,7 +146,7 @@ test_statistics(void)
     port_set_dma(p, false);
     vm_leave(vm);
     settle();
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     ovs_assert(custom_stat(p, "tx_async_dma_packets") == 2);
     ovs_assert(custom_stat(p, "tx_async_full_drops") == 4);
     ovs_assert(netdev_dpdk_async_lost(&p->async) == n_lost);
@@ -154,7 +155,7 @@ test_statistics(void)
     ovs_assert(strstr(ds_cstr(&ds), "port port0: CPU: options:vhost-async"));
     check_json("[{\"copies\":\"CPU\",\"guest\":false,\"name\":\"port0\","
                "\"reason\":\"options:vhost-async is false\","
-               "\"txqs\":[]}]");
+               "\"rxqs\":[],\"txqs\":[]}]");
     ds_destroy(&ds);
     finish(p, vm);
 }

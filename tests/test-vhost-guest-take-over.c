@@ -35,7 +35,7 @@ set_up_library(struct vm **vm, uint64_t features, unsigned int n_rings)
     p = port_add();
     *vm = vm_create(features, n_rings);
     vm_boot(*vm, p->path);
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     return p;
 }
 
@@ -61,10 +61,10 @@ take_over_by_sender(uint64_t layout)
     check_traffic(p, r, 3, LARGE);
     ovs_assert(lib.n_enqueued == 86);
     ovs_assert(helper_change_sides() == false);
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_LIBRARY && needs_lock(p));
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_LIBRARY && needs_lock(p));
     check_traffic(p, r, 7, LARGE);
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_RUNNING);
-    ovs_assert(port_state(p, other) == VHOST_ASYNC_TXQ_LIBRARY);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_RUNNING);
+    ovs_assert(port_state(p, other) == VHOST_ASYNC_VQ_LIBRARY);
     ovs_assert(needs_lock(p));
     ovs_assert(lib.n_enqueued == 86);
     ovs_assert(port_totals(p).dma_packets == 7);
@@ -92,7 +92,7 @@ take_over_by_helper(uint64_t layout)
     ovs_assert(ring_notified(r));
     set_support(true);
     ovs_assert(!helper_run());
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_RUNNING && !needs_lock(p));
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_RUNNING && !needs_lock(p));
     ovs_assert(ring_notified(r) == 1);
     helper_run();
     ovs_assert(!ring_notified(r));
@@ -115,7 +115,7 @@ test_take_over_later(void)
     ovs_assert(control_try(g));
     set_support(true);
     ovs_assert(helper_run());
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     control_give(g, CONTROL_FREE);
     ovs_assert(!helper_change_sides());
     ovs_assert(control_try(g));
@@ -139,7 +139,7 @@ test_take_over_later(void)
     fake_ms(MESSAGE_MS);
     helper_run();
     ovs_assert(!helper_run());
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_RUNNING);
     check_traffic(p, r, 5, LARGE);
     finish(p, vm);
 }
@@ -166,7 +166,7 @@ test_take_over_new_ring(void)
     ovs_assert(!port_txq(p, late));
     vm->n_rings = 2;
     vm_start_ring(late);
-    ovs_assert(port_state(p, late) == VHOST_ASYNC_TXQ_LIBRARY);
+    ovs_assert(port_state(p, late) == VHOST_ASYNC_VQ_LIBRARY);
     check_traffic(p, r, 5, LARGE);
     ovs_assert(needs_lock(p));
     ovs_assert(!helper_take_over());
@@ -189,21 +189,21 @@ test_take_over_gone(void)
     ovs_assert(!helper_change_sides());
     vm_leave(vm);
     vm_boot(vm, p->path);
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_LIBRARY);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_LIBRARY);
     check_traffic(p, r, 5, LARGE);
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_RUNNING);
     ovs_assert(!lib.n_enqueued);
     vm_leave(vm);
     set_support(false);
     helper_run();
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
 
     vm_boot(vm, p->path);
     set_support(true);
     ovs_assert(!helper_change_sides());
     vm_leave(vm);
     ovs_assert(!helper_take_over() && !needs_lock(p));
-    ovs_assert(port_state(p, r) == VHOST_ASYNC_TXQ_STOPPED);
+    ovs_assert(port_state(p, r) == VHOST_ASYNC_VQ_STOPPED);
     vm_boot(vm, p->path);
     check_traffic(p, r, 5, LARGE);
     finish(p, vm);
@@ -216,11 +216,11 @@ test_enable_race(void)
     struct vm *vm;
     struct port *p = set_up_library(&vm, 0, 1);
 
-    ovs_assert(!vhost_async_port_add_txqs(&p->async.port, -1, 0));
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_add_vqs(&p->async.port, -1, 0));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     vm_leave(vm);
-    ovs_assert(!vhost_async_port_add_txqs(&p->async.port, 0, 1));
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_add_vqs(&p->async.port, 0, 1));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     finish(p, vm);
 }
 
@@ -235,7 +235,7 @@ take_over_meanwhile(void)
     control_give(enqueuing_guest, CONTROL_FREE);
     ovs_assert(helper_take_over());
     ovs_assert(port_state(the_port, &the_vm->rings[1])
-               == VHOST_ASYNC_TXQ_LIBRARY);
+               == VHOST_ASYNC_VQ_LIBRARY);
     ovs_assert(control_try(enqueuing_guest));
 }
 
@@ -257,7 +257,7 @@ take_over_enqueuing(uint64_t layout)
     ovs_assert(!lib.while_enqueuing && lib.n_enqueued == 10);
     control_give(enqueuing_guest, CONTROL_FREE);
     ovs_assert(!helper_take_over());
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_RUNNING);
     check_traffic(the_port, r, 60, LARGE);
     ovs_assert(lib.n_enqueued == 10);
     finish(the_port, the_vm);
@@ -297,7 +297,7 @@ test_enable_slow(void)
     while_mapping = change_memory;
     ovs_assert(helper_change_sides());
     ovs_assert(!while_mapping);
-    ovs_assert(!vhost_async_port_txqs(&the_port->async.port));
+    ovs_assert(!vhost_async_port_vqs(&the_port->async.port));
     ovs_assert(!n_maps);
     while_mapping = live_on;
     ovs_assert(!helper_change_sides());
@@ -331,7 +331,7 @@ test_enable_unmapped(void)
     maps_fail = true;
     set_support(true);
     settle();
-    ovs_assert(!vhost_async_port_txqs(&p->async.port));
+    ovs_assert(!vhost_async_port_vqs(&p->async.port));
     ovs_assert(port_no_dma(p));
     check_traffic(p, r, 5, LARGE);
     ovs_assert(lib.n_enqueued == 5);

@@ -387,7 +387,7 @@ test_changed_table_beside_stuck(void)
     send_in_flight(the_port, stuck);
     others.engines = false;
     vm_stop_ring(stuck);
-    ovs_assert(port_state(the_port, stuck) == VHOST_ASYNC_TXQ_STUCK);
+    ovs_assert(port_state(the_port, stuck) == VHOST_ASYNC_VQ_STUCK);
     ovs_assert(n_maps == 1);
     for (int i = 1; i <= 5; i++) {
         ovs_assert(vm_mem_table(the_vm, i));

@@ -15,7 +15,7 @@
  */
 
 /* Tests of how threads get at a txq, step by step: the lock and the states of
- * the ring (lib/vhost-async-txq.c), the completion engine that was built
+ * the ring (lib/vhost-async-vq.c), the completion engine that was built
  * (lib/vhost-async-defer.c or -ring.c), and what a PMD thread does about its
  * channel (lib/vhost-async-thread.c).
  *
@@ -38,10 +38,10 @@ static void (*before_unlock)(struct vhost_async_txq *);
 static void (*after_done)(struct vhost_async_txq *, uint32_t seq);
 
 #define DP(NAME) tt_##NAME
-#define DP_DONE(TXQ, SEQ) note_done(TXQ, SEQ)
+#define DP_DONE(VQ, SEQ) note_done(vhost_async_txq_of_vq(VQ), SEQ)
 static void note_done(struct vhost_async_txq *, uint32_t seq);
-#define DP_BEFORE_UNLOCK(TXQ) \
-    (before_unlock ? before_unlock(TXQ) : (void) 0)
+#define DP_BEFORE_UNLOCK(VQ) \
+    (before_unlock ? before_unlock(vhost_async_txq_of_vq(VQ)) : (void) 0)
 #include "vhost-data-path.h"
 #include "vhost-txq-fixture.h"
 
@@ -55,7 +55,7 @@ static void note_done(struct vhost_async_txq *, uint32_t seq);
 static void
 note_done(struct vhost_async_txq *txq, uint32_t seq)
 {
-    vhost_async_txq_done(txq, seq);
+    vhost_async_vq_done(&txq->vq, seq);
     if (after_done) {
         after_done(txq, seq);
     }
@@ -66,7 +66,7 @@ note_done(struct vhost_async_txq *txq, uint32_t seq)
 static uint32_t
 lock_word(const struct port *p)
 {
-    return vhost_async_txq_get(&p->txq->lock);
+    return vhost_async_vq_get(&p->txq->vq.lock);
 }
 
 static void
@@ -79,56 +79,56 @@ test_lock(void)
     p = port_create(LAYOUT, 16, 2048);
     txq = p->txq;
     ovs_assert(!lock_word(p));
-    ovs_assert(vhost_async_txq_trylock(txq));
-    ovs_assert(!vhost_async_txq_trylock(txq));
+    ovs_assert(vhost_async_vq_trylock(&txq->vq));
+    ovs_assert(!vhost_async_vq_trylock(&txq->vq));
     ovs_assert(lock_word(p) == VHOST_ASYNC_LOCKED);
-    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
     ovs_assert(!lock_word(p));
 
     /* What is left must be seen to, each time. */
-    ovs_assert(vhost_async_txq_trylock_or_leave(txq));
+    ovs_assert(vhost_async_vq_trylock_or_leave(&txq->vq));
     for (int i = 0; i < 2; i++) {
-        ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
-        ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
+        ovs_assert(!vhost_async_vq_trylock_or_leave(&txq->vq));
+        ovs_assert(!vhost_async_vq_trylock_or_leave(&txq->vq));
         ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED
                                     | VHOST_ASYNC_PENDING));
-        ovs_assert(!vhost_async_txq_try_unlock(txq));
+        ovs_assert(!vhost_async_vq_try_unlock(&txq->vq));
         ovs_assert(lock_word(p) == VHOST_ASYNC_LOCKED);
     }
-    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
 
     /* Closed: who sends goes away, who leaves work leaves it. */
-    vhost_async_txq_close(txq);
+    vhost_async_vq_close(&txq->vq);
     ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED));
-    ovs_assert(!vhost_async_txq_lock_unless_closed(txq));
-    ovs_assert(!vhost_async_txq_trylock(txq));
-    ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
-    vhost_async_txq_open(txq);
+    ovs_assert(!vhost_async_vq_lock_unless_closed(&txq->vq));
+    ovs_assert(!vhost_async_vq_trylock(&txq->vq));
+    ovs_assert(!vhost_async_vq_trylock_or_leave(&txq->vq));
+    vhost_async_vq_open(&txq->vq);
     ovs_assert(lock_word(p) == (VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING));
-    ovs_assert(!vhost_async_txq_try_unlock(txq));
-    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(!vhost_async_vq_try_unlock(&txq->vq));
+    ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
 
     /* Closed by who waits for a holder, which then lets go: nobody comes in
      * between, and what is left then is for who waits. */
-    ovs_assert(vhost_async_txq_trylock(txq));
-    atomic_store_relaxed(&txq->lock, VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED);
-    ovs_assert(vhost_async_txq_try_unlock(txq));
+    ovs_assert(vhost_async_vq_trylock(&txq->vq));
+    atomic_store_relaxed(&txq->vq.lock, VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED);
+    ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
     ovs_assert(lock_word(p) == VHOST_ASYNC_CLOSED);
-    ovs_assert(!vhost_async_txq_trylock(txq));
-    ovs_assert(!vhost_async_txq_lock_unless_closed(txq));
-    ovs_assert(!vhost_async_txq_trylock_or_leave(txq));
-    vhost_async_txq_close(txq);
-    vhost_async_txq_open(txq);
-    ovs_assert(!vhost_async_txq_try_unlock(txq));
-    ovs_assert(vhost_async_txq_try_unlock(txq));
-    vhost_async_txq_lock(txq);
+    ovs_assert(!vhost_async_vq_trylock(&txq->vq));
+    ovs_assert(!vhost_async_vq_lock_unless_closed(&txq->vq));
+    ovs_assert(!vhost_async_vq_trylock_or_leave(&txq->vq));
+    vhost_async_vq_close(&txq->vq);
+    vhost_async_vq_open(&txq->vq);
+    ovs_assert(!vhost_async_vq_try_unlock(&txq->vq));
+    ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
+    vhost_async_vq_lock(&txq->vq);
     vhost_async_engine_unlock(NULL, txq);
     port_finish(p);
 }
 
 /* Whether the ring may go from state 'from', which it is in, to 'to'. */
 static bool
-may_become(struct vhost_async_txq *txq, enum vhost_async_txq_state to)
+may_become(struct vhost_async_txq *txq, enum vhost_async_vq_state to)
 {
     int status;
     pid_t pid = fork();
@@ -139,8 +139,8 @@ may_become(struct vhost_async_txq *txq, enum vhost_async_txq_state to)
         setrlimit(RLIMIT_CORE, &no_core);
         close(STDERR_FILENO);
         signal(SIGABRT, SIG_DFL);
-        vhost_async_txq_set_state(txq, to);
-        _exit(vhost_async_txq_state(txq) == to ? 0 : 2);
+        vhost_async_vq_set_state(&txq->vq, to);
+        _exit(vhost_async_vq_state(&txq->vq) == to ? 0 : 2);
     }
     ovs_assert(pid > 0 && waitpid(pid, &status, 0) == pid);
     ovs_assert(!status || (WIFSIGNALED(status)
@@ -148,17 +148,17 @@ may_become(struct vhost_async_txq *txq, enum vhost_async_txq_state to)
     return !status;
 }
 
-/* The arrows of vhost-async-txq.h. */
+/* The arrows of vhost-async-vq.h. */
 static void
 test_states(void)
 {
     static const char *const arrows[] = {
         /* To        L    S    D    R    stucK, from */
-        [VHOST_ASYNC_TXQ_LIBRARY] = "LS---",
-        [VHOST_ASYNC_TXQ_STOPPED] = "-SD--",
-        [VHOST_ASYNC_TXQ_DISABLED] = "-SDRK",
-        [VHOST_ASYNC_TXQ_RUNNING] = "-SDRK",
-        [VHOST_ASYNC_TXQ_STUCK] = "-S--K",
+        [VHOST_ASYNC_VQ_LIBRARY] = "LS---",
+        [VHOST_ASYNC_VQ_STOPPED] = "-SD--",
+        [VHOST_ASYNC_VQ_DISABLED] = "-SDRK",
+        [VHOST_ASYNC_VQ_RUNNING] = "-SDRK",
+        [VHOST_ASYNC_VQ_STUCK] = "-S--K",
     };
     atomic_uint8_t retries = 0;
     struct vhost_async_txq *txq;
@@ -166,8 +166,8 @@ test_states(void)
     for (size_t from = 0; from < ARRAY_SIZE(arrows); from++) {
         for (size_t to = 0; to < ARRAY_SIZE(arrows); to++) {
             txq = vhost_async_txq_create("port", 0, &retries,
-                                         VHOST_ASYNC_TXQ_LIBRARY);
-            atomic_store_relaxed(&txq->state, from);
+                                         VHOST_ASYNC_VQ_LIBRARY);
+            atomic_store_relaxed(&txq->vq.state, from);
             ovs_assert(may_become(txq, to) == (arrows[from][to] != '-'));
             vhost_async_txq_destroy(txq);
         }
@@ -187,7 +187,7 @@ test_left_to_the_holder(void)
     p = port_create(LAYOUT, 64, 2048);
     ovs_assert(port_engine_send(p, &pmds[0], 2, LARGE) == 2);
     ovs_assert(port_engine_send(p, &pmds[1], 2, LARGE) == 2);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(work_and_reap(0, 2) == 2);
     port_get(p, 0);
     ovs_assert(work_and_reap(1, 1) == 1);
@@ -211,13 +211,13 @@ test_closed(void)
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 64, 2048);
     ovs_assert(port_engine_send(p, &pmds[0], 1, LARGE) == 1);
-    vhost_async_txq_close(p->txq);
+    vhost_async_vq_close(&p->txq->vq);
     n = port_engine_send(p, &pmds[0], 3, SMALL);
     ovs_assert(n == (ring ? 3 : 0));
     ovs_assert(COUNTER(p, busy_drops) == 3 - n);
     ovs_assert(work_and_reap(0, 1) == 1);
     port_get(p, 0);
-    vhost_async_txq_open(p->txq);
+    vhost_async_vq_open(&p->txq->vq);
     vhost_async_engine_unlock(NULL, p->txq);
     port_get(p, 1 + n);
     ovs_assert(port_engine_send(p, NULL, 1, SMALL) == 1);
@@ -238,7 +238,7 @@ test_drops(void)
     ovs_assert(!COUNTER(p, full_drops));
     ovs_assert(!port_engine_send(p, &pmds[0], 2, SMALL));
     ovs_assert(COUNTER(p, full_drops) == 2);
-    vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_DISABLED);
+    vhost_async_vq_set_state(&p->txq->vq, VHOST_ASYNC_VQ_DISABLED);
     ovs_assert(!port_engine_send(p, NULL, 3, SMALL));
     ovs_assert(COUNTER(p, down_drops) == 3);
     ovs_assert(!COUNTER(p, busy_drops));
@@ -356,10 +356,10 @@ static void
 publish_first(struct vhost_async_txq *txq, uint32_t seq)
 {
     if (!seq) {
-        ovs_assert(vhost_async_txq_trylock_or_leave(txq));
+        ovs_assert(vhost_async_vq_trylock_or_leave(&txq->vq));
         vhost_async_txq_publish(txq);
         vhost_async_engine_unlock(NULL, txq);
-        ovs_assert(vhost_async_txq_get(&txq->published) == 1);
+        ovs_assert(vhost_async_vq_get(&txq->vq.published) == 1);
     }
 }
 
@@ -374,7 +374,7 @@ test_published_by_two(void)
     after_done = publish_first;
     ovs_assert(work_and_reap(0, 3) == 3);
     after_done = NULL;
-    ovs_assert(!vhost_async_txq_in_flight(p->txq));
+    ovs_assert(!vhost_async_vq_in_flight(&p->txq->vq));
     port_get(p, 3);
     port_finish(p);
 }

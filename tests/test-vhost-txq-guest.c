@@ -280,6 +280,12 @@ test_number_of_buffers(void)
 
 /* Notifications. */
 
+static uint64_t
+n_notified(const struct port *p)
+{
+    return vhost_async_counter(&p->txq->vq.notifications);
+}
+
 static void
 test_notifications(void)
 {
@@ -298,7 +304,7 @@ test_notifications(void)
         ovs_assert(!port_notified(p));
         ovs_assert(work_and_reap(0, 3) == 3);
         ovs_assert(port_notified(p) == 1);
-        ovs_assert(COUNTER(p, notifications) == 2);
+        ovs_assert(n_notified(p) == 2);
 
         /* Not if the guest does not want to know. */
         if (p->guest.packed) {
@@ -312,17 +318,17 @@ test_notifications(void)
         p->guest.avail->flags = 0;
 
         /* Nor if it polls; a new descriptor is used at once. */
-        vhost_async_txq_set_callfd(p->txq, -1);
+        vhost_async_vq_set_callfd(&p->txq->vq, -1);
         port_send_n(p, &pmds[0], 1, 100);
-        vhost_async_txq_notify(p->txq);
-        ovs_assert(COUNTER(p, notifications) == 2);
-        vhost_async_txq_set_callfd(p->txq, dup(p->fd));
+        vhost_async_vq_notify(&p->txq->vq);
+        ovs_assert(n_notified(p) == 2);
+        vhost_async_vq_set_callfd(&p->txq->vq, dup(p->fd));
         ovs_assert(!port_notified(p));
-        vhost_async_txq_notify(p->txq);
+        vhost_async_vq_notify(&p->txq->vq);
         ovs_assert(port_notified(p) == 1);
         port_send_n(p, &pmds[0], 1, 100);
         ovs_assert(port_notified(p) == 1);
-        ovs_assert(COUNTER(p, notifications) == 4);
+        ovs_assert(n_notified(p) == 4);
         port_finish(p);
     }
 }
@@ -358,7 +364,7 @@ test_event_index(void)
         ovs_assert(port_notified(p) == 1);
         port_send_n(p, &pmds[0], 2, 100);
         ovs_assert(!port_notified(p));
-        ovs_assert(COUNTER(p, notifications) == 2);
+        ovs_assert(n_notified(p) == 2);
         port_finish(p);
     }
 }
@@ -409,13 +415,13 @@ start_logging(struct port *p)
 {
     struct vhost_async_txq *txq = p->txq;
 
-    vhost_async_txq_close(txq);
+    vhost_async_vq_close(&txq->vq);
     if (!vhost_async_txq_drain(txq, rte_get_tsc_cycles())) {
-        txq->log_all = true;
+        txq->vq.log_all = true;
     }
     p->guest.setup.log_vid = 7;
-    ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
-    vhost_async_txq_open(txq);
+    ovs_assert(!vhost_async_vq_start(&txq->vq, &p->guest.setup));
+    vhost_async_vq_open(&txq->vq);
     vhost_async_engine_unlock(NULL, txq);
     logging_txq = txq;
     n_logged = 0;

@@ -77,12 +77,12 @@ test_hung_engine_costs_no_packet(void)
 
     /* Nothing is done again before the device is stopped for certain. */
     port_get(p, 0);
-    ovs_assert(vhost_async_txq_in_flight(p->txq) == 7);
+    ovs_assert(vhost_async_vq_in_flight(&p->txq->vq) == 7);
     ovs_assert(!vhost_async_thread_is_busy(&pmds[0]));
     ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
     ovs_assert(COUNTER(p, cpu_packets) == 2);
     fake.devs[0].stop_fails = 2;
-    while (vhost_async_txq_in_flight(p->txq)) {
+    while (vhost_async_vq_in_flight(&p->txq->vq)) {
         port_get(p, 0);
         ovs_assert(fake.slept_us < 1000000);
         rescue();
@@ -111,13 +111,13 @@ test_stop_with_copies_in_flight(void)
         ovs_assert(work_and_reap(0, 1) == 1);
         port_get(p, 1);
 
-        vhost_async_txq_close(txq);
+        vhost_async_vq_close(&txq->vq);
         ovs_assert(!vhost_async_txq_drain(txq, rte_get_tsc_cycles()));
-        base = vhost_vring_get_base(&txq->vring);
-        vhost_async_txq_stop(txq);
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK);
-        ovs_assert(vhost_vring_get_base(&txq->vring) == base);
-        vhost_async_txq_open(txq);
+        base = vhost_vring_get_base(&txq->vq.vring);
+        vhost_async_vq_stop(&txq->vq);
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STUCK);
+        ovs_assert(vhost_vring_get_base(&txq->vq.vring) == base);
+        vhost_async_vq_open(&txq->vq);
         vhost_async_engine_unlock(NULL, txq);
         ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
         ovs_assert(p->obstacle == VHOST_ASYNC_DOWN);
@@ -125,28 +125,28 @@ test_stop_with_copies_in_flight(void)
         /* Out of order, as they come. */
         ovs_assert(work_and_reap(1, 2) == 2);
         ovs_assert(!COUNTER(p, lost_drops));
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STUCK);
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STUCK);
         ovs_assert(work_and_reap(0, 1) == 1);
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STOPPED);
         ovs_assert(COUNTER(p, lost_drops) == 4);
         check_no_leak();
         port_get(p, 0);
         p->n_lost += 4;
 
         /* Who starts it again begins with what was not published. */
-        ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_DISABLED);
-        vhost_vring_set_base(&txq->vring, base, base);
+        ovs_assert(!vhost_async_vq_start(&txq->vq, &p->guest.setup));
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_DISABLED);
+        vhost_vring_set_base(&txq->vq.vring, base, base);
         port_enable(p);
         ovs_assert(port_send_n(p, &pmds[0], 15, LARGE) == 15);
         settle();
         port_get(p, 15);
 
         /* With nothing in flight it just stops. */
-        ovs_assert(vhost_async_txq_trylock(txq));
+        ovs_assert(vhost_async_vq_trylock(&txq->vq));
         ovs_assert(vhost_async_txq_drain(txq, 0));
-        vhost_async_txq_stop(txq);
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        vhost_async_vq_stop(&txq->vq);
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STOPPED);
         vhost_async_engine_unlock(NULL, txq);
         port_finish(p);
     }
@@ -164,22 +164,22 @@ test_goes_on_over_a_message(void)
         struct vhost_async_txq *txq = p->txq;
 
         ovs_assert(port_send_n(p, &pmds[0], 2, LARGE) == 2);
-        vhost_async_txq_close(txq);
-        vhost_vring_unmap(&txq->vring);
-        ovs_assert(!vhost_async_txq_start(txq, &p->guest.setup));
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_RUNNING);
-        vhost_async_txq_set_state(txq, VHOST_ASYNC_TXQ_DISABLED);
-        vhost_async_txq_open(txq);
+        vhost_async_vq_close(&txq->vq);
+        vhost_vring_unmap(&txq->vq.vring);
+        ovs_assert(!vhost_async_vq_start(&txq->vq, &p->guest.setup));
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_RUNNING);
+        vhost_async_vq_set_state(&txq->vq, VHOST_ASYNC_VQ_DISABLED);
+        vhost_async_vq_open(&txq->vq);
         vhost_async_engine_unlock(NULL, txq);
         ovs_assert(work_and_reap(0, 2) == 2);
         port_get(p, 2);
 
         /* One that cannot be mapped says why, and stays what it was. */
-        ovs_assert(vhost_async_txq_trylock(txq));
-        vhost_async_txq_stop(txq);
+        ovs_assert(vhost_async_vq_trylock(&txq->vq));
+        vhost_async_vq_stop(&txq->vq);
         p->guest.setup.size = 0;
-        ovs_assert(vhost_async_txq_start(txq, &p->guest.setup));
-        ovs_assert(vhost_async_txq_state(txq) == VHOST_ASYNC_TXQ_STOPPED);
+        ovs_assert(vhost_async_vq_start(&txq->vq, &p->guest.setup));
+        ovs_assert(vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STOPPED);
         vhost_async_engine_unlock(NULL, txq);
         port_finish(p);
     }
@@ -195,7 +195,7 @@ test_drain(void)
 
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(GUEST_SPLIT | GUEST_MRG, 16, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(vhost_async_txq_drain(p->txq, 0));
     ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
                                     make_pkt(LARGE, 1), make_pkt(LARGE, 1)
@@ -207,10 +207,10 @@ test_drain(void)
 
     fake_work(0, 0, 2);
     ovs_assert(dpdk_dma_chan_reap(pmds[0].sender.chan, done, 8) == 2);
-    vhost_async_txq_done(p->txq, done[1].seq);
+    vhost_async_vq_done(&p->txq->vq, done[1].seq);
     ovs_assert(!vhost_async_txq_drain(p->txq, rte_get_tsc_cycles()));
     port_get(p, 0);
-    vhost_async_txq_done(p->txq, done[0].seq);
+    vhost_async_vq_done(&p->txq->vq, done[0].seq);
     ovs_assert(vhost_async_txq_drain(p->txq, rte_get_tsc_cycles()));
     vhost_async_engine_unlock(NULL, p->txq);
     port_get(p, 2);

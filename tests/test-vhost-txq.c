@@ -75,7 +75,7 @@ test_large_by_dma(void)
 
         ovs_assert(port_send_n(p, &pmds[0], 4, LARGE) == 4);
         ovs_assert(fake.devs[0].n_submits == ++n_bursts);
-        ovs_assert(vhost_async_txq_in_flight(p->txq) == 4);
+        ovs_assert(vhost_async_vq_in_flight(&p->txq->vq) == 4);
         ovs_assert(COUNTER(p, dma_packets) == 4);
         ovs_assert(COUNTER(p, dma_bytes) == 4 * LARGE);
         ovs_assert(!COUNTER(p, published));
@@ -86,7 +86,7 @@ test_large_by_dma(void)
         port_get(p, 0);
         ovs_assert(vhost_async_thread_reap(&pmds[0]) == 2);
         port_get(p, 2);
-        ovs_assert(vhost_async_txq_in_flight(p->txq) == 2);
+        ovs_assert(vhost_async_vq_in_flight(&p->txq->vq) == 2);
         ovs_assert(work_and_reap(0, 2) == 2);
         port_get(p, 2);
         check_no_leak();
@@ -127,10 +127,10 @@ test_threshold(void)
 
     /* Off for this port. */
     atomic_store_relaxed(&vhost_async_policy.threshold, 0);
-    atomic_store_relaxed(&p->txq->dma, false);
+    atomic_store_relaxed(&p->txq->vq.dma, false);
     ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
     port_get(p, 1);
-    atomic_store_relaxed(&p->txq->dma, true);
+    atomic_store_relaxed(&p->txq->vq.dma, true);
 
     /* A guest that engines do not get to. */
     p->guest.table.no_dma = "for a test";
@@ -189,13 +189,13 @@ test_order_across_channels(void)
 
         ovs_assert(work_and_reap(1, 2) == 2);
         port_get(p, 0);
-        ovs_assert(vhost_async_txq_waits_for(p->txq) == 0);
+        ovs_assert(vhost_async_vq_waits_for(&p->txq->vq) == 0);
         ovs_assert(work_and_reap(0, 2) == 2);
         port_get(p, 6);
-        ovs_assert(vhost_async_txq_waits_for(p->txq) == 1);
+        ovs_assert(vhost_async_vq_waits_for(&p->txq->vq) == 1);
         ovs_assert(work_and_reap(1, 1) == 1);
         port_get(p, 1);
-        ovs_assert(vhost_async_txq_waits_for(p->txq) == -1);
+        ovs_assert(vhost_async_vq_waits_for(&p->txq->vq) == -1);
         port_finish(p);
     }
 }
@@ -222,7 +222,7 @@ test_obstacles(void)
         port_get(p, 1);
 
         guest_ring_offer(&p->guest, 4);
-        vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_DISABLED);
+        vhost_async_vq_set_state(&p->txq->vq, VHOST_ASYNC_VQ_DISABLED);
         ovs_assert(!port_send_n(p, &pmds[0], 3, SMALL));
         ovs_assert(p->obstacle == VHOST_ASYNC_DOWN);
         vhost_async_txq_count_drops(p->txq, p->obstacle, 3);
@@ -233,7 +233,7 @@ test_obstacles(void)
 
         /* One that is broken takes nothing, and what is in flight arrives. */
         ovs_assert(port_send_n(p, &pmds[0], 1, LARGE) == 1);
-        p->txq->vring.broken = "for a test";
+        p->txq->vq.vring.broken = "for a test";
         ovs_assert(!port_send_n(p, &pmds[0], 1, SMALL));
         ovs_assert(p->obstacle == VHOST_ASYNC_FULL);
 
@@ -301,7 +301,7 @@ test_more_pieces_than_room(void)
     start_engines(FAKE_IDXD, 1, 32);
     p = port_create(GUEST_PACKED | GUEST_MRG, 128, 100);
     ovs_assert(port_send_n(p, &pmds[0], 1, 1100) == 1);
-    ovs_assert(vhost_async_txq_in_flight(p->txq) == 1);
+    ovs_assert(vhost_async_vq_in_flight(&p->txq->vq) == 1);
     ovs_assert(port_send_n(p, &pmds[0], 1, 4000) == 1);
     ovs_assert(COUNTER(p, cpu_packets) == 1);
     ovs_assert(port_send_n(p, &pmds[0], 2, 1100) == 2);
@@ -332,7 +332,7 @@ send_only(struct port *p, unsigned int cnt, uint32_t len)
 
     make_burst(all, cnt, len);
     memcpy(pkts, all, cnt * sizeof *pkts);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     n = vhost_async_txq_send(p->txq, &pmds[0].sender, pkts, cnt,
                              &p->obstacle);
     vhost_async_engine_unlock(&pmds[0].sender, p->txq);
@@ -379,7 +379,7 @@ test_auto(void)
     ovs_assert(send_only(q, 6, LARGE) == 4);
     ovs_assert(cost->excess == 4 * dpdk_dma_limits_excess(&cost->limits,
                                                           LARGE));
-    atomic_store_relaxed(&q->txq->dma, false);
+    atomic_store_relaxed(&q->txq->vq.dma, false);
     ovs_assert(!send_only(q, 6, LARGE));
     ovs_assert(cost->excess == 4 * dpdk_dma_limits_excess(&cost->limits,
                                                           LARGE));
@@ -480,13 +480,13 @@ test_counters_wrap(void)
 
     start_engines(FAKE_SKELETON, 1, 1024);
     p = port_create(GUEST_SPLIT | GUEST_MRG, 256, 2048);
-    atomic_store_relaxed(&p->txq->sent, UINT32_MAX - 100);
-    atomic_store_relaxed(&p->txq->published, UINT32_MAX - 100);
+    atomic_store_relaxed(&p->txq->vq.taken, UINT32_MAX - 100);
+    atomic_store_relaxed(&p->txq->vq.published, UINT32_MAX - 100);
     for (int i = 0; i < 8; i++) {
         ovs_assert(port_send_n(p, &pmds[0], 31, LARGE) == 31);
         ovs_assert(port_send_n(p, NULL, 1, SMALL) == 1);
     }
-    ovs_assert(vhost_async_txq_in_flight(p->txq) == 256);
+    ovs_assert(vhost_async_vq_in_flight(&p->txq->vq) == 256);
     fake_work(0, 0, UINT_MAX);
     ovs_assert(vhost_async_thread_reap(&pmds[0]) == 128);
     ovs_assert(vhost_async_thread_reap(&pmds[0]) == 120);

@@ -75,27 +75,45 @@
 #define vhost_async_thread_init DP(vhost_async_thread_init)
 #define vhost_async_thread_set_chan DP(vhost_async_thread_set_chan)
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)
-#define vhost_async_txq_close DP(vhost_async_txq_close)
+#define vhost_async_chan_look_for_room DP(vhost_async_chan_look_for_room)
+#define vhost_async_rxq_announce DP(vhost_async_rxq_announce)
+#define vhost_async_rxq_count DP(vhost_async_rxq_count)
+#define vhost_async_rxq_create DP(vhost_async_rxq_create)
+#define vhost_async_rxq_destroy DP(vhost_async_rxq_destroy)
+#define vhost_async_rxq_drain DP(vhost_async_rxq_drain)
+#define vhost_async_rxq_drop DP(vhost_async_rxq_drop)
+#define vhost_async_rxq_get_totals DP(vhost_async_rxq_get_totals)
+#define vhost_async_rxq_hand_up DP(vhost_async_rxq_hand_up)
+#define vhost_async_rxq_make_ready DP(vhost_async_rxq_make_ready)
+#define vhost_async_rxq_publish DP(vhost_async_rxq_publish)
+#define vhost_async_rxq_recv DP(vhost_async_rxq_recv)
+#define vhost_async_rxq_returned DP(vhost_async_rxq_returned)
+#define vhost_async_rxq_unlock DP(vhost_async_rxq_unlock)
 #define vhost_async_txq_count_drops DP(vhost_async_txq_count_drops)
 #define vhost_async_txq_create DP(vhost_async_txq_create)
 #define vhost_async_txq_destroy DP(vhost_async_txq_destroy)
 #define vhost_async_txq_drain DP(vhost_async_txq_drain)
-#define vhost_async_txq_lock DP(vhost_async_txq_lock)
-#define vhost_async_txq_lock_unless_closed \
-    DP(vhost_async_txq_lock_unless_closed)
 #define vhost_async_txq_memory DP(vhost_async_txq_memory)
-#define vhost_async_txq_notify DP(vhost_async_txq_notify)
-#define vhost_async_txq_open DP(vhost_async_txq_open)
 #define vhost_async_txq_publish DP(vhost_async_txq_publish)
 #define vhost_async_txq_published DP(vhost_async_txq_published)
 #define vhost_async_txq_send DP(vhost_async_txq_send)
-#define vhost_async_txq_set_callfd DP(vhost_async_txq_set_callfd)
-#define vhost_async_txq_set_state DP(vhost_async_txq_set_state)
-#define vhost_async_txq_start DP(vhost_async_txq_start)
-#define vhost_async_txq_stop DP(vhost_async_txq_stop)
-#define vhost_async_txq_try_unlock DP(vhost_async_txq_try_unlock)
-#define vhost_async_txq_trylock_or_leave DP(vhost_async_txq_trylock_or_leave)
-#define vhost_async_txq_waits_for DP(vhost_async_txq_waits_for)
+#define vhost_async_vq_close DP(vhost_async_vq_close)
+#define vhost_async_vq_end_stuck DP(vhost_async_vq_end_stuck)
+#define vhost_async_vq_init DP(vhost_async_vq_init)
+#define vhost_async_vq_lock DP(vhost_async_vq_lock)
+#define vhost_async_vq_lock_unless_closed DP(vhost_async_vq_lock_unless_closed)
+#define vhost_async_vq_memory DP(vhost_async_vq_memory)
+#define vhost_async_vq_notify DP(vhost_async_vq_notify)
+#define vhost_async_vq_open DP(vhost_async_vq_open)
+#define vhost_async_vq_pause DP(vhost_async_vq_pause)
+#define vhost_async_vq_set_callfd DP(vhost_async_vq_set_callfd)
+#define vhost_async_vq_set_state DP(vhost_async_vq_set_state)
+#define vhost_async_vq_start DP(vhost_async_vq_start)
+#define vhost_async_vq_stop DP(vhost_async_vq_stop)
+#define vhost_async_vq_try_unlock DP(vhost_async_vq_try_unlock)
+#define vhost_async_vq_trylock_or_leave DP(vhost_async_vq_trylock_or_leave)
+#define vhost_async_vq_uninit DP(vhost_async_vq_uninit)
+#define vhost_async_vq_waits_for DP(vhost_async_vq_waits_for)
 #define rte_pktmbuf_free_bulk dp_free_bulk
 
 #ifdef __SANITIZE_THREAD__
@@ -130,6 +148,8 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
 #include "vhost-async-copy.h"
+#include "vhost-async-receive.h"
+#include "vhost-async-rxq.h"
 #include "vhost-async-txq.h"
 #include "vhost-async-engine.h"
 #include "vhost-async-thread.h"
@@ -137,16 +157,17 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 /* Of the test. */
 static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 
-#define this_module vhost_async_txq_module
+#include "vhost-async-vq.c"
 #include "vhost-async-txq.c"
-#undef this_module
+#include "vhost-async-rxq.c"
 #include "vhost-async-cost.c"
 #include "vhost-async-copy.c"
+#include "vhost-async-receive.c"
 #ifdef DP_BEFORE_UNLOCK
 /* Something happens right before a lock is given up. */
-#undef vhost_async_txq_try_unlock
-#define vhost_async_txq_try_unlock(TXQ) \
-    (DP_BEFORE_UNLOCK(TXQ), DP(vhost_async_txq_try_unlock)(TXQ))
+#undef vhost_async_vq_try_unlock
+#define vhost_async_vq_try_unlock(VQ) \
+    (DP_BEFORE_UNLOCK(VQ), DP(vhost_async_vq_try_unlock)(VQ))
 #endif
 #include VHOST_ASYNC_ENGINE_SOURCE
 #ifdef DP_PUBLISH
@@ -156,10 +177,10 @@ static void dp_free_bulk(struct rte_mbuf **, unsigned int);
 #endif
 #ifdef DP_DONE
 /* Something else happens between packets that a thread reaped. */
-#define vhost_async_txq_done(TXQ, SEQ) DP_DONE(TXQ, SEQ)
+#define vhost_async_vq_done(VQ, SEQ) DP_DONE(VQ, SEQ)
 #endif
 #include "vhost-async-thread.c"
-#undef vhost_async_txq_done
+#undef vhost_async_vq_done
 
 #include "fake-guest-ring.h"
 

@@ -75,10 +75,10 @@ rte_vhost_log_write(int vid OVS_UNUSED, uint64_t gpa OVS_UNUSED,
 static const char *
 port_start(struct port *p, uint16_t base)
 {
-    const char *error = vhost_async_txq_start(p->txq, &p->guest.setup);
+    const char *error = vhost_async_vq_start(&p->txq->vq, &p->guest.setup);
 
-    vhost_vring_set_base(&p->txq->vring, base, base);
-    vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_RUNNING);
+    vhost_vring_set_base(&p->txq->vq.vring, base, base);
+    vhost_async_vq_set_state(&p->txq->vq, VHOST_ASYNC_VQ_RUNNING);
     return error;
 }
 
@@ -88,7 +88,7 @@ port_create(struct port *p, uint64_t features, uint32_t size)
     guest_ring_init(&p->guest, features | GUEST_MRG, size, 1, BUF_LEN);
     atomic_init(&p->tx_retries, 8);
     p->txq = vhost_async_txq_create("port", 0, &p->tx_retries,
-                                    VHOST_ASYNC_TXQ_STOPPED);
+                                    VHOST_ASYNC_VQ_STOPPED);
     ovs_assert(vhost_async_engine_txq_init(p->txq));
     ovs_assert(!port_start(p, guest_ring_base(&p->guest)));
     guest_ring_offer(&p->guest, UINT32_MAX);

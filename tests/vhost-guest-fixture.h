@@ -364,16 +364,16 @@ port_txq(const struct port *p, const struct ring *r)
     return vhost_async_port_txq(&p->async.port, r->qid);
 }
 
-static enum vhost_async_txq_state
+static enum vhost_async_vq_state
 port_state(const struct port *p, const struct ring *r)
 {
-    return vhost_async_txq_state(port_txq(p, r));
+    return vhost_async_vq_state(&port_txq(p, r)->vq);
 }
 
 static uint32_t
 port_in_flight(const struct port *p, const struct ring *r)
 {
-    return vhost_async_txq_in_flight(port_txq(p, r));
+    return vhost_async_vq_in_flight(&port_txq(p, r)->vq);
 }
 
 /* other_config:vhost-async-support. */
@@ -416,7 +416,7 @@ finish(struct port *p, struct vm *g)
     port_remove(p);
     settle();
     ovs_assert(!n_maps);
-    ovs_assert(ovs_list_is_empty(&old_txqs));
+    ovs_assert(ovs_list_is_empty(&old_vqs));
     check_no_leak();
 }
 
@@ -432,7 +432,7 @@ set_up(struct vm **g, uint64_t features, unsigned int n_rings)
     settle();
     *g = vm_create(features, n_rings);
     vm_boot(*g, p->path);
-    ovs_assert(port_state(p, &(*g)->rings[0]) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(p, &(*g)->rings[0]) == VHOST_ASYNC_VQ_RUNNING);
     return p;
 }
 
@@ -461,7 +461,7 @@ set_up_one(uint64_t features)
 static OVS_UNUSED void
 check_ring(struct ring *r, unsigned int n, uint32_t len)
 {
-    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_TXQ_RUNNING);
+    ovs_assert(port_state(the_port, r) == VHOST_ASYNC_VQ_RUNNING);
     ovs_assert(port_send(the_port, r, 0, n, len) == n);
     settle();
     ring_get_all(r);

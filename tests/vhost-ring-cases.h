@@ -29,7 +29,7 @@ test_contended(void)
 
     start_engines(FAKE_SKELETON, 2, 256);
     p = port_create(LAYOUT, 64, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
                                     make_pkt(LARGE, 1) }, 1) == 1);
     ovs_assert(port_engine_send(p, &pmds[1], 3, LARGE) == 3);
@@ -56,10 +56,10 @@ test_nobody_overtakes_what_waits(void)
 
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 64, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(port_engine_send(p, &pmds[3], 2, SMALL) == 2);
     /* Those who do not look after it are gone. */
-    atomic_store_relaxed(&p->txq->lock, 0);
+    atomic_store_relaxed(&p->txq->vq.lock, 0);
     ovs_assert(port_engine_send(p, &pmds[3], 2, SMALL) == 2);
     port_get(p, 4);
     port_finish(p);
@@ -73,7 +73,7 @@ test_full_ring(void)
 
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 1024, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     while (port_engine_send(p, &pmds[0], 30, SMALL)) {
         n += 30;
     }
@@ -97,7 +97,7 @@ test_large_bursts(void)
 
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 1024, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     for (int i = 0; i < 16; i++) {
         ovs_assert(port_engine_send(p, &pmds[0], 60, SMALL) == 60);
     }
@@ -124,7 +124,7 @@ test_kept(void)
 
     start_engines(FAKE_SKELETON, 2, 256);
     p = port_create(LAYOUT, 1024, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     for (unsigned int i = 0; i < 3 * round / 32; i++) {
         ovs_assert(port_engine_send(p, &pmds[1], 32, SMALL) == 32);
     }
@@ -139,13 +139,13 @@ test_kept(void)
     ovs_assert(!vhost_async_thread_is_busy(&pmds[1]));
 
     /* Not while a message is handled; then once per iteration. */
-    vhost_async_txq_close(p->txq);
+    vhost_async_vq_close(&p->txq->vq);
     vhost_async_thread_reap(&pmds[0]);
     ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
     /* Nor does a thread that is to let go of it wait for that: the message
      * may wait for copies of this thread. */
     ovs_assert(!vhost_async_engine_leave(&pmds[0].sender));
-    atomic_store_relaxed(&p->txq->lock, 0);
+    atomic_store_relaxed(&p->txq->vq.lock, 0);
     vhost_async_thread_reap(&pmds[0]);
     port_get(p, round);
     ovs_assert(vhost_async_thread_is_busy(&pmds[0]));
@@ -177,7 +177,7 @@ test_gets_away(void)
 
     start_engines(FAKE_SKELETON, 2, 256);
     p = endless = port_create(LAYOUT, 512, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(port_send_locked(p, &pmds[0], (struct rte_mbuf *[]) {
                                     make_pkt(SMALL, 1) }, 1) == 1);
     before_unlock = send_again;
@@ -198,7 +198,7 @@ test_keeper_leaves(void)
 
     start_engines(FAKE_SKELETON, 2, 256);
     p = port_create(LAYOUT, 1024, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     for (unsigned int i = 0; i < 3 * round / 32; i++) {
         ovs_assert(port_engine_send(p, &pmds[1], 32, SMALL) == 32);
     }
@@ -264,7 +264,7 @@ test_no_pmd_is_bounded(void)
 
     start_engines(FAKE_SKELETON, 2, 256);
     p = endless = port_create(LAYOUT, 64, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     fill_again(NULL, 0);
     vhost_async_engine_unlock(NULL, p->txq);
     dp_on_free = NULL;
@@ -293,7 +293,7 @@ test_drops_out_of_the_ring(void)
 
     start_engines(FAKE_SKELETON, 1, 256);
     p = port_create(LAYOUT, 4, 2048);
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
     vhost_async_engine_unlock(&pmds[0].sender, p->txq);
     port_get(p, 4);
@@ -302,7 +302,7 @@ test_drops_out_of_the_ring(void)
     check_no_leak();
 
     /* Those left in it when the txq goes. */
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     ovs_assert(port_engine_send(p, &pmds[3], 6, SMALL) == 6);
     ring_drop(p->txq, VHOST_ASYNC_DOWN);
     ovs_assert(COUNTER(p, ring_drops) == 8 && COUNTER(p, down_drops) == 6);

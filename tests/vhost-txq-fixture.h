@@ -143,7 +143,7 @@ start_engines(enum fake_driver driver, unsigned int n, uint16_t max_desc)
 static void
 port_enable(struct port *p)
 {
-    vhost_async_txq_set_state(p->txq, VHOST_ASYNC_TXQ_RUNNING);
+    vhost_async_vq_set_state(&p->txq->vq, VHOST_ASYNC_VQ_RUNNING);
 }
 
 /* A port whose guest has a ring of 'size' buffers of 'buf_len' bytes, each of
@@ -160,12 +160,12 @@ port_create_pieces(uint64_t features, uint32_t size, uint32_t n_pieces,
     atomic_init(&p->tx_retries, 8);
     p->fd = eventfd(0, EFD_NONBLOCK);
     p->txq = vhost_async_txq_create("port", 0, &p->tx_retries,
-                                    VHOST_ASYNC_TXQ_STOPPED);
+                                    VHOST_ASYNC_VQ_STOPPED);
     ovs_assert(vhost_async_engine_txq_init(p->txq));
-    ovs_assert(!vhost_async_txq_start(p->txq, &p->guest.setup));
-    vhost_vring_set_base(&p->txq->vring, guest_ring_base(&p->guest),
+    ovs_assert(!vhost_async_vq_start(&p->txq->vq, &p->guest.setup));
+    vhost_vring_set_base(&p->txq->vq.vring, guest_ring_base(&p->guest),
                          guest_ring_base(&p->guest));
-    vhost_async_txq_set_callfd(p->txq, dup(p->fd));
+    vhost_async_vq_set_callfd(&p->txq->vq, dup(p->fd));
     port_enable(p);
     guest_ring_offer(&p->guest, size);
     return p;
@@ -276,7 +276,7 @@ port_send(struct port *p, struct vhost_async_thread *self,
 {
     unsigned int n;
 
-    ovs_assert(vhost_async_txq_trylock(p->txq));
+    ovs_assert(vhost_async_vq_trylock(&p->txq->vq));
     n = port_send_locked(p, self, pkts, cnt);
     vhost_async_engine_unlock(self ? &self->sender : NULL, p->txq);
     return n;
@@ -389,9 +389,10 @@ rescue(void)
         while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
             for (unsigned int i = 0; i < n; i++) {
                 struct vhost_async_txq *txq
-                    = vhost_async_txq_of_owner(done[i].owner);
+                    = vhost_async_txq_of_vq(
+                        vhost_async_vq_of_owner(done[i].owner));
 
-                vhost_async_txq_done(txq, done[i].seq);
+                vhost_async_vq_done(&txq->vq, done[i].seq);
                 vhost_async_engine_publish(NULL, txq);
             }
             total += n;
@@ -443,7 +444,7 @@ port_finish(struct port *p)
 
     settle();
     port_get(p, p->n_taken - p->n_got - p->n_lost);
-    ovs_assert(!vhost_async_txq_in_flight(txq));
+    ovs_assert(!vhost_async_vq_in_flight(&txq->vq));
     ovs_assert(vhost_async_engine_txq_is_idle(txq));
     ovs_assert(COUNTER(p, published) == p->n_got);
     ovs_assert(COUNTER(p, lost_drops) + COUNTER(p, ring_drops) == p->n_lost);

@@ -1,0 +1,488 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-receive.h. */
+
+#include <config.h>
+
+#include "vhost-async-receive.h"
+
+#include <rte_arp.h>
+#include <rte_malloc.h>
+#include <rte_mbuf.h>
+#include <rte_memcpy.h>
+
+#include "coverage.h"
+#include "dpdk-dma-chan.h"
+#include "vhost-async-copy.h"
+#include "vhost-async-rxq.h"
+#include "vhost-async-txq.h"
+#include "vhost-guest-mem.h"
+#include "vhost-net-offload.h"
+#include "vhost-vring.h"
+
+COVERAGE_DEFINE(vhost_async_no_mbuf);
+
+/* Packets that are fetched together: a burst of OVS up to 3.7. */
+#define RX_BURST 32
+
+/* Pieces of the guest's memory that they may have: of most packets one or
+ * two. */
+#define RX_SEGS (2 * VHOST_VRING_MAX_SEGS)
+
+/* Bytes of a packet that the CPU copies in any case: classification reads no
+ * more of most (miniflow_extract()). */
+#define RX_HEAD 128
+
+/* Packets while they are fetched. */
+struct rx_burst {
+    unsigned int n;
+    struct vhost_vring_mark mark;       /* Before them. */
+    struct rte_mbuf *mbufs[RX_BURST];   /* One of no bytes is dropped. */
+    struct vhost_vring_pkt pkts[RX_BURST];
+    struct vhost_vring_seg segs[RX_SEGS];
+};
+
+/* Where the next byte of a packet comes from and goes to. */
+struct rx_cursor {
+    const struct vhost_vring_seg *seg;
+    uint32_t src_ofs;
+    struct rte_mbuf *mbuf;
+    uint32_t dst_ofs;
+};
+
+/* Pieces of a guest's buffers are not empty. */
+static inline void
+rx_settle(struct rx_cursor *c)
+{
+    if (c->src_ofs == c->seg->len) {
+        c->seg++;
+        c->src_ofs = 0;
+    }
+}
+
+static inline const uint8_t *
+rx_src(const struct rx_cursor *c)
+{
+    return c->seg->va + c->src_ofs;
+}
+
+static inline uint8_t *
+rx_dst(const struct rx_cursor *c)
+{
+    return rte_pktmbuf_mtod_offset(c->mbuf, uint8_t *, c->dst_ofs);
+}
+
+static inline void
+rx_advance(struct rx_cursor *c, uint32_t n)
+{
+    c->src_ofs += n;
+    c->dst_ofs += n;
+}
+
+static inline void
+rx_copy_by_cpu(struct rx_cursor *c, uint32_t len)
+{
+    while (len) {
+        uint32_t n;
+
+        rx_settle(c);
+        n = MIN(len, c->seg->len - c->src_ofs);
+        rte_memcpy(rx_dst(c), rx_src(c), n);
+        rx_advance(c, n);
+        len -= n;
+    }
+}
+
+/* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
+ * many bytes that were. */
+static inline uint32_t
+rx_copy_by_dma(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
+            struct rx_cursor *c, uint32_t len)
+{
+    uint32_t done = 0;
+
+    while (done < len) {
+        rte_iova_t src;
+        uint32_t n;
+
+        rx_settle(c);
+        n = MIN(len - done, c->seg->len - c->src_ofs);
+        src = vhost_guest_mem_iova(mem, c->seg->region, rx_src(c), &n);
+        if (OVS_UNLIKELY(src == RTE_BAD_IOVA
+                         || !dpdk_dma_chan_add(
+                                chan,
+                                rte_pktmbuf_iova_offset(c->mbuf, c->dst_ofs),
+                                src, rx_dst(c), rx_src(c), n))) {
+            break;
+        }
+        rx_advance(c, n);
+        done += n;
+    }
+    return done;
+}
+
+static void
+rx_ext_free(void *buf, void *aux OVS_UNUSED)
+{
+    rte_free(buf);
+}
+
+/* Gives 'mbuf' a buffer of its own for 'len' bytes.  Returns false if there is
+ * none. */
+static bool
+rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
+{
+    struct rte_mbuf_ext_shared_info *shared;
+    /* At its end are what it is shared by, and what aligns that. */
+    uint32_t size = ROUND_UP(RTE_PKTMBUF_HEADROOM + len + sizeof *shared
+                             + sizeof(uintptr_t), sizeof(uintptr_t));
+    uint16_t buf_len = size;
+    void *buf;
+
+    if (size > UINT16_MAX) {
+        return false;
+    }
+    buf = rte_malloc(NULL, size, RTE_CACHE_LINE_SIZE);
+    if (!buf) {
+        return false;
+    }
+    shared = rte_pktmbuf_ext_shinfo_init_helper(buf, &buf_len, rx_ext_free, NULL);
+    if (!shared) {
+        rte_free(buf);
+        return false;
+    }
+    rte_pktmbuf_attach_extbuf(mbuf, buf, rte_malloc_virt2iova(buf), buf_len,
+                              shared);
+    rte_pktmbuf_reset_headroom(mbuf);
+    return true;
+}
+
+/* Sets the length of 'mbuf' to that of 'pkt' without its header, or to 0 if it
+ * is to be dropped. */
+static inline void
+rx_set_len(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
+        struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
+{
+    uint32_t len = pkt->len - vr->hdr_len;
+
+    if (OVS_UNLIKELY(pkt->len <= vr->hdr_len)
+        || (OVS_UNLIKELY(len > rte_pktmbuf_tailroom(mbuf))
+            && (!mode->extbuf || !rx_attach_extbuf(mbuf, len)))) {
+        len = 0;
+    }
+    mbuf->pkt_len = mbuf->data_len = len;
+}
+
+/* Takes packets off the ring, and mbufs for them.  Returns false if there are
+ * none. */
+static inline bool
+rx_take(struct vhost_vring *vr, struct rx_burst *b,
+        const struct vhost_async_rx_mode *mode)
+{
+    unsigned int n_segs = 0;
+
+    b->n = 0;
+    b->mark = vhost_vring_mark(vr);
+    while (b->n < RX_BURST && n_segs + VHOST_VRING_MAX_SEGS <= RX_SEGS) {
+        struct vhost_vring_pkt *pkt = &b->pkts[b->n];
+
+        pkt->segs = &b->segs[n_segs];
+        if (vhost_vring_take_pkt(vr, pkt) != VHOST_VRING_TAKEN) {
+            break;
+        }
+        OVS_PREFETCH(pkt->segs[0].va);
+        n_segs += pkt->n_segs;
+        b->n++;
+    }
+    if (!b->n) {
+        return false;
+    }
+    if (OVS_UNLIKELY(rte_pktmbuf_alloc_bulk(mode->mp, b->mbufs, b->n))) {
+        COVERAGE_INC(vhost_async_no_mbuf);
+        vhost_vring_put_back(vr, &b->mark);
+        return false;
+    }
+    for (unsigned int i = 0; i < b->n; i++) {
+        rx_set_len(vr, &b->pkts[i], b->mbufs[i], mode);
+    }
+    return true;
+}
+
+/* Copies the header of a packet, as much of it as says something, to '*hdr',
+ * and has '*c' point to what follows. */
+static inline void
+rx_read_header(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
+            struct virtio_net_hdr *hdr, struct rx_cursor *c)
+{
+    uint32_t n, size = vr->hdr_len;
+    uint8_t bytes[sizeof(struct virtio_net_hdr_mrg_rxbuf)];
+
+    c->seg = pkt->segs;
+    c->src_ofs = 0;
+    if (OVS_LIKELY(c->seg->len >= size)) {
+        memcpy(hdr, c->seg->va, sizeof *hdr);
+        c->src_ofs = size;
+    } else {
+        for (uint32_t ofs = 0; ofs < size; ofs += n) {
+            rx_settle(c);
+            n = MIN(size - ofs, c->seg->len - c->src_ofs);
+            memcpy(bytes + ofs, rx_src(c), n);
+            c->src_ofs += n;
+        }
+        memcpy(hdr, bytes, sizeof *hdr);
+    }
+    /* The guest may change it: it is not to be read again. */
+    atomic_signal_fence(memory_order_acq_rel);
+}
+
+/* Has the flags of 'mbuf' say what 'hdr' asks for, 'avail' bytes of the packet
+ * being there.  Returns false if more are needed to tell. */
+static bool
+rx_apply_offloads(struct rte_mbuf *mbuf, const struct virtio_net_hdr *hdr,
+               const struct vhost_async_rx_mode *mode, uint32_t avail)
+{
+    uint32_t len = mbuf->pkt_len;
+    bool ok;
+
+    if (!mode->compliant) {
+        return vhost_net_offload_legacy(hdr, mbuf, avail);
+    }
+    mbuf->pkt_len = mbuf->data_len = avail;
+    ok = vhost_net_offload_compliant(hdr, mbuf, avail == len);
+    mbuf->pkt_len = mbuf->data_len = len;
+    return ok;
+}
+
+/* Whether the rest of a packet goes by DMA: if its pieces are worth it, and
+ * 'chan' has room for them.  '*room' is as for vhost_async_chan_make_room(),
+ * and is updated. */
+static inline bool
+rx_fits(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
+     const struct dpdk_dma_limits *limits, const struct vhost_vring_pkt *pkt,
+     const struct rte_mbuf *mbuf, unsigned int *room)
+{
+    unsigned int n = pkt->n_segs;
+
+    if (OVS_UNLIKELY(mbuf->pkt_len < (uint64_t) n * limits->min_piece)) {
+        return false;
+    }
+    if (OVS_UNLIKELY(mem->regions[0].pages)) {
+        /* By physical addresses.  What lies behind a page can be anywhere,
+         * also of a buffer that did not come from a mempool. */
+        if (RTE_MBUF_HAS_EXTBUF(mbuf)) {
+            return false;
+        }
+        n += (mbuf->pkt_len >> 12) + 1;
+    }
+    return vhost_async_chan_make_room(chan, n, room);
+}
+
+/* Copies a packet, by DMA through 'chan' unless that is NULL, as far as it
+ * takes it and it is long enough.  Returns whether a part of it went by
+ * DMA. */
+static inline bool
+rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
+            const struct dpdk_dma_limits *limits,
+            const struct vhost_vring_pkt *pkt, struct rte_mbuf *mbuf,
+            const struct vhost_async_rx_mode *mode, unsigned int *room)
+{
+    struct rx_cursor c = { .mbuf = mbuf };
+    uint32_t len = mbuf->pkt_len, by_cpu = len, done = 0;
+    struct virtio_net_hdr hdr;
+
+    rx_read_header(vr, pkt, &hdr, &c);
+    if (chan && len >= limits->min_len && len > RX_HEAD
+        && rx_fits(vr->mem, chan, limits, pkt, mbuf, room)) {
+        by_cpu = RX_HEAD;
+    }
+    rx_copy_by_cpu(&c, by_cpu);
+    if (OVS_UNLIKELY(vr->has_offloads && vhost_net_offload_asked(&hdr))
+        && !rx_apply_offloads(mbuf, &hdr, mode, by_cpu) && by_cpu < len) {
+        rx_copy_by_cpu(&c, len - by_cpu);
+        rx_apply_offloads(mbuf, &hdr, mode, len);
+        return false;
+    }
+    if (by_cpu < len) {
+        done = rx_copy_by_dma(vr->mem, chan, &c, len - by_cpu);
+        if (OVS_UNLIKELY(done < len - by_cpu)) {
+            rx_copy_by_cpu(&c, len - by_cpu - done);
+        }
+    }
+    return done > 0;
+}
+
+/* Whether packets may come by DMA now.  The guest's memory is only read: that
+ * its dirty pages are logged makes no difference. */
+static inline bool
+rx_may_use(const struct vhost_async_rxq *rxq, const struct dpdk_dma_chan *chan)
+{
+    bool dma;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_rxq *, rxq)->vq.dma,
+                        &dma);
+    return dma && chan && !dpdk_dma_chan_failed(chan)
+           && !rxq->vq.vring.mem->no_dma;
+}
+
+static void
+rx_count_copies(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
+                uint32_t n_dma, uint64_t dma_bytes, uint32_t n_cpu,
+                uint64_t cpu_bytes)
+{
+    if (n_dma) {
+        vhost_async_count(&rxq->stats.dma_packets, n_dma);
+        vhost_async_count(&rxq->stats.dma_bytes, dma_bytes);
+        vhost_async_count(&self->stats.rx_dma_packets, n_dma);
+        vhost_async_count(&self->stats.rx_dma_bytes, dma_bytes);
+        vhost_async_count(&self->stats.bursts, 1);
+    }
+    if (n_cpu) {
+        vhost_async_count(&rxq->stats.cpu_packets, n_cpu);
+        vhost_async_count(&rxq->stats.cpu_bytes, cpu_bytes);
+        if (self) {
+            vhost_async_count(&self->stats.rx_cpu_packets, n_cpu);
+            vhost_async_count(&self->stats.rx_cpu_bytes, cpu_bytes);
+        }
+    }
+}
+
+/* Fetches packets.  Stores those that are there at once, with nothing before
+ * them in flight, in 'pkts', at most 'cnt', and returns their number; what is
+ * more than that is ready, or in flight. */
+static uint16_t
+rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
+         const struct vhost_async_rx_mode *mode, struct rte_mbuf **pkts,
+         uint16_t cnt)
+{
+    const struct dpdk_dma_limits *limits = self ? &self->cost.limits : NULL;
+    struct dpdk_dma_chan *chan = self ? self->chan : NULL;
+    uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
+    bool in_flight = taken != vhost_async_vq_get(&rxq->vq.published);
+    uint64_t dma_bytes = 0, cpu_bytes = 0;
+    struct vhost_vring *vr = &rxq->vq.vring;
+    uint32_t n_dma = 0, n_cpu = 0, n_back = 0;
+    uint16_t n = 0, timed = UINT16_MAX;
+    unsigned int room = 0;
+    struct rx_burst b;
+    bool use_dma;
+
+    if (!rx_take(vr, &b, mode)) {
+        return 0;
+    }
+    rxq->n_offered = b.n == RX_BURST ? vhost_vring_n_offered(vr) : 0;
+    use_dma = rx_may_use(rxq, chan)
+              && vhost_async_cost_choose(&self->cost, b.mbufs, b.n, &timed);
+
+    for (unsigned int i = 0; i < b.n; i++) {
+        struct rte_mbuf *mbuf = b.mbufs[i];
+        uint32_t len = mbuf->pkt_len;
+        bool by_dma = false;
+
+        if (OVS_UNLIKELY(!len)) {
+            rte_pktmbuf_free(mbuf);
+            mbuf = NULL;
+            vhost_async_count(&rxq->stats.bad_drops, 1);
+        } else if (OVS_UNLIKELY(i == timed)) {
+            uint64_t begin = dpdk_dma_cost_clock();
+
+            rx_copy_packet(vr, NULL, NULL, &b.pkts[i], mbuf, mode, NULL);
+            vhost_async_cost_add_time(&self->cost,
+                                      dpdk_dma_cost_clock() - begin, len);
+        } else {
+            by_dma = rx_copy_packet(vr, use_dma ? chan : NULL, limits, &b.pkts[i],
+                                 mbuf, mode, &room);
+        }
+        if (by_dma) {
+            vhost_async_vq_add_in_flight(&rxq->vq, taken, mbuf, 1, chan);
+            dpdk_dma_chan_end_packet(chan, &rxq->vq.owner, taken++);
+            in_flight = true;
+            n_dma++;
+            dma_bytes += len;
+            continue;
+        }
+        n_cpu += len > 0;
+        cpu_bytes += len;
+        if (in_flight) {
+            vhost_async_vq_add_in_flight(&rxq->vq, taken++, mbuf, 1, NULL);
+            continue;
+        }
+        n_back++;
+        if (OVS_LIKELY(mbuf)) {
+            if (OVS_LIKELY(n < cnt)) {
+                pkts[n++] = mbuf;
+            } else {
+                vhost_async_rxq_make_ready(rxq, mbuf);
+            }
+        }
+    }
+
+    atomic_store_relaxed(&rxq->vq.taken, taken);
+    rx_count_copies(rxq, self, n_dma, dma_bytes, n_cpu, cpu_bytes);
+    if (n_back) {
+        vhost_async_rxq_returned(rxq, n_back);
+    }
+    return n;
+}
+
+/* Stores the packet that makes the place of the guest known in '*pkt', if it
+ * is due, and returns the number of packets: what a guest that arrived by
+ * migration asks for (VHOST_USER_SEND_RARP), and the vhost library hands up in
+ * rte_vhost_dequeue_burst() (22.11 to 26.07). */
+static uint16_t
+rx_announce(struct vhost_async_rxq *rxq,
+            const struct vhost_async_rx_mode *mode, struct rte_mbuf **pkt)
+{
+    struct rte_ether_addr mac;
+
+    memcpy(&mac, rxq->mac, sizeof mac);
+    *pkt = rte_net_make_rarp_packet(mode->mp, &mac);
+    rxq->announce = !*pkt;
+    return *pkt != NULL;
+}
+
+/* Stores packets of the guest in 'pkts', at most 'cnt', and returns their
+ * number; they are the caller's.  Fetches more of them, by CPU or through the
+ * channel of 'self', NULL for a thread that has none.  The engine need not
+ * start before the thread reaps its channel the next time.
+ *
+ * The thread that polls the rxq, without the lock. */
+uint16_t
+vhost_async_rxq_recv(struct vhost_async_rxq *rxq,
+                     struct vhost_async_sender *self,
+                     const struct vhost_async_rx_mode *mode,
+                     struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint16_t n = 0;
+
+    if (OVS_UNLIKELY(!vhost_async_vq_lock_unless_closed(&rxq->vq))) {
+        return 0;
+    }
+    if (OVS_UNLIKELY(rxq->announce)) {
+        n = rx_announce(rxq, mode, pkts);
+    }
+    if (vhost_async_vq_in_flight(&rxq->vq)) {
+        vhost_async_rxq_publish(rxq);
+    }
+    n += vhost_async_rxq_hand_up(rxq, &pkts[n], cnt - n);
+    if (OVS_LIKELY(vhost_async_vq_state(&rxq->vq) == VHOST_ASYNC_VQ_RUNNING)
+        && vhost_async_rxq_has_room(rxq, RX_BURST)) {
+        n += rx_fetch(rxq, self, mode, &pkts[n], cnt - n);
+    }
+    vhost_async_rxq_count(rxq, pkts, n);
+    vhost_async_rxq_unlock(rxq);
+    return n;
+}

@@ -1,0 +1,225 @@
+/*
+ * Copyright (c) 2026 The vhost async for Open vSwitch authors.
+ *
+ * Licensed under the Apache License, Version 2.0 (the "License");
+ * you may not use this file except in compliance with the License.
+ * You may obtain a copy of the License at:
+ *
+ *     http://www.apache.org/licenses/LICENSE-2.0
+ *
+ * Unless required by applicable law or agreed to in writing, software
+ * distributed under the License is distributed on an "AS IS" BASIS,
+ * WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+ * See the License for the specific language governing permissions and
+ * limitations under the License.
+ */
+
+/* Implementation of vhost-async-rxq.h.
+ *
+ * Called by who polls the rxq, and by who starts and stops its ring
+ * (vhost-async-rings.c). */
+
+#include <config.h>
+
+#include "vhost-async-rxq.h"
+
+#include <rte_cycles.h>
+#include <rte_ether.h>
+
+#include "vhost-net-hdr.h"
+
+/* Creates rxq 'qid' of the port called 'port'.  Its ring is the library's or
+ * stopped, as 'state' says. */
+struct vhost_async_rxq *
+vhost_async_rxq_create(const char *port, uint16_t qid,
+                       enum vhost_async_vq_state state)
+{
+    struct vhost_async_rxq *rxq = xzalloc_cacheline(sizeof *rxq);
+
+    vhost_async_vq_init(&rxq->vq, port, qid, true, state);
+    return rxq;
+}
+
+/* Destroys 'rxq', of which no thread may know and with which nothing may be in
+ * flight. */
+void
+vhost_async_rxq_destroy(struct vhost_async_rxq *rxq)
+{
+    if (rxq) {
+        vhost_async_rxq_drop(rxq);
+        vhost_async_vq_uninit(&rxq->vq);
+        free_cacheline(rxq);
+    }
+}
+
+/* Has 'mbuf', all of which is there, wait for the next poll.  There is room
+ * (VHOST_ASYNC_RXQ_MAX_PKTS). */
+void
+vhost_async_rxq_make_ready(struct vhost_async_rxq *rxq, struct rte_mbuf *mbuf)
+{
+    ovs_assert(vhost_async_rxq_n_ready(rxq) < VHOST_ASYNC_RXQ_MAX_PKTS);
+    rxq->ready[rxq->ready_in++ % VHOST_ASYNC_RXQ_MAX_PKTS] = mbuf;
+}
+
+/* Gives the oldest 'n_chains' buffers that are out back to the guest, and
+ * notifies it if it wants to be. */
+void
+vhost_async_rxq_returned(struct vhost_async_rxq *rxq, uint32_t n_chains)
+{
+    vhost_vring_publish(&rxq->vq.vring, n_chains);
+    if (vhost_vring_must_notify(&rxq->vq.vring)) {
+        vhost_async_vq_notify(&rxq->vq);
+    }
+}
+
+/* Publishes what is done, in the order of the ring: the guest gets its buffers
+ * back, and the packets are ready.  Of a ring that stopped they are freed. */
+void
+vhost_async_rxq_publish(struct vhost_async_rxq *rxq)
+{
+    bool mapped = vhost_vring_is_mapped(&rxq->vq.vring);
+    uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
+    uint32_t seq = vhost_async_vq_get(&rxq->vq.published);
+    uint32_t n_chains = 0;
+
+    for (; seq != taken; seq++) {
+        const struct vhost_async_pkt *pkt
+            = &rxq->vq.pkts[seq & rxq->vq.pkts_mask];
+        bool done;
+
+        /* Acquire, paired with vhost_async_vq_done(). */
+        atomic_read_explicit(&CONST_CAST(struct vhost_async_pkt *, pkt)->done,
+                             &done, memory_order_acquire);
+        if (!done) {
+            break;
+        }
+        n_chains += pkt->n_chains;
+        if (OVS_UNLIKELY(!pkt->mbuf)) {
+            continue;
+        } else if (OVS_LIKELY(mapped)) {
+            vhost_async_rxq_make_ready(rxq, pkt->mbuf);
+        } else {
+            rte_pktmbuf_free(pkt->mbuf);
+        }
+    }
+    if (n_chains) {
+        if (mapped) {
+            vhost_async_rxq_returned(rxq, n_chains);
+        }
+        atomic_store_relaxed(&rxq->vq.published, seq);
+    }
+    if (seq == taken) {
+        vhost_async_vq_end_stuck(&rxq->vq);
+    }
+}
+
+/* Publishes until nothing is in flight, or until 'deadline_tsc', and returns
+ * whether nothing is.  Those who own the channels reap them meanwhile.  It
+ * sleeps, so others must not wait for the lock. */
+bool
+vhost_async_rxq_drain(struct vhost_async_rxq *rxq, uint64_t deadline_tsc)
+{
+    vhost_async_rxq_publish(rxq);
+    for (int i = 0; vhost_async_vq_in_flight(&rxq->vq); i++) {
+        if (rte_get_tsc_cycles() > deadline_tsc) {
+            return false;
+        }
+        vhost_async_vq_pause(i);
+        vhost_async_rxq_publish(rxq);
+    }
+    return true;
+}
+
+/* Counts 'cnt' packets that are handed up. */
+void
+vhost_async_rxq_count(struct vhost_async_rxq *rxq,
+                      struct rte_mbuf *const *pkts, uint16_t cnt)
+{
+    struct vhost_async_rxq_stats *stats = &rxq->stats;
+    uint64_t bytes = 0;
+
+    for (uint16_t i = 0; i < cnt; i++) {
+        const struct rte_ether_addr *ea
+            = rte_pktmbuf_mtod(pkts[i], const struct rte_ether_addr *);
+
+        bytes += pkts[i]->pkt_len;
+        vhost_async_count(
+            &stats->size_bins[vhost_net_size_bin(pkts[i]->pkt_len)], 1);
+        if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
+            vhost_async_count(rte_is_broadcast_ether_addr(ea)
+                              ? &stats->broadcast : &stats->multicast, 1);
+        }
+    }
+    vhost_async_count(&stats->good_packets, cnt);
+    vhost_async_count(&stats->good_bytes, bytes);
+}
+
+/* Stores packets that are ready in 'pkts', at most 'cnt', and returns their
+ * number.  They are the caller's then. */
+uint16_t
+vhost_async_rxq_hand_up(struct vhost_async_rxq *rxq, struct rte_mbuf **pkts,
+                        uint16_t cnt)
+{
+    cnt = MIN(cnt, vhost_async_rxq_n_ready(rxq));
+    for (uint16_t i = 0; i < cnt; i++) {
+        pkts[i] = rxq->ready[rxq->ready_out++ % VHOST_ASYNC_RXQ_MAX_PKTS];
+    }
+    return cnt;
+}
+
+/* Has the next poll hand up a packet that makes the place of the guest known,
+ * by the MAC address that is the first six bytes of 'mac'. */
+void
+vhost_async_rxq_announce(struct vhost_async_rxq *rxq, uint64_t mac)
+{
+    memcpy(rxq->mac, &mac, sizeof rxq->mac);
+    rxq->announce = true;
+}
+
+/* Frees packets that are ready, since nobody will ask for them any more.  Any
+ * thread that does not hold the lock. */
+void
+vhost_async_rxq_drop(struct vhost_async_rxq *rxq)
+{
+    struct rte_mbuf *mbuf;
+
+    vhost_async_vq_lock(&rxq->vq);
+    while (vhost_async_rxq_hand_up(rxq, &mbuf, 1)) {
+        rte_pktmbuf_free(mbuf);
+        vhost_async_count(&rxq->stats.lost_drops, 1);
+    }
+    rxq->announce = false;
+    vhost_async_rxq_unlock(rxq);
+}
+
+/* Gives up the lock. */
+void
+vhost_async_rxq_unlock(struct vhost_async_rxq *rxq)
+{
+    bool unlocked = vhost_async_vq_try_unlock(&rxq->vq);
+
+    ovs_assert(unlocked);
+}
+
+/* Adds the counters of 'rxq' to '*t', since they were cleared or ever.  Any
+ * thread. */
+void
+vhost_async_rxq_get_totals(const struct vhost_async_rxq *rxq,
+                           bool since_clear, struct vhost_async_rx_totals *t)
+{
+    static const struct vhost_async_rxq_stats none;
+    const struct vhost_async_rxq_stats *stats = &rxq->stats;
+    const struct vhost_async_rxq_stats *zero = since_clear ? &rxq->zero
+                                                           : &none;
+
+#define ADD(MEMBER) t->MEMBER += vhost_async_counter(&stats->MEMBER)    \
+                                 - vhost_async_counter(&zero->MEMBER)
+    ADD(dma_packets);
+    ADD(dma_bytes);
+    ADD(cpu_packets);
+    ADD(cpu_bytes);
+    ADD(bad_drops);
+    ADD(lost_drops);
+#undef ADD
+    t->in_flight += vhost_async_vq_in_flight(&rxq->vq);
+}
