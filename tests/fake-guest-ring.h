@@ -17,9 +17,9 @@
 #ifndef FAKE_GUEST_RING_H
 #define FAKE_GUEST_RING_H 1
 
-/* A guest with one receive ring, split or packed, for tests of what sends
- * packets to it: its driver offers buffers and gets packets.  It tells the
- * truth; for lies see test-vhost-vring-invalid.c.
+/* A guest with one ring, split or packed.  Of a receive ring its driver offers
+ * buffers and gets packets; of a transmit ring it sends packets and gets the
+ * buffers back.  It tells the truth; for lies see test-vhost-vring-invalid.c.
  *
  * A ring has buffers of 'n_pieces' descriptors of 'piece_len' bytes each,
  * offered and used in turn, so that number i is in slot i % n_bufs.  The
@@ -70,6 +70,8 @@ struct guest_ring {
     struct vring_used *used;
     struct vring_packed_desc *pdesc;
     struct vring_packed_desc_event *event;
+
+    bool indirect;              /* Buffers are tables of descriptors. */
 
     uint32_t n_offered, n_used; /* Buffers. */
     uint32_t avail_pos, used_pos;
@@ -164,7 +166,7 @@ guest_ring_offer_split(struct guest_ring *g)
 }
 
 /* Offers up to 'n' buffers more, as far as there are any. */
-static void
+static OVS_UNUSED void
 guest_ring_offer(struct guest_ring *g, uint32_t n)
 {
     for (; n && g->n_offered - g->n_used < g->n_bufs; n--) {
@@ -270,6 +272,170 @@ guest_ring_get(struct guest_ring *g, struct guest_pkt *pkt)
     return true;
 }
 
+/* Whether the packet that was sent first of those that are out was taken. */
+static bool
+guest_ring_is_returned(const struct guest_ring *g)
+{
+    uint32_t buf = g->n_used;
+
+    if (buf == g->n_offered) {
+        return false;
+    } else if (g->packed) {
+        const struct vring_packed_desc *d = &g->pdesc[g->used_pos];
+        uint16_t flags = guest_load(&d->flags);
+
+        if (!(flags & 1 << VRING_PACKED_DESC_F_USED) == g->used_wrap
+            || !(flags & 1 << VRING_PACKED_DESC_F_AVAIL) == g->used_wrap) {
+            return false;
+        }
+        /* Nothing was written to it. */
+        ovs_assert(!(flags & VRING_DESC_F_WRITE) && !d->len);
+        ovs_assert(d->id == buf % g->n_bufs);
+        return true;
+    } else {
+        const struct vring_used_elem *e = &g->used->ring[g->used_pos
+                                                         % g->size];
+
+        if (guest_load(&g->used->idx) == (uint16_t) g->used_pos) {
+            return false;
+        }
+        ovs_assert(e->id == buf % g->n_bufs * g->n_pieces && !e->len);
+        return true;
+    }
+}
+
+/* Returns how many packets were taken since this was asked last.  Of a packed
+ * ring, with 'indirect', each takes one descriptor. */
+static OVS_UNUSED uint32_t
+guest_ring_reclaim(struct guest_ring *g)
+{
+    uint32_t n;
+
+    for (n = 0; guest_ring_is_returned(g); n++) {
+        if (g->indirect && g->packed) {
+            g->n_used++;
+            if (++g->used_pos == g->size) {
+                g->used_pos = 0;
+                g->used_wrap = !g->used_wrap;
+            }
+        } else {
+            guest_ring_advance(g);
+        }
+    }
+    return n;
+}
+
+/* Where the table of buffer 'buf' is. */
+static uint64_t
+guest_ring_table_gpa(const struct guest_ring *g, uint32_t buf)
+{
+    return (GUEST_GPA + 3 * GUEST_AREA + g->size * (uint64_t) g->piece_len
+            + buf % g->n_bufs * g->n_pieces * 16);
+}
+
+/* Offers the next buffer, of which piece 'i' has 'lens[i]' bytes. */
+static void
+guest_ring_send_packed(struct guest_ring *g, const uint32_t lens[])
+{
+    uint32_t buf = g->n_offered, n = g->indirect ? 1 : g->n_pieces;
+    struct vring_packed_desc *head = &g->pdesc[g->avail_pos];
+    uint16_t head_flags = 0;
+
+    if (g->indirect) {
+        uint64_t gpa = guest_ring_table_gpa(g, buf);
+        struct vring_packed_desc *table = ALIGNED_CAST(
+            struct vring_packed_desc *, g->mem + (gpa - GUEST_GPA));
+
+        for (uint32_t i = 0; i < g->n_pieces; i++) {
+            table[i] = (struct vring_packed_desc) {
+                .addr = guest_ring_gpa(g, buf, i), .len = lens[i],
+            };
+        }
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct vring_packed_desc *d = &g->pdesc[g->avail_pos];
+        uint16_t flags = (guest_ring_avail_flags(g)
+                          | (g->indirect ? VRING_DESC_F_INDIRECT : 0)
+                          | (i + 1 < n ? VRING_DESC_F_NEXT : 0));
+
+        d->addr = (g->indirect ? guest_ring_table_gpa(g, buf)
+                   : guest_ring_gpa(g, buf, i));
+        d->len = g->indirect ? g->n_pieces * 16 : lens[i];
+        d->id = buf % g->n_bufs;
+        if (i) {
+            d->flags = flags;
+        } else {
+            head_flags = flags;
+        }
+        if (++g->avail_pos == g->size) {
+            g->avail_pos = 0;
+            g->avail_wrap = !g->avail_wrap;
+        }
+    }
+    guest_store(&head->flags, head_flags);
+}
+
+static void
+guest_ring_send_split(struct guest_ring *g, const uint32_t lens[])
+{
+    uint32_t head = g->n_offered % g->n_bufs * g->n_pieces;
+    struct vring_desc *descs = &g->sdesc[head];
+    uint64_t gpa = guest_ring_table_gpa(g, g->n_offered);
+
+    if (g->indirect) {
+        *descs = (struct vring_desc) {
+            .addr = gpa, .len = g->n_pieces * 16,
+            .flags = VRING_DESC_F_INDIRECT,
+        };
+        descs = ALIGNED_CAST(struct vring_desc *, g->mem + (gpa - GUEST_GPA));
+    }
+    for (uint32_t i = 0; i < g->n_pieces; i++) {
+        bool last = i + 1 == g->n_pieces;
+
+        descs[i] = (struct vring_desc) {
+            .addr = guest_ring_gpa(g, g->n_offered, i), .len = lens[i],
+            .flags = last ? 0 : VRING_DESC_F_NEXT,
+            .next = last ? 0 : (g->indirect ? 0 : head) + i + 1,
+        };
+    }
+    g->avail->ring[g->avail_pos % g->size] = head;
+    g->avail_pos++;
+    guest_store(&g->avail->idx, g->avail_pos);
+}
+
+/* Sends 'len' bytes of 'data' behind 'hdr', in all pieces of the next buffer.
+ * Returns false if all buffers are out. */
+static OVS_UNUSED bool
+guest_ring_send(struct guest_ring *g,
+                const struct virtio_net_hdr_mrg_rxbuf *hdr,
+                const uint8_t *data, uint32_t len)
+{
+    uint32_t size = guest_ring_hdr_len(g), total = size + len, ofs = 0;
+    uint32_t lens[64];
+
+    if (g->n_offered - g->n_used == g->n_bufs) {
+        return false;
+    }
+    ovs_assert(g->n_pieces <= ARRAY_SIZE(lens) && total >= g->n_pieces);
+    for (uint32_t i = 0; i < g->n_pieces; i++) {
+        uint8_t *dst = guest_ring_piece(g, g->n_offered, i);
+
+        lens[i] = (total - ofs) / (g->n_pieces - i);
+        ovs_assert(lens[i] <= g->piece_len);
+        for (uint32_t j = 0; j < lens[i]; j++, ofs++) {
+            dst[j] = (ofs < size ? ((const uint8_t *) hdr)[ofs]
+                      : data[ofs - size]);
+        }
+    }
+    if (g->packed) {
+        guest_ring_send_packed(g, lens);
+    } else {
+        guest_ring_send_split(g, lens);
+    }
+    g->n_offered++;
+    return true;
+}
+
 static void
 guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
                 uint32_t n_pieces, uint32_t piece_len)
@@ -284,7 +450,7 @@ guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
     g->piece_len = piece_len;
     g->n_bufs = size / n_pieces;
 
-    g->mem_size = ROUND_UP(3 * GUEST_AREA + size * piece_len, 4096);
+    g->mem_size = ROUND_UP(3 * GUEST_AREA + size * (piece_len + 16), 4096);
     g->mem = mmap(NULL, g->mem_size, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ovs_assert(size * 16 <= GUEST_AREA && g->mem != MAP_FAILED);

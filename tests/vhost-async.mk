@@ -51,6 +51,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest-stats.c \
 	tests/test-vhost-guest-take-over.c \
 	tests/test-vhost-guest.c \
+	tests/test-vhost-rxq.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
 	tests/test-vhost-txq-in-flight.c \
@@ -65,6 +66,7 @@ tests_ovstest_SOURCES += \
 	tests/vhost-guest-mem-fixture.h \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
+	tests/vhost-thread-fixture.h \
 	tests/vhost-txq-fixture.h \
 	tests/vhost-vring-fixture.h \
 	tests/vhost-vring-sources.h

@@ -31,8 +31,10 @@
 
 #include "fake-dmadev.h"
 
+#include <rte_arp.h>
 #include <rte_ether.h>
 #include <rte_ip.h>
+#include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_memcpy.h>
 #include <rte_net.h>
@@ -115,6 +117,13 @@
 #define vhost_async_vq_uninit DP(vhost_async_vq_uninit)
 #define vhost_async_vq_waits_for DP(vhost_async_vq_waits_for)
 #define rte_pktmbuf_free_bulk dp_free_bulk
+#define rte_pktmbuf_alloc dp_rx_alloc
+#define rte_pktmbuf_alloc_bulk dp_rx_alloc_bulk
+#define rte_pktmbuf_free dp_rx_free
+#define rte_net_make_rarp_packet dp_rx_rarp
+#define rte_malloc(TYPE, SIZE, ALIGN) dp_malloc(SIZE)
+#define rte_malloc_virt2iova(PTR) ((rte_iova_t) (uintptr_t) (PTR))
+#define rte_free free
 
 #ifdef __SANITIZE_THREAD__
 /* Producers of a ring in mode RTS publish by an atomic write of 64 bits what
@@ -154,8 +163,15 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 #include "vhost-async-engine.h"
 #include "vhost-async-thread.h"
 
-/* Of the test. */
+/* Below. */
 static void dp_free_bulk(struct rte_mbuf **, unsigned int);
+static OVS_UNUSED struct rte_mbuf *dp_rx_alloc(struct rte_mempool *);
+static int dp_rx_alloc_bulk(struct rte_mempool *, struct rte_mbuf **,
+                            unsigned int);
+static void dp_rx_free(struct rte_mbuf *);
+static struct rte_mbuf *dp_rx_rarp(struct rte_mempool *,
+                                   const struct rte_ether_addr *);
+static void *dp_malloc(size_t);
 
 #include "vhost-async-vq.c"
 #include "vhost-async-txq.c"
@@ -227,7 +243,7 @@ dp_free_bulk(struct rte_mbuf **mbufs, unsigned int cnt)
 }
 
 /* Takes 'pkt' if it is free. */
-static bool
+static OVS_UNUSED bool
 dp_pkt_take(struct dp_pkt *pkt)
 {
     bool used;
@@ -240,7 +256,7 @@ dp_pkt_take(struct dp_pkt *pkt)
 }
 
 /* Makes 'pkt', which was taken, one of 'len' bytes in 'n_segs' mbufs. */
-static struct rte_mbuf *
+static OVS_UNUSED struct rte_mbuf *
 dp_pkt_make(struct dp_pkt *pkt, uint32_t len, unsigned int n_segs)
 {
     uint32_t ofs = 0;
@@ -270,6 +286,85 @@ dp_pkt_init(struct dp_pkt *pkt, uint32_t size)
     memset(pkt, 0, sizeof *pkt);
     pkt->size = size;
     pkt->data = xmalloc(size);
+}
+
+/* Mbufs of what a guest sends: as those of a mempool, one by one. */
+
+#define DP_RX_ROOM 2048
+
+struct dp_rx_mbuf {
+    struct rte_mbuf mbuf;
+    uint8_t buf[RTE_PKTMBUF_HEADROOM + DP_RX_ROOM];
+};
+
+/* How many are out, and may be yet; for tests of one thread. */
+static unsigned int dp_rx_n;
+static OVS_UNUSED unsigned int dp_rx_left = UINT_MAX;
+
+static struct rte_mbuf *
+dp_rx_alloc(struct rte_mempool *mp OVS_UNUSED)
+{
+    struct dp_rx_mbuf *m;
+
+    if (!dp_rx_left) {
+        return NULL;
+    }
+    dp_rx_left--;
+    dp_rx_n++;
+    m = xmalloc(sizeof *m);
+    memset(m, 0xbb, sizeof *m);
+    memset(&m->mbuf, 0, sizeof m->mbuf);
+    m->mbuf.buf_addr = m->buf;
+    m->mbuf.buf_len = sizeof m->buf;
+    m->mbuf.refcnt = 1;
+    rte_mbuf_iova_set(&m->mbuf, (uintptr_t) m->buf);
+    rte_pktmbuf_reset(&m->mbuf);
+    return &m->mbuf;
+}
+
+static int
+dp_rx_alloc_bulk(struct rte_mempool *mp, struct rte_mbuf **mbufs,
+                 unsigned int n)
+{
+    if (n > dp_rx_left) {
+        return -ENOENT;
+    }
+    for (unsigned int i = 0; i < n; i++) {
+        mbufs[i] = dp_rx_alloc(mp);
+    }
+    return 0;
+}
+
+static void
+dp_rx_free(struct rte_mbuf *mbuf)
+{
+    ovs_assert(dp_rx_n);
+    dp_rx_n--;
+    if (RTE_MBUF_HAS_EXTBUF(mbuf)) {
+        mbuf->shinfo->free_cb(mbuf->buf_addr, mbuf->shinfo->fcb_opaque);
+    }
+    free(CONTAINER_OF(mbuf, struct dp_rx_mbuf, mbuf));
+}
+
+static struct rte_mbuf *
+dp_rx_rarp(struct rte_mempool *mp, const struct rte_ether_addr *mac)
+{
+    struct rte_mbuf *mbuf = dp_rx_alloc(mp);
+
+    if (mbuf) {
+        uint8_t *data = rte_pktmbuf_mtod(mbuf, uint8_t *);
+
+        memset(data, 0xff, 6);
+        memcpy(data + 6, mac, 6);
+        mbuf->pkt_len = mbuf->data_len = 64;
+    }
+    return mbuf;
+}
+
+static void *
+dp_malloc(size_t size)
+{
+    return dp_rx_left ? xmalloc(size) : NULL;
 }
 
 #endif /* vhost-data-path.h */

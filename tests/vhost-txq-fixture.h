@@ -26,9 +26,10 @@
  *
  * To be included behind vhost-data-path.h. */
 
+#include "vhost-thread-fixture.h"
+
 #define SMALL 100
 #define LARGE 1500
-#define MAX_PMDS 4
 #define N_PKTS 4096
 #define MAX_BURST 64
 
@@ -41,7 +42,6 @@ static const uint64_t layouts[] = {
     for (size_t l_ = 0; l_ < ARRAY_SIZE(layouts) && (L = layouts[l_], true); \
          l_++)
 
-static struct vhost_async_thread pmds[MAX_PMDS];
 static struct dp_pkt pool[N_PKTS];
 static size_t next_pkt;
 
@@ -110,34 +110,6 @@ is_logged(uint64_t gpa, uint64_t len)
         }
     }
     return false;
-}
-
-/* Devices with one channel each, of as many PMD threads, and a thread more
- * that has none. */
-static void
-start_engines(enum fake_driver driver, unsigned int n, uint16_t max_desc)
-{
-    static const char *const names[] = { "dma0", "dma1", "dma2" };
-    struct dpdk_dma_map *map;
-
-    ovs_assert(n < MAX_PMDS);
-    atomic_store_relaxed(&vhost_async_policy.threshold, 1024);
-    for (unsigned int i = 0; i < n; i++) {
-        fake_dev_add(i, names[i], driver, 1, max_desc);
-    }
-    map = dpdk_dma_dev_map();
-    dpdk_dma_dev_start_all();
-    dpdk_dma_map_open(map);
-    for (unsigned int i = 0; i < MAX_PMDS; i++) {
-        struct dpdk_dma_chan *chan = NULL;
-
-        if (i < n) {
-            chan = dpdk_dma_map_claim(map, &pmds[i], i, 0);
-            ovs_assert(chan == dpdk_dma_map_get(map, i));
-        }
-        vhost_async_thread_init(&pmds[i]);
-        vhost_async_thread_set_chan(&pmds[i], chan);
-    }
 }
 
 static void
@@ -239,18 +211,6 @@ port_sent(struct port *p, struct rte_mbuf *const *all, struct rte_mbuf **pkts,
     rte_pktmbuf_free_bulk(pkts, cnt);
 }
 
-/* What a PMD thread does at the end of an iteration, but for reaping. */
-static void
-end_iteration(struct vhost_async_thread *self)
-{
-    if (self->sender.cost.excess) {
-        vhost_async_cost_end_iteration(&self->sender.cost);
-    }
-    if (self->sender.chan) {
-        dpdk_dma_chan_doorbell(self->sender.chan);
-    }
-}
-
 /* Sends a burst by the txq, with its lock, which the caller gives up. */
 static OVS_UNUSED unsigned int
 port_send_locked(struct port *p, struct vhost_async_thread *self,
@@ -349,69 +309,6 @@ port_get(struct port *p, unsigned int n)
         check_pkt(p, &p->sent[(p->n_lost + p->n_got++) % N_PKTS]);
     }
     ovs_assert(!guest_ring_get(&p->guest, &p->last));
-}
-
-/* The engine of PMD thread 'i' carries out 'n' copies, and the thread looks.
- * Returns how many packets came back. */
-static unsigned int
-work_and_reap(unsigned int i, unsigned int n)
-{
-    end_iteration(&pmds[i]);
-    ovs_assert(fake_work(i, 0, n) == n);
-    return vhost_async_thread_reap(&pmds[i]);
-}
-
-/* All that the engines have is done. */
-static void
-settle(void)
-{
-    for (unsigned int i = 0; i < MAX_PMDS; i++) {
-        while (vhost_async_thread_is_busy(&pmds[i])) {
-            if (pmds[i].sender.chan) {
-                end_iteration(&pmds[i]);
-                fake_work(i, 0, UINT_MAX);
-            }
-            vhost_async_thread_reap(&pmds[i]);
-        }
-    }
-}
-
-/* What the helper's thread does. */
-static OVS_UNUSED unsigned int
-rescue(void)
-{
-    struct dpdk_dma_chan *chan;
-    struct dpdk_dma_done done[3];
-    unsigned int n, total = 0;
-
-    stop_failed();
-    while ((chan = dpdk_dma_dev_next_dead())) {
-        while ((n = dpdk_dma_chan_redo(chan, done, ARRAY_SIZE(done)))) {
-            for (unsigned int i = 0; i < n; i++) {
-                struct vhost_async_txq *txq
-                    = vhost_async_txq_of_vq(
-                        vhost_async_vq_of_owner(done[i].owner));
-
-                vhost_async_vq_done(&txq->vq, done[i].seq);
-                vhost_async_engine_publish(NULL, txq);
-            }
-            total += n;
-        }
-    }
-    return total;
-}
-
-/* Has PMD thread 'i' find its engine silent until it gives it up. */
-static OVS_UNUSED void
-hang(unsigned int i)
-{
-    for (int j = 0; pmds[i].sender.chan; j++) {
-        ovs_assert(j < 100);
-        ovs_assert(!vhost_async_thread_reap(&pmds[i]));
-        fake_ms(100);
-    }
-    ovs_assert(dpdk_dma_chan_failed(pmds[i].claimed));
-    ovs_assert(!dpdk_dma_chan_in_use(pmds[i].claimed));
 }
 
 static void

@@ -119,6 +119,7 @@ class Demo:
                 args.build, dma=args.dma, memory=SWITCH_MB,
                 other_config=None if args.stock else {
                     "vhost-async-support": str(args.use_dma).lower(),
+                    "vhost-async-rx": str(args.use_dma).lower(),
                     # A software engine may cost more than it saves.
                     "vhost-async-threshold": "1024"})
             self.switch.add_bridge()
