@@ -502,7 +502,7 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
     struct vhost_async_txq *txq = vhost_async_port_txq(&async->port,
                                                        vring / 2);
     struct vhost_async_thread *self = *vhost_async_self_get();
-    uint16_t n;
+    uint16_t n = 0;
 
     if (OVS_UNLIKELY(!txq)) {
         /* The guest has not set it up. */

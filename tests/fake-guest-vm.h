@@ -18,16 +18,20 @@
 #define FAKE_GUEST_VM_H 1
 
 /* Guests that talk to the vhost library of fake-vhost-lib.h: memory in a file,
- * messages, and a driver with receive rings, split or packed.
+ * messages, and a driver with receive rings and, if it sends, a transmit ring,
+ * split or packed.
  *
  * A ring has buffers of one descriptor each, offered in turn.  Packets are
- * numbered: a guest gets those that were taken for it, in order.
+ * numbered: a guest gets those that were taken for it, in order, and what it
+ * sends comes up in order.
  *
  * To be included behind vhost-guest-sources.h. */
 
 #define N_PKTS 2048
 
-#define GUEST_MAX_RINGS 2
+/* Receive rings, and the transmit ring behind them. */
+#define GUEST_MAX_RX_RINGS 2
+#define GUEST_MAX_RINGS (GUEST_MAX_RX_RINGS + 1)
 #define GUEST_RING_SIZE 64
 #define GUEST_RING_BUF 2048
 #define GUEST_RING_AVAIL 4096         /* Offsets; descriptors come first. */
@@ -41,7 +45,8 @@
 
 struct ring {
     struct vm *vm;
-    unsigned int qid;
+    unsigned int qid, index;
+    bool tx;                    /* A transmit ring. */
     uint8_t *mem;
     int callfd, kickfd;
     uint32_t size;
@@ -55,7 +60,8 @@ struct vm {
     int vid;
     uint64_t features;
     bool packed;
-    unsigned int n_rings;
+    unsigned int n_rings;       /* Receive rings. */
+    bool sends;                 /* It has a transmit ring. */
     int memfd;
     uint8_t *mem;
     unsigned int extra;         /* Of its last table. */
@@ -87,7 +93,9 @@ vm_create(uint64_t features, unsigned int n_rings)
     g->n_rings = n_rings;
     for (unsigned int i = 0; i < GUEST_MAX_RINGS; i++) {
         g->rings[i].vm = g;
-        g->rings[i].qid = i;
+        g->rings[i].tx = i == GUEST_MAX_RX_RINGS;
+        g->rings[i].qid = g->rings[i].tx ? 0 : i;
+        g->rings[i].index = g->rings[i].qid * 2 + g->rings[i].tx;
         g->rings[i].size = GUEST_RING_SIZE;
         g->rings[i].callfd = eventfd(0, EFD_NONBLOCK);
         g->rings[i].kickfd = eventfd(0, EFD_NONBLOCK);
@@ -235,6 +243,54 @@ ring_lose(struct ring *r, unsigned int n)
     r->n_got += n;
 }
 
+/* Sends 'n' packets of 'len' bytes. */
+static OVS_UNUSED void
+ring_send(struct ring *r, unsigned int n, uint32_t len)
+{
+    ovs_assert(r->tx && r->n_offered - r->n_used + n <= r->size);
+    while (n--) {
+        uint32_t pos = r->start + r->n_offered++, seq = r->n_taken++;
+        uint32_t id = pos % r->size;
+        uint32_t ofs = GUEST_RING_BUFS + id * GUEST_RING_BUF;
+        uint64_t gpa = ring_gpa(r) + ofs;
+        uint8_t *data = r->mem + ofs + 12;
+
+        memset(r->mem + ofs, 0, 12);
+        for (uint32_t i = 0; i < len; i++) {
+            data[i] = seq + i;
+        }
+        data[0] = 0;
+        memcpy(data + 4, &seq, sizeof seq);
+        if (r->vm->packed) {
+            *ring_packed_desc(r, pos) = (struct vring_packed_desc) {
+                .addr = gpa, .len = 12 + len, .id = id,
+                .flags = 1 << (ring_wrap(r, pos) ? VRING_PACKED_DESC_F_AVAIL
+                                                 : VRING_PACKED_DESC_F_USED)
+            };
+        } else {
+            ALIGNED_CAST(struct vring_desc *, r->mem)[id]
+                = (struct vring_desc) { .addr = gpa, .len = 12 + len };
+            ring_avail(r)->ring[id] = id;
+            ring_avail(r)->idx = pos + 1;
+        }
+    }
+}
+
+/* Returns how many of them were taken since this was asked last. */
+static OVS_UNUSED unsigned int
+ring_reclaim(struct ring *r)
+{
+    unsigned int n = 0;
+    uint32_t len;
+
+    while (ring_is_used(r, &len)) {
+        ovs_assert(!len);
+        r->n_used++;
+        n++;
+    }
+    return n;
+}
+
 /* How often the guest was notified since this was asked last. */
 static unsigned int
 ring_notified(struct ring *r)
@@ -270,7 +326,7 @@ ring_state(struct ring *r, uint32_t request, uint32_t num)
 {
     struct lib_msg msg = { .request = request };
 
-    msg.payload.state.index = 2 * r->qid;
+    msg.payload.state.index = r->index;
     msg.payload.state.num = num;
     return lib_message(r->vm->vid, &msg, NULL);
 }
@@ -280,7 +336,7 @@ ring_fd(struct ring *r, uint32_t request, int fd)
 {
     struct lib_msg msg = { .request = request };
 
-    msg.payload.u64 = 2 * r->qid | (fd < 0 ? 1 << 8 : 0);
+    msg.payload.u64 = r->index | (fd < 0 ? 1 << 8 : 0);
     return lib_message(r->vm->vid, &msg, fd < 0 ? NULL : &fd);
 }
 
@@ -291,7 +347,7 @@ ring_addr(struct ring *r, uint64_t desc, uint64_t avail, uint64_t used)
     struct lib_msg msg = { .request = VHOST_ASYNC_SET_VRING_ADDR };
     uint64_t user = GUEST_USER + (r->mem - r->vm->mem);
 
-    msg.payload.addr.index = 2 * r->qid;
+    msg.payload.addr.index = r->index;
     msg.payload.addr.desc = user + desc;
     msg.payload.addr.avail = user + GUEST_RING_AVAIL + avail;
     msg.payload.addr.used = user + GUEST_RING_USED + used;
@@ -333,7 +389,9 @@ vm_start_ring(struct ring *r)
          && ring_fd(r, VHOST_ASYNC_SET_VRING_CALL, r->callfd)
          && ring_state(r, VHOST_ASYNC_SET_VRING_ENABLE, 1);
     ovs_assert(ok);
-    ring_offer(r, r->size);
+    if (!r->tx) {
+        ring_offer(r, r->size);
+    }
 }
 
 /* The guest connects and starts its rings. */
@@ -346,6 +404,9 @@ vm_boot(struct vm *g, const char *path)
     for (unsigned int i = 0; i < g->n_rings; i++) {
         vm_start_ring(&g->rings[i]);
     }
+    if (g->sends) {
+        vm_start_ring(&g->rings[GUEST_MAX_RX_RINGS]);
+    }
     for (unsigned int i = 0; i < g->n_rings; i++) {
         ring_notified(&g->rings[i]);
     }
@@ -357,7 +418,7 @@ vm_stop_ring(struct ring *r)
 {
     struct lib_msg msg = { .request = VHOST_ASYNC_GET_VRING_BASE };
 
-    msg.payload.state.index = 2 * r->qid;
+    msg.payload.state.index = r->index;
     ovs_assert(lib_message(r->vm->vid, &msg, NULL));
     return msg.payload.state.num;
 }

@@ -47,6 +47,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest-mem.c \
 	tests/test-vhost-guest-port.c \
 	tests/test-vhost-guest-rings.c \
+	tests/test-vhost-guest-rx.c \
 	tests/test-vhost-guest-shown.c \
 	tests/test-vhost-guest-stats.c \
 	tests/test-vhost-guest-take-over.c \

@@ -332,6 +332,37 @@ port_send(struct port *p, struct ring *r, int pmd, unsigned int n,
     return n - left;
 }
 
+/* PMD thread 'pmd' polls the rxq of 'r' once.  Returns how many packets came,
+ * which are those that are next. */
+static OVS_UNUSED unsigned int
+port_poll(struct port *p, struct ring *r, int pmd)
+{
+    struct rte_mbuf *pkts[32];
+    unsigned int n = 0;
+
+    if (p->vid >= 0) {
+        *vhost_async_self_get() = pmd < 0 ? NULL : &pmds[pmd];
+        n = netdev_dpdk_async_dequeue(&p->async, p->vid, r->index, NULL, pkts,
+                                      ARRAY_SIZE(pkts));
+        *vhost_async_self_get() = NULL;
+    }
+    if (pmd >= 0 && pmds[pmd].sender.chan) {
+        dpdk_dma_chan_doorbell(pmds[pmd].sender.chan);
+    }
+    for (unsigned int i = 0; i < n; i++) {
+        const uint8_t *data = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+        uint32_t seq;
+
+        memcpy(&seq, data + 4, sizeof seq);
+        ovs_assert(r->n_got != r->n_taken && seq == r->n_got++);
+        for (uint32_t j = 8; j < pkts[i]->pkt_len; j++) {
+            ovs_assert(data[j] == (uint8_t) (seq + j));
+        }
+        dp_rx_free(pkts[i]);
+    }
+    return n;
+}
+
 static struct vhost_async_totals
 port_totals(struct port *p)
 {
@@ -399,6 +430,17 @@ port_set_dma(struct port *p, bool on)
     smap_destroy(&args);
 }
 
+/* options:vhost-async-rx. */
+static OVS_UNUSED void
+port_set_rx(struct port *p, bool on)
+{
+    struct smap args = SMAP_INITIALIZER(&args);
+
+    smap_add(&args, "vhost-async-rx", on ? "true" : "false");
+    netdev_dpdk_async_set_config(&p->async, &args);
+    smap_destroy(&args);
+}
+
 /* The end: nothing is left of ports and guests. */
 static OVS_UNUSED void
 finish(struct port *p, struct vm *g)
@@ -415,7 +457,7 @@ finish(struct port *p, struct vm *g)
     }
     port_remove(p);
     settle();
-    ovs_assert(!n_maps);
+    ovs_assert(!n_maps && !dp_rx_n);
     ovs_assert(ovs_list_is_empty(&old_vqs));
     check_no_leak();
 }
