@@ -333,7 +333,8 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     bool may_use, use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
-    if (OVS_UNLIKELY(vhost_async_vq_state(&txq->vq) != VHOST_ASYNC_VQ_RUNNING)) {
+    if (OVS_UNLIKELY(vhost_async_vq_state(&txq->vq)
+                     != VHOST_ASYNC_VQ_RUNNING)) {
         *obstacle = VHOST_ASYNC_DOWN;
         return 0;
     }

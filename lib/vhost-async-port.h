@@ -87,7 +87,7 @@ struct vhost_async_port {
     unsigned int n_guests OVS_GUARDED;  /* That are connected. */
 
     atomic_bool want_dma;               /* It is to be on DMA, */
-    atomic_bool want_rx;                /* ...for packets from the guest, too. */
+    atomic_bool want_rx;                /* ...for what it receives, too. */
     atomic_bool handover;               /* Some rings to send to are the
                                          * library's. */
     atomic_int owner;                   /* Device whose rings it sends to; -1

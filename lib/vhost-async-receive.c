@@ -160,7 +160,8 @@ rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
     if (!buf) {
         return false;
     }
-    shared = rte_pktmbuf_ext_shinfo_init_helper(buf, &buf_len, rx_ext_free, NULL);
+    shared = rte_pktmbuf_ext_shinfo_init_helper(buf, &buf_len, rx_ext_free,
+                                                NULL);
     if (!shared) {
         rte_free(buf);
         return false;
@@ -403,8 +404,8 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
             vhost_async_cost_add_time(&self->cost,
                                       dpdk_dma_cost_clock() - begin, len);
         } else {
-            by_dma = rx_copy_packet(vr, use_dma ? chan : NULL, limits, &b.pkts[i],
-                                 mbuf, mode, &room);
+            by_dma = rx_copy_packet(vr, use_dma ? chan : NULL, limits,
+                                    &b.pkts[i], mbuf, mode, &room);
         }
         if (by_dma) {
             vhost_async_vq_add_in_flight(&rxq->vq, taken, mbuf, 1, chan);

@@ -38,7 +38,7 @@ struct vhost_async_rx_mode {
     struct rte_mempool *mp;
     bool extbuf;                /* What is too long for one has a buffer of its
                                  * own (RTE_VHOST_USER_EXTBUF_SUPPORT). */
-    bool compliant;             /* Flags of offloads, see vhost-net-offload.h. */
+    bool compliant;             /* Offloads, see vhost-net-offload.h. */
 };
 
 uint16_t vhost_async_rxq_recv(struct vhost_async_rxq *,

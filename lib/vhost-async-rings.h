@@ -27,9 +27,9 @@
  * =============
  *
  * All of this is for who is in control of the guest (vhost-async-guest.h).
- * The locks of virtqueues are taken here.  Of the vhost library only functions that
- * take no locks are called, so that all of them may be called between pre and
- * post of a message. */
+ * The locks of virtqueues are taken here.  Of the vhost library only functions
+ * that take no locks are called, so that all of them may be called between pre
+ * and post of a message. */
 
 #include <stdbool.h>
 #include <stdint.h>

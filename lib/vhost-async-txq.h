@@ -85,7 +85,8 @@ struct vhost_async_sender_stats {
     atomic_uint64_t bursts;         /* With copies by DMA. */
 };
 
-/* What a PMD thread sends and receives with.  The thread's alone, but for the counters. */
+/* What a PMD thread sends and receives with.  The thread's alone, but for the
+ * counters. */
 struct vhost_async_sender {
     struct dpdk_dma_chan *chan;     /* Its channel, or NULL. */
     struct dma_defer_queue kept;    /* Txqs to come back to; the engine's. */

@@ -217,6 +217,7 @@ get_setup(struct input *in)
                       | (flags & 2 ? UINT64_C(1) << VIRTIO_NET_F_MRG_RXBUF : 0)
                       | (flags & 4 ? UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX
                          : 0));
+    setup.from_guest = flags & 16;
     setup.size = (size < 250 ? sizes[size % ARRAY_SIZE(sizes)]
                   : get16(in) | (size & 1) << 16);
     if (flags & 8) {
@@ -283,6 +284,45 @@ take(struct input *in)
         vhost_vring_log(&vr, seg->va, seg->region, seg->len);
     }
     ovs_assert(in_segs == len);
+}
+
+/* A packet of the guest is only read. */
+static void
+take_pkt(struct input *in)
+{
+    static struct vhost_vring_seg segs[VHOST_VRING_MAX_SEGS];
+    struct vhost_vring_pkt pkt = { .segs = segs };
+    struct vhost_vring_mark mark = vhost_vring_mark(&vr);
+    uint32_t n_out = vhost_vring_n_out(&vr);
+    uint16_t base = vhost_vring_get_base(&vr);
+    enum vhost_vring_result r;
+    uint64_t in_segs = 0;
+
+    r = vhost_vring_take_pkt(&vr, &pkt);
+    ovs_assert(vhost_vring_get_base(&vr) == base);
+    ovs_assert((r == VHOST_VRING_BROKEN) == (vr.broken != NULL));
+    check_memory();
+    if (r != VHOST_VRING_TAKEN) {
+        ovs_assert(r == VHOST_VRING_EMPTY || r == VHOST_VRING_BROKEN);
+        ovs_assert(vhost_vring_n_out(&vr) == n_out);
+        return;
+    }
+    ovs_assert(vhost_vring_n_out(&vr) == n_out + 1);
+    ovs_assert(pkt.n_segs && pkt.n_segs <= VHOST_VRING_MAX_SEGS);
+    for (unsigned int i = 0; i < pkt.n_segs; i++) {
+        const struct vhost_vring_seg *seg = &segs[i];
+        const struct vhost_guest_region *region = &mem.regions[seg->region];
+
+        ovs_assert(seg->region < N_REGIONS && seg->len);
+        ovs_assert(seg->va >= region->va
+                   && seg->va + seg->len <= region->va + region->size);
+        in_segs += seg->len;
+    }
+    ovs_assert(in_segs == pkt.len);
+    if (get8(in) & 1) {
+        vhost_vring_put_back(&vr, &mark);
+        ovs_assert(vhost_vring_n_out(&vr) == n_out);
+    }
 }
 
 static uint64_t
@@ -415,7 +455,9 @@ step(struct input *in, struct vhost_vring_setup *setup)
         if (!vhost_vring_is_mapped(&vr)) {
             break;
         }
-        if (op & 32 && !vhost_vring_n_out(&vr)) {
+        if (vr.from_guest) {
+            take_pkt(in);
+        } else if (op & 32 && !vhost_vring_n_out(&vr)) {
             direct(in);
         } else {
             take(in);

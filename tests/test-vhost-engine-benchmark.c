@@ -83,7 +83,8 @@ bench_iterate(struct sender *s)
         struct vhost_async_txq *txq = ports[i].txq;
 
         /* Of the port whose rxq it polls. */
-        if (vhost_async_vq_in_flight(&txq->vq) && vhost_async_vq_trylock(&txq->vq)) {
+        if (vhost_async_vq_in_flight(&txq->vq)
+            && vhost_async_vq_trylock(&txq->vq)) {
             vhost_async_txq_publish(txq);
             DP(vhost_async_engine_unlock)(&s->thread.sender, txq);
         }

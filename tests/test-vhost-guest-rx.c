@@ -193,7 +193,7 @@ mem_table(uint64_t layout)
 FOR_LAYOUTS(mem_table)
 
 /* A ring that stops waits for copies; what they brought is handed up when the
- * guest goes on, and the guest is told an index at which nothing is missing. */
+ * guest goes on, which is told an index at which nothing is missing. */
 static void
 stop(uint64_t layout)
 {

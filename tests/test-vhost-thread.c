@@ -111,7 +111,8 @@ test_lock(void)
     /* Closed by who waits for a holder, which then lets go: nobody comes in
      * between, and what is left then is for who waits. */
     ovs_assert(vhost_async_vq_trylock(&txq->vq));
-    atomic_store_relaxed(&txq->vq.lock, VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED);
+    atomic_store_relaxed(&txq->vq.lock,
+                         VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED);
     ovs_assert(vhost_async_vq_try_unlock(&txq->vq));
     ovs_assert(lock_word(p) == VHOST_ASYNC_CLOSED);
     ovs_assert(!vhost_async_vq_trylock(&txq->vq));

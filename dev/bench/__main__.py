@@ -19,7 +19,7 @@ import time
 from dev import lab
 from dev.bench import compare, goals, harness, output, page, whole_switch
 from dev.bench.harness import (SCALE, SIZES, STOCK, STOCK_TWICE, TSO_SIZE,
-                               mix_points, off, on, points)
+                               mix_points, off, on, on_both_ways, points)
 from dev.common.command import (ENGINES, Progress, Stop, check_engine, main,
                                 program)
 from dev.common.files import out, write
@@ -137,7 +137,8 @@ def crossover_part(loop, engine):
 
 
 def switch_part(the_lab, engines, driver):
-    variants = [STOCK, off(engines[0])] + [on(e, "ideal") for e in engines]
+    variants = [STOCK, off(engines[0])] + [
+        make(e, "ideal") for e in engines for make in (on, on_both_ways)]
     # The software engine needs a core that the guest does not poll on.
     if not the_lab.cores.guest_shares:
         variants += [on(e, "real") for e in engines]

@@ -12,6 +12,7 @@ GOALS = {"off": 1.01, "off-worst": 1.03, "never": 1.03, "never-real": 1.10,
          "burst-4": .50, "burst-1": .90, "jumbo": .18, "jumbo-cold": .10,
          "jumbo-real": .45, "jumbo-real-cold": .25, "tso": .25,
          "tso-cold": .45, "imix": .80, "switch": .75, "switch-rate": 1.3,
+         "through-64": 1.03, "through": .55, "through-jumbo": .20,
          "latency": 2., "idle": 1.01}
 
 # Goals that are one cell each: engine, size, burst, cold.
@@ -22,6 +23,9 @@ CELLS = {"mtu": ("ideal", 1518, 32, 0), "mtu-cold": ("ideal", 1518, 32, 1),
          "jumbo-real-cold": ("real", 9000, 32, 1),
          "tso": ("ideal", TSO_SIZE, 32, 0),
          "tso-cold": ("ideal", TSO_SIZE, 32, 1)}
+
+# Goals of guest to guest, both copies by DMA, by size.
+THROUGH = {64: "through-64", 1518: "through", 9000: "through-jumbo"}
 
 # Stock against stock: more than that, and small differences tell nothing.
 NOISE = .03
@@ -113,6 +117,11 @@ def all_goals(report, engine):
             found.append(goal("switch-rate", r["mpps_ratio"],
                               (r["mpps_low"], r["mpps_high"]),
                               "%.3f Mpps" % r["mpps"]))
+    for r in report.get("switch", ()):
+        if r["variant"] == engine + "-ideal-rx":
+            found.append(goal(THROUGH[r["size"]], r["ratio"], interval(r),
+                              "guest to guest, %.0f cycles per packet"
+                              % r["cycles"]))
     row = pick(report["latency"], engine + "-ideal", size=1518, load="one")
     found.append(goal("latency", row["added"], (row["low"], row["high"]),
                       "us added to p99 by DMA, less that of the engine"))

@@ -54,10 +54,11 @@ NO_HUGE_MB = 640
 
 
 class Variant:
-    def __init__(self, name, build, engine=None, label=None):
+    def __init__(self, name, build, engine=None, label=None, rx=False):
         self.name = name
         self.build = build
         self.engine = engine    # Of DMA: None, "ideal", "real" or "slow".
+        self.rx = rx            # Whether packets are received by DMA, too.
         self.label = label or name
 
 
@@ -74,6 +75,12 @@ def on(build, engine):
     return Variant("%s-%s" % (build, engine), build, engine,
                    "%s, %s engine" % (build, "software" if engine == "real"
                                       else engine))
+
+
+def on_both_ways(build, engine):
+    variant = on(build, engine)
+    return Variant(variant.name + "-rx", build, engine,
+                   variant.label + ", both ways", rx=True)
 
 
 def program(build, layout):

@@ -8,9 +8,8 @@
 # thread has a core of its own, and counts its cycles as Open vSwitch does.
 # Variants take turns, a few seconds each, in a new switch each time.
 #
-# A guest sends as many bytes as it gets, and those are copied by the CPU in
-# all variants.  So is everything else here that DMA does not change: a ratio
-# is for all that the PMD thread does.
+# A guest sends as many bytes as it gets; the CPU copies those unless a variant
+# has DMA both ways.  A ratio is for all that the PMD thread does.
 #
 # An ideal engine moves nothing.  For the switch to see the same headers again,
 # the CPU first copies for a while, until all buffers of the guest have them,
@@ -56,6 +55,8 @@ class Loop:
             variant.engine, driver, lab.cores)}
         if variant.build != "stock":
             config["vhost-async-support"] = str(bool(variant.engine)).lower()
+        if variant.rx:
+            config["vhost-async-rx"] = "true"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(lab.path("conf.db"))
         self.switch = lab.start_switch(harness.out(variant.build),

@@ -33,7 +33,7 @@ CASE = re.compile(r"DMA_TEST_CASE\((\w+)\)")
 
 RING = "lib/vhost-async-ring.c"
 THREAD = "lib/vhost-async-thread.c"
-TXQ = "lib/vhost-async-txq.c"
+VQ = "lib/vhost-async-vq.c"
 TEST = "tests/test-vhost-engine.c"
 
 
@@ -57,30 +57,30 @@ LATE = "came late"
 BUSY = "assertion !vhost_async_thread_is_busy"
 
 BROKEN = [
-    Broken("locks are given up without a release", TXQ,
-           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
+    Broken("locks are given up without a release", VQ,
+           r"(&vq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
            "one_txq", RACE),
-    Broken("locks are taken without an acquire", TXQ,
-           r"(&txq->lock, old, new,\s+memory_order_)acq_rel", r"\1release",
+    Broken("locks are taken without an acquire", VQ,
+           r"(&vq->lock, old, new,\s+memory_order_)acq_rel", r"\1release",
            "several_txqs", RACE),
-    Broken("a holder does not look for work that was left", TXQ,
+    Broken("a holder does not look for work that was left", VQ,
            r"if \(OVS_UNLIKELY\(word & VHOST_ASYNC_PENDING\)\) \{"
            r"(.*?word & ~)VHOST_ASYNC_LOCKED\)",
-           r"if (!txq) {\1(VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING))",
+           r"if (!vq) {\1(VHOST_ASYNC_LOCKED | VHOST_ASYNC_PENDING))",
            "lone_packets", NOBODY, tsan=False),
-    Broken("who reaps leaves no word", TXQ,
-           r"if \(lock_cas\(txq, &word, word \| VHOST_ASYNC_PENDING\)\)",
-           "if (txq)", "lone_packets", NOBODY, tsan=False),
+    Broken("who reaps leaves no word", VQ,
+           r"if \(lock_cas\(vq, &word, word \| VHOST_ASYNC_PENDING\)\)",
+           "if (vq)", "lone_packets", NOBODY, tsan=False),
 ]
 
 BROKEN_RING = BROKEN + [
     Broken("a sender does not look whether packets wait", RING,
-           r"ring_waiting\(txq\)\s+\|\| !vhost_async_txq_trylock",
-           "!vhost_async_txq_trylock", "one_txq", LATE, tsan=False),
+           r"ring_waiting\(txq\)\s+\|\| !vhost_async_vq_trylock",
+           "!vhost_async_vq_trylock", "one_txq", LATE, tsan=False),
     Broken("a sender does not look after what it put into the ring", RING,
            r"(memset\(pkts, 0, cnt \* sizeof \*pkts\);\s+"
-           r"if \()vhost_async_txq_trylock_or_leave",
-           r"\1vhost_async_txq_trylock", "lone_packets", NOBODY, tsan=False),
+           r"if \()vhost_async_vq_trylock_or_leave",
+           r"\1vhost_async_vq_trylock", "lone_packets", NOBODY, tsan=False),
     Broken("the keeper does not come back", RING,
            r"dma_defer_push\(&self->kept, &txq->engine.node\);",
            "(void) self;", "lone_packets", NOBODY, tsan=False),
