@@ -164,6 +164,7 @@ format_limits(struct ds *ds, const struct vhost_async_thread *t)
 /* Counters of a thread since they were cleared. */
 struct thread_counts {
     uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes, bursts;
+    uint64_t rx_dma_packets, rx_dma_bytes, rx_cpu_packets, rx_cpu_bytes;
     uint64_t polls, empty_polls;
     double latency_avg, latency_p50, latency_p99, latency_max;  /* In us. */
 };
@@ -187,6 +188,10 @@ count_thread(const struct vhost_async_thread *t, struct thread_counts *n)
     n->dma_bytes = GET_SENT(dma_bytes);
     n->cpu_packets = GET_SENT(cpu_packets);
     n->cpu_bytes = GET_SENT(cpu_bytes);
+    n->rx_dma_packets = GET_SENT(rx_dma_packets);
+    n->rx_dma_bytes = GET_SENT(rx_dma_bytes);
+    n->rx_cpu_packets = GET_SENT(rx_cpu_packets);
+    n->rx_cpu_bytes = GET_SENT(rx_cpu_bytes);
     n->bursts = GET_SENT(bursts);
     n->polls = GET(polls);
     n->empty_polls = GET(empty_polls);
@@ -231,6 +236,12 @@ dpif_netdev_dma_format_thread(struct ds *ds,
                   n.dma_packets, n.dma_bytes);
     ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
                   n.cpu_packets, n.cpu_bytes);
+    if (n.rx_dma_packets || n.rx_cpu_packets) {
+        ds_put_format(ds, "  received by DMA: %"PRIu64" packets, %"PRIu64" "
+                      "bytes\n", n.rx_dma_packets, n.rx_dma_bytes);
+        ds_put_format(ds, "  received by CPU: %"PRIu64" packets, %"PRIu64" "
+                      "bytes\n", n.rx_cpu_packets, n.rx_cpu_bytes);
+    }
     ds_put_format(ds, "  bursts by DMA: %"PRIu64"\n", n.bursts);
     ds_put_format(ds, "  polls: %"PRIu64" (%.2f per burst), of which %"PRIu64
                   " found nothing\n", n.polls,
@@ -295,6 +306,14 @@ dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
     json_object_put(json, "dma-packets", json_integer_create(n.dma_packets));
     json_object_put(json, "dma-bytes", json_integer_create(n.dma_bytes));
     json_object_put(json, "cpu-packets", json_integer_create(n.cpu_packets));
+    json_object_put(json, "rx-dma-packets",
+                    json_integer_create(n.rx_dma_packets));
+    json_object_put(json, "rx-dma-bytes",
+                    json_integer_create(n.rx_dma_bytes));
+    json_object_put(json, "rx-cpu-packets",
+                    json_integer_create(n.rx_cpu_packets));
+    json_object_put(json, "rx-cpu-bytes",
+                    json_integer_create(n.rx_cpu_bytes));
     json_object_put(json, "cpu-bytes", json_integer_create(n.cpu_bytes));
     json_object_put(json, "dma-bursts", json_integer_create(n.bursts));
     json_object_put(json, "polls", json_integer_create(n.polls));
