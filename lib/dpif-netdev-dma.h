@@ -55,7 +55,8 @@ unsigned int dpif_netdev_dma_reap(struct vhost_async_thread *,
  * with that and reaps, or looks for a channel if the thread lacks one.  Sets
  * '*sleep_time' to 0 if the thread must not sleep now, since it has to come
  * back for copies in flight, or the like.  Returns the number of packets that
- * came back, which makes the iteration a busy one. */
+ * came back, or were fetched from guests, which makes the iteration a busy
+ * one. */
 static inline unsigned int
 dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
 {
@@ -73,7 +74,13 @@ dpif_netdev_dma_run(struct pmd_perf_stats *s, uint64_t *sleep_time)
     if (self->sender.chan && self->sender.cost.excess) {
         vhost_async_cost_end_iteration(&self->sender.cost);
     }
-    if (vhost_async_thread_is_busy(self)) {
+    if (self->sender.chan && self->sender.rx_cost.excess) {
+        vhost_async_cost_end_iteration(&self->sender.rx_cost);
+    }
+    n += self->n_fetched;
+    self->n_fetched = 0;
+    /* What was reaped may be for an rxq, which is to be polled then. */
+    if (n || vhost_async_thread_is_busy(self)) {
         *sleep_time = 0;
     }
     return n;

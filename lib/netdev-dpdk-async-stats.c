@@ -145,7 +145,6 @@ netdev_dpdk_async_get_custom_stats(struct netdev_dpdk_async *async,
             { "rx_async_cpu_bytes", rx.cpu_bytes },
             { "rx_async_in_flight", rx.in_flight },
             { "rx_async_bad_drops", rx.bad_drops },
-            { "rx_async_lost_drops", rx.lost_drops },
         };
 
         add_counters(custom, counters, ARRAY_SIZE(counters));
@@ -371,9 +370,9 @@ format_rxq(struct ds *ds, struct vhost_async_rxq *rxq, const char *why)
                   t.cpu_packets, t.cpu_bytes);
     ds_put_format(ds, "    memory: %"PRIuSIZE" bytes\n",
                   sizeof *rxq + vhost_async_vq_memory(&rxq->vq));
-    if (t.bad_drops || t.lost_drops) {
-        ds_put_format(ds, "    dropped: %"PRIu64" too short or too long, "
-                      "%"PRIu64" lost\n", t.bad_drops, t.lost_drops);
+    if (t.bad_drops) {
+        ds_put_format(ds, "    dropped: %"PRIu64" too short or too long\n",
+                      t.bad_drops);
     }
 }
 
@@ -455,7 +454,6 @@ rxq_to_json(struct vhost_async_rxq *rxq, const char *why)
     PUT("cpu-bytes", cpu_bytes);
     PUT("in-flight", in_flight);
     PUT("bad-drops", bad_drops);
-    PUT("lost-drops", lost_drops);
 #undef PUT
     json_object_put(json, "memory",
                     json_integer_create(sizeof *rxq

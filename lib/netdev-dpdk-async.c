@@ -22,6 +22,7 @@
 
 #include <errno.h>
 
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 #include <rte_vhost.h>
 
@@ -523,17 +524,18 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
 
 /* Receiving. */
 
-/* Has the library receive, if the ring of 'vq' is still its, and takes it over
- * when there is nothing more: what the library has to hand up of its own, it
- * has then.  Returns whether the ring is ours by now. */
-static bool
+/* Has the library receive, whose ring it still is, and takes that over: then
+ * its index is what follows what it received. */
+static uint16_t
 async_receive_by_library(struct netdev_dpdk_async *async,
                          struct vhost_async_rxq *rxq, int vid, uint16_t vring,
                          struct rte_mempool *mp, struct rte_mbuf **pkts,
-                         uint16_t cnt, uint16_t *n)
+                         uint16_t cnt)
 {
-    *n = rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
-    return !*n && vhost_async_guest_take_over(&async->port, &rxq->vq);
+    uint16_t n = rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
+
+    vhost_async_guest_take_over(&async->port, &rxq->vq);
+    return n;
 }
 
 /* The part of netdev_dpdk_async_dequeue() for a port that is on DMA, or was
@@ -551,22 +553,36 @@ netdev_dpdk_async_receive(struct netdev_dpdk_async *async, int vid,
         .compliant = async->compliant,
     };
     struct vhost_async_thread *self;
+    struct dpdk_dma_chan *chan;
+    uint64_t submitted, fetched, begin;
     uint16_t n;
 
     if (!rxq) {
         return rte_vhost_dequeue_burst(vid, vring, mp, pkts, cnt);
     }
-    if (OVS_UNLIKELY(vhost_async_vq_state(&rxq->vq) == VHOST_ASYNC_VQ_LIBRARY)
-        && !async_receive_by_library(async, rxq, vid, vring, mp, pkts, cnt,
-                                     &n)) {
-        return n;
+    if (OVS_UNLIKELY(vhost_async_vq_state(&rxq->vq)
+                     == VHOST_ASYNC_VQ_LIBRARY)) {
+        return async_receive_by_library(async, rxq, vid, vring, mp, pkts, cnt);
     }
     self = *vhost_async_self_get();
-    if (OVS_UNLIKELY(!self)) {
-        return vhost_async_rxq_recv(rxq, NULL, &mode, pkts, cnt);
+    chan = self ? self->sender.chan : NULL;
+    if (!chan) {
+        return vhost_async_rxq_recv(rxq, self ? &self->sender : NULL, &mode,
+                                    pkts, cnt);
     }
+    begin = rte_get_tsc_cycles();
+    submitted = dpdk_dma_chan_submitted(chan);
+    fetched = vhost_async_counter(&self->sender.stats.rx_dma_packets);
     n = vhost_async_rxq_recv(rxq, &self->sender, &mode, pkts, cnt);
-    vhost_async_thread_sent(self);
+    if (dpdk_dma_chan_submitted(chan) != submitted) {
+        vhost_async_thread_sent(self);
+        self->n_fetched += vhost_async_counter(
+            &self->sender.stats.rx_dma_packets) - fetched;
+        if (!n) {
+            /* To who polls, nothing happened. */
+            self->reap_cycles += rte_get_tsc_cycles() - begin;
+        }
+    }
     return n;
 }
 

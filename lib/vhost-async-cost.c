@@ -80,6 +80,11 @@ cost_set_limits(struct vhost_async_cost *cost)
     cost->limits_cpu = cost_cpu(cost);
     if (cost->threshold == VHOST_ASYNC_AUTO) {
         dpdk_dma_cost_get_limits(cost->dma, cost->limits_cpu, &cost->limits);
+        if (cost->head) {
+            /* And there is no faster way for bursts of short ones. */
+            cost->limits.min_len += cost->head;
+            cost->limits.loss = 0;
+        }
     } else {
         cost->limits = (struct dpdk_dma_limits) { .min_len = cost->threshold };
     }

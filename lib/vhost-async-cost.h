@@ -32,8 +32,8 @@
  * for many, of whatever txqs.  So it is what an iteration has for all of them
  * together that decides: this one up to now, or those before it.
  *
- * Called by vhost-async-copy.c for each burst, and by vhost-async-thread.c at
- * the end of each iteration.  A 'struct vhost_async_cost' belongs to the
+ * Called by vhost-async-copy.c and vhost-async-receive.c for each burst, which
+ * have one each, and by dpif-netdev-dma.h at the end of each iteration.  A 'struct vhost_async_cost' belongs to the
  * thread, which alone calls the functions that take one; others read the
  * member that is atomic. */
 
@@ -63,6 +63,8 @@ extern struct vhost_async_policy vhost_async_policy;
 
 struct vhost_async_cost {
     const struct dpdk_dma_cost *dma;    /* Of the channel, NULL without. */
+    uint32_t head;              /* Bytes of a packet that the CPU copies in
+                                 * any case; not 0 of those received. */
     uint64_t threshold;         /* That 'limits' are for, */
     uint32_t limits_cpu;        /* ...and cost of the CPU. */
     struct dpdk_dma_limits limits;

@@ -74,6 +74,7 @@
  *                                               which others reap
  *   PMD, sends (defer)        nothing           who is at the txq     a burst
  *   PMD, sends (ring)         nothing           nobody
+ *   PMD, receives             nothing           who is at the rxq     a burst
  *   PMD, gate closed          nothing           nobody
  *   PMD, reloads or ends      nothing           its own copies        [2]
  *   main, shows or counts     ports, a port     who is at a txq,      a burst

@@ -257,15 +257,7 @@ vhost_async_port_remove_guest(struct vhost_async_port *port, int vid)
     port_unset_owner(port, vid);
     port->n_guests--;
     if (!port->n_guests) {
-        struct vhost_async_vq *vq;
-
         port->no_dma = NULL;
-        /* Nobody polls any more, and what it sent is not the next one's. */
-        VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
-            if (vq->rx) {
-                vhost_async_rxq_drop(vhost_async_rxq_of_vq(vq));
-            }
-        }
     }
     ovs_mutex_unlock(&port->mutex);
 }
@@ -313,8 +305,6 @@ port_forget_vq(struct vhost_async_port *port, struct vhost_async_vq *vq)
     struct old_vq *old = xmalloc(sizeof *old);
 
     if (vq->rx) {
-        /* What it has is nobody's any more. */
-        vhost_async_rxq_drop(vhost_async_rxq_of_vq(vq));
         vhost_async_rxq_get_totals(vhost_async_rxq_of_vq(vq), false,
                                    &port->rx_gone);
         port->rx_gone.in_flight = 0;
@@ -370,7 +360,7 @@ vq_is_idle(struct vhost_async_vq *vq)
     if (!vhost_async_vq_lock_unless_closed(vq)) {
         return false;
     }
-    vhost_async_vq_publish(vq);
+    vhost_async_vq_end_done(vq);
     idle = (!vhost_async_vq_in_flight(vq)
             && (vq->rx || vhost_async_engine_txq_is_idle(
                               vhost_async_txq_of_vq(vq))));

@@ -39,13 +39,9 @@ COVERAGE_DEFINE(vhost_async_no_mbuf);
 /* Packets that are fetched together: a burst of OVS up to 3.7. */
 #define RX_BURST 32
 
-/* Pieces of the guest's memory that they may have: of most packets one or
- * two. */
-#define RX_SEGS (2 * VHOST_VRING_MAX_SEGS)
-
-/* Bytes of a packet that the CPU copies in any case: classification reads no
- * more of most (miniflow_extract()). */
-#define RX_HEAD 128
+/* Pieces of the guest's memory that they may have: of most packets one or two,
+ * of those with TSO some 18. */
+#define RX_SEGS (VHOST_VRING_MAX_SEGS + 18 * RX_BURST)
 
 /* Packets while they are fetched. */
 struct rx_burst {
@@ -141,15 +137,15 @@ rx_ext_free(void *buf, void *aux OVS_UNUSED)
     rte_free(buf);
 }
 
-/* Gives 'mbuf' a buffer of its own for 'len' bytes.  Returns false if there is
- * none. */
+/* Gives 'mbuf' a buffer of its own for 'len' bytes, which is no more than
+ * UINT16_MAX.  Returns false if there is none. */
 static bool
 rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
 {
     struct rte_mbuf_ext_shared_info *shared;
     /* At its end are what it is shared by, and what aligns that. */
-    uint32_t size = ROUND_UP(RTE_PKTMBUF_HEADROOM + len + sizeof *shared
-                             + sizeof(uintptr_t), sizeof(uintptr_t));
+    size_t size = ROUND_UP(RTE_PKTMBUF_HEADROOM + (size_t) len + sizeof *shared
+                           + sizeof(uintptr_t), sizeof(uintptr_t));
     uint16_t buf_len = size;
     void *buf;
 
@@ -173,19 +169,21 @@ rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
 }
 
 /* Sets the length of 'mbuf' to that of 'pkt' without its header, or to 0 if it
- * is to be dropped. */
+ * is to be dropped.  The guest has the length be anything. */
 static inline void
 rx_set_len(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
-        struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
+           struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
 {
-    uint32_t len = pkt->len - vr->hdr_len;
+    uint32_t len = pkt->len > vr->hdr_len ? pkt->len - vr->hdr_len : 0;
 
-    if (OVS_UNLIKELY(pkt->len <= vr->hdr_len)
-        || (OVS_UNLIKELY(len > rte_pktmbuf_tailroom(mbuf))
-            && (!mode->extbuf || !rx_attach_extbuf(mbuf, len)))) {
+    if (OVS_UNLIKELY(len > rte_pktmbuf_tailroom(mbuf))
+        && (len > UINT16_MAX || !mode->extbuf
+            || !rx_attach_extbuf(mbuf, len))) {
         len = 0;
     }
-    mbuf->pkt_len = mbuf->data_len = len;
+    ovs_assert(len <= rte_pktmbuf_tailroom(mbuf));
+    mbuf->pkt_len = len;
+    mbuf->data_len = len;
 }
 
 /* Takes packets off the ring, and mbufs for them.  Returns false if there are
@@ -205,7 +203,9 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
         if (vhost_vring_take_pkt(vr, pkt) != VHOST_VRING_TAKEN) {
             break;
         }
-        OVS_PREFETCH(pkt->segs[0].va);
+        if (OVS_LIKELY(pkt->n_segs)) {
+            OVS_PREFETCH(pkt->segs[0].va);
+        }
         n_segs += pkt->n_segs;
         b->n++;
     }
@@ -262,9 +262,11 @@ rx_apply_offloads(struct rte_mbuf *mbuf, const struct virtio_net_hdr *hdr,
     if (!mode->compliant) {
         return vhost_net_offload_legacy(hdr, mbuf, avail);
     }
-    mbuf->pkt_len = mbuf->data_len = avail;
+    mbuf->pkt_len = avail;
+    mbuf->data_len = avail;
     ok = vhost_net_offload_compliant(hdr, mbuf, avail == len);
-    mbuf->pkt_len = mbuf->data_len = len;
+    mbuf->pkt_len = len;
+    mbuf->data_len = len;
     return ok;
 }
 
@@ -292,25 +294,40 @@ rx_fits(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
     return vhost_async_chan_make_room(chan, n, room);
 }
 
+/* Has the CPU copy the 'len' bytes of a packet, and 'cost' learn how long that
+ * takes. */
+static void
+rx_copy_timed(struct rx_cursor *c, uint32_t len, struct vhost_async_cost *cost)
+{
+    uint64_t begin = dpdk_dma_cost_clock();
+
+    rx_copy_by_cpu(c, len);
+    vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
+}
+
 /* Copies a packet, by DMA through 'chan' unless that is NULL, as far as it
- * takes it and it is long enough.  Returns whether a part of it went by
- * DMA. */
+ * takes it and 'cost' says so; if 'timed', 'cost' learns from it.  Returns
+ * whether a part of it went by DMA. */
 static inline bool
 rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
-            const struct dpdk_dma_limits *limits,
-            const struct vhost_vring_pkt *pkt, struct rte_mbuf *mbuf,
-            const struct vhost_async_rx_mode *mode, unsigned int *room)
+               struct vhost_async_cost *cost, bool timed,
+               const struct vhost_vring_pkt *pkt, struct rte_mbuf *mbuf,
+               const struct vhost_async_rx_mode *mode, unsigned int *room)
 {
     struct rx_cursor c = { .mbuf = mbuf };
     uint32_t len = mbuf->pkt_len, by_cpu = len, done = 0;
     struct virtio_net_hdr hdr;
 
     rx_read_header(vr, pkt, &hdr, &c);
-    if (chan && len >= limits->min_len && len > RX_HEAD
-        && rx_fits(vr->mem, chan, limits, pkt, mbuf, room)) {
-        by_cpu = RX_HEAD;
+    if (chan && len >= cost->limits.min_len && len > VHOST_ASYNC_RX_HEAD
+        && rx_fits(vr->mem, chan, &cost->limits, pkt, mbuf, room)) {
+        by_cpu = VHOST_ASYNC_RX_HEAD;
     }
-    rx_copy_by_cpu(&c, by_cpu);
+    if (OVS_UNLIKELY(timed)) {
+        rx_copy_timed(&c, by_cpu, cost);
+    } else {
+        rx_copy_by_cpu(&c, by_cpu);
+    }
     if (OVS_UNLIKELY(vr->has_offloads && vhost_net_offload_asked(&hdr))
         && !rx_apply_offloads(mbuf, &hdr, mode, by_cpu) && by_cpu < len) {
         rx_copy_by_cpu(&c, len - by_cpu);
@@ -340,36 +357,42 @@ rx_may_use(const struct vhost_async_rxq *rxq, const struct dpdk_dma_chan *chan)
 }
 
 static void
-rx_count_copies(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
-                uint32_t n_dma, uint64_t dma_bytes, uint32_t n_cpu,
-                uint64_t cpu_bytes)
+rx_count_direct(struct vhost_async_rxq *rxq, struct rte_mbuf *const *pkts,
+                uint16_t n)
+{
+    uint64_t bytes = 0;
+
+    for (uint16_t i = 0; i < n; i++) {
+        bytes += pkts[i]->pkt_len;
+    }
+    vhost_async_count(&rxq->stats.cpu_packets, n);
+    vhost_async_count(&rxq->stats.cpu_bytes, bytes);
+}
+
+static void
+rx_count_sender(struct vhost_async_sender *self, uint32_t n_dma,
+                uint64_t dma_bytes, uint32_t n_cpu, uint64_t cpu_bytes)
 {
     if (n_dma) {
-        vhost_async_count(&rxq->stats.dma_packets, n_dma);
-        vhost_async_count(&rxq->stats.dma_bytes, dma_bytes);
         vhost_async_count(&self->stats.rx_dma_packets, n_dma);
         vhost_async_count(&self->stats.rx_dma_bytes, dma_bytes);
         vhost_async_count(&self->stats.bursts, 1);
     }
     if (n_cpu) {
-        vhost_async_count(&rxq->stats.cpu_packets, n_cpu);
-        vhost_async_count(&rxq->stats.cpu_bytes, cpu_bytes);
-        if (self) {
-            vhost_async_count(&self->stats.rx_cpu_packets, n_cpu);
-            vhost_async_count(&self->stats.rx_cpu_bytes, cpu_bytes);
-        }
+        vhost_async_count(&self->stats.rx_cpu_packets, n_cpu);
+        vhost_async_count(&self->stats.rx_cpu_bytes, cpu_bytes);
     }
 }
 
 /* Fetches packets.  Stores those that are there at once, with nothing before
  * them in flight, in 'pkts', at most 'cnt', and returns their number; what is
- * more than that is ready, or in flight. */
-static uint16_t
+ * more than that is in flight. */
+static __rte_noinline uint16_t
 rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
          const struct vhost_async_rx_mode *mode, struct rte_mbuf **pkts,
          uint16_t cnt)
 {
-    const struct dpdk_dma_limits *limits = self ? &self->cost.limits : NULL;
+    struct vhost_async_cost *cost = self ? &self->rx_cost : NULL;
     struct dpdk_dma_chan *chan = self ? self->chan : NULL;
     uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
     bool in_flight = taken != vhost_async_vq_get(&rxq->vq.published);
@@ -379,62 +402,55 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     uint16_t n = 0, timed = UINT16_MAX;
     unsigned int room = 0;
     struct rx_burst b;
-    bool use_dma;
 
     if (!rx_take(vr, &b, mode)) {
         return 0;
     }
     rxq->n_offered = b.n == RX_BURST ? vhost_vring_n_offered(vr) : 0;
-    use_dma = rx_may_use(rxq, chan)
-              && vhost_async_cost_choose(&self->cost, b.mbufs, b.n, &timed);
+    if (!rx_may_use(rxq, chan)
+        || !vhost_async_cost_choose(cost, b.mbufs, b.n, &timed)) {
+        chan = NULL;
+    }
 
     for (unsigned int i = 0; i < b.n; i++) {
         struct rte_mbuf *mbuf = b.mbufs[i];
         uint32_t len = mbuf->pkt_len;
-        bool by_dma = false;
 
         if (OVS_UNLIKELY(!len)) {
             rte_pktmbuf_free(mbuf);
             mbuf = NULL;
             vhost_async_count(&rxq->stats.bad_drops, 1);
-        } else if (OVS_UNLIKELY(i == timed)) {
-            uint64_t begin = dpdk_dma_cost_clock();
-
-            rx_copy_packet(vr, NULL, NULL, &b.pkts[i], mbuf, mode, NULL);
-            vhost_async_cost_add_time(&self->cost,
-                                      dpdk_dma_cost_clock() - begin, len);
-        } else {
-            by_dma = rx_copy_packet(vr, use_dma ? chan : NULL, limits,
-                                    &b.pkts[i], mbuf, mode, &room);
-        }
-        if (by_dma) {
+        } else if (rx_copy_packet(vr, i != timed ? chan : NULL, cost,
+                                  i == timed, &b.pkts[i], mbuf, mode,
+                                  &room)) {
             vhost_async_vq_add_in_flight(&rxq->vq, taken, mbuf, 1, chan);
             dpdk_dma_chan_end_packet(chan, &rxq->vq.owner, taken++);
             in_flight = true;
             n_dma++;
             dma_bytes += len;
             continue;
+        } else {
+            n_cpu++;
+            cpu_bytes += len;
         }
-        n_cpu += len > 0;
-        cpu_bytes += len;
-        if (in_flight) {
-            vhost_async_vq_add_in_flight(&rxq->vq, taken++, mbuf, 1, NULL);
-            continue;
-        }
-        n_back++;
-        if (OVS_LIKELY(mbuf)) {
-            if (OVS_LIKELY(n < cnt)) {
+        if (!in_flight && OVS_LIKELY(n < cnt)) {
+            n_back++;
+            if (OVS_LIKELY(mbuf)) {
                 pkts[n++] = mbuf;
-            } else {
-                vhost_async_rxq_make_ready(rxq, mbuf);
             }
+        } else {
+            vhost_async_vq_add_in_flight(&rxq->vq, taken++, mbuf, 1, NULL);
+            in_flight = true;
         }
     }
 
     atomic_store_relaxed(&rxq->vq.taken, taken);
-    rx_count_copies(rxq, self, n_dma, dma_bytes, n_cpu, cpu_bytes);
+    if (self) {
+        rx_count_sender(self, n_dma, dma_bytes, n_cpu, cpu_bytes);
+    }
     if (n_back) {
         vhost_async_rxq_returned(rxq, n_back);
+        rx_count_direct(rxq, pkts, n);
     }
     return n;
 }
@@ -475,15 +491,20 @@ vhost_async_rxq_recv(struct vhost_async_rxq *rxq,
     if (OVS_UNLIKELY(rxq->announce)) {
         n = rx_announce(rxq, mode, pkts);
     }
-    if (vhost_async_vq_in_flight(&rxq->vq)) {
-        vhost_async_rxq_publish(rxq);
+    if (OVS_LIKELY(vhost_vring_is_mapped(&rxq->vq.vring))) {
+        if (vhost_async_vq_in_flight(&rxq->vq)) {
+            n += vhost_async_rxq_publish(rxq, &pkts[n], cnt - n);
+        }
+        if (OVS_LIKELY(vhost_async_vq_state(&rxq->vq)
+                       == VHOST_ASYNC_VQ_RUNNING)
+            && vhost_vring_may_have_pkt(&rxq->vq.vring)
+            && vhost_async_rxq_has_room(rxq, RX_BURST)) {
+            n += rx_fetch(rxq, self, mode, &pkts[n], cnt - n);
+        }
     }
-    n += vhost_async_rxq_hand_up(rxq, &pkts[n], cnt - n);
-    if (OVS_LIKELY(vhost_async_vq_state(&rxq->vq) == VHOST_ASYNC_VQ_RUNNING)
-        && vhost_async_rxq_has_room(rxq, RX_BURST)) {
-        n += rx_fetch(rxq, self, mode, &pkts[n], cnt - n);
+    if (n) {
+        vhost_async_rxq_count(rxq, pkts, n);
     }
-    vhost_async_rxq_count(rxq, pkts, n);
     vhost_async_rxq_unlock(rxq);
     return n;
 }

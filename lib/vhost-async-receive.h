@@ -28,6 +28,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Bytes of a packet that the CPU copies in any case: classification reads no
+ * more of most (miniflow_extract()). */
+#define VHOST_ASYNC_RX_HEAD 128
+
 struct rte_mbuf;
 struct rte_mempool;
 struct vhost_async_rxq;

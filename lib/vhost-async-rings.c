@@ -86,7 +86,7 @@ ring_is_set_up(const struct vhost_async_vq *vq)
            || state == VHOST_ASYNC_VQ_RUNNING;
 }
 
-/* Writes the indices of 'txq' to the library: what was not published was not
+/* Writes the indices of 'vq' to the library: what was not published was not
  * fetched, as far as it is told. */
 static void
 ring_tell_library(const struct vhost_async_rings *rings,
@@ -102,6 +102,7 @@ static void
 ring_stop(struct vhost_async_vq *vq)
 {
     vhost_async_vq_stop(vq);
+    vhost_async_vq_end_done(vq);
     vhost_async_vq_set_callfd(vq, -1);
     if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK) {
         /* The helper looks after it until it can start again. */
@@ -136,7 +137,7 @@ ring_dup_callfd(struct vhost_async_vq *vq, int fd)
     vhost_async_vq_set_callfd(vq, ours);
 }
 
-/* Starts the ring of 'txq', or has it mapped anew if it was started, as the
+/* Starts the ring of 'vq', or has it mapped anew if it was started, as the
  * library knows it, if it is complete.  The holder of its lock. */
 static void
 ring_start(struct vhost_async_rings *rings, struct vhost_async_vq *vq)
@@ -186,7 +187,7 @@ ring_start(struct vhost_async_rings *rings, struct vhost_async_vq *vq)
     }
 }
 
-/* Has the ring of 'txq' be as the guest wants it, and mapped anew if 'again'.
+/* Has the ring of 'vq' be as the guest wants it, and mapped anew if 'again'.
  * The holder of its lock. */
 static void
 ring_update(struct vhost_async_rings *rings, struct vhost_async_vq *vq,
@@ -248,8 +249,8 @@ vhost_async_rings_update(struct vhost_async_rings *rings)
             vhost_async_vq_lock(vq);
             if (OVS_UNLIKELY(vhost_async_vq_state(vq)
                              == VHOST_ASYNC_VQ_STUCK)) {
-                /* Nobody may poll it. */
-                vhost_async_vq_publish(vq);
+                /* Nobody else may look. */
+                vhost_async_vq_end_done(vq);
             }
             ring_update(rings, vq, false);
         }
@@ -259,7 +260,7 @@ vhost_async_rings_update(struct vhost_async_rings *rings)
     return wait;
 }
 
-/* Has the ring of 'txq', which was the library's or is new, be as the guest
+/* Has the ring of 'vq', which was the library's or is new, be as the guest
  * wants it.  The holder of its lock. */
 void
 vhost_async_rings_update_one(struct vhost_async_rings *rings,
@@ -274,7 +275,7 @@ deadline_after_ms(unsigned int ms)
     return rte_get_tsc_cycles() + rte_get_tsc_hz() / 1000 * ms;
 }
 
-/* Stops the ring of 'txq', which is closed, and opens it. */
+/* Stops the ring of 'vq', which is closed, and opens it. */
 static void
 ring_drain_and_stop(struct vhost_async_rings *rings,
                     struct vhost_async_vq *vq, uint64_t deadline)
@@ -283,10 +284,11 @@ ring_drain_and_stop(struct vhost_async_rings *rings,
         if (!vhost_async_vq_drain(vq, deadline)) {
             VLOG_ERR("%s: %s %"PRIu16" stops with %"PRIu32" packet(s) in "
                      "flight: a DMA device completes no copy, and could not "
-                     "be shown to have stopped.  It may still write to memory "
-                     "of the guest.  The %s stands still until it does not "
-                     "any more.", vq->port, vhost_async_vq_kind(vq), vq->qid,
-                     vhost_async_vq_in_flight(vq), vhost_async_vq_kind(vq));
+                     "be shown to have stopped.  It may still %s memory of "
+                     "the guest.  The %s stands still until it does not any "
+                     "more.", vq->port, vhost_async_vq_kind(vq), vq->qid,
+                     vhost_async_vq_in_flight(vq),
+                     vq->rx ? "read" : "write to", vhost_async_vq_kind(vq));
         }
         ring_tell_library(rings, vq);
         ring_stop(vq);
@@ -371,10 +373,10 @@ vhost_async_rings_drain(struct vhost_async_rings *rings)
     struct vhost_async_vq *vq;
 
     VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
-        if (vq->is_closed) {
-            bool drained = vhost_async_vq_drain(vq, deadline);
-
-            vq->log_all = !drained && !vq->rx;
+        /* From where engines only read, they may read on: that stays mapped
+         * for them. */
+        if (vq->is_closed && !vq->rx) {
+            vq->log_all = !vhost_async_vq_drain(vq, deadline);
         }
     }
 }

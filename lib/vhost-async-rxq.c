@@ -46,19 +46,9 @@ void
 vhost_async_rxq_destroy(struct vhost_async_rxq *rxq)
 {
     if (rxq) {
-        vhost_async_rxq_drop(rxq);
         vhost_async_vq_uninit(&rxq->vq);
         free_cacheline(rxq);
     }
-}
-
-/* Has 'mbuf', all of which is there, wait for the next poll.  There is room
- * (VHOST_ASYNC_RXQ_MAX_PKTS). */
-void
-vhost_async_rxq_make_ready(struct vhost_async_rxq *rxq, struct rte_mbuf *mbuf)
-{
-    ovs_assert(vhost_async_rxq_n_ready(rxq) < VHOST_ASYNC_RXQ_MAX_PKTS);
-    rxq->ready[rxq->ready_in++ % VHOST_ASYNC_RXQ_MAX_PKTS] = mbuf;
 }
 
 /* Gives the oldest 'n_chains' buffers that are out back to the guest, and
@@ -72,62 +62,104 @@ vhost_async_rxq_returned(struct vhost_async_rxq *rxq, uint32_t n_chains)
     }
 }
 
-/* Publishes what is done, in the order of the ring: the guest gets its buffers
- * back, and the packets are ready.  Of a ring that stopped they are freed. */
-void
-vhost_async_rxq_publish(struct vhost_async_rxq *rxq)
+static bool
+pkt_is_done(const struct vhost_async_pkt *pkt)
 {
-    bool mapped = vhost_vring_is_mapped(&rxq->vq.vring);
+    bool done;
+
+    /* Acquire, paired with vhost_async_vq_done(). */
+    atomic_read_explicit(&CONST_CAST(struct vhost_async_pkt *, pkt)->done,
+                         &done, memory_order_acquire);
+    return done;
+}
+
+/* Publishes what is done, in the order of the ring: the guest gets its buffers
+ * back.  Stores the packets in 'pkts', at most 'cnt', and returns their
+ * number; they are the caller's then.  The ring is mapped. */
+uint16_t
+vhost_async_rxq_publish(struct vhost_async_rxq *rxq, struct rte_mbuf **pkts,
+                        uint16_t cnt)
+{
     uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
     uint32_t seq = vhost_async_vq_get(&rxq->vq.published);
-    uint32_t n_chains = 0;
+    uint32_t n_dma = 0, n_chains = 0;
+    uint64_t dma_bytes = 0, cpu_bytes = 0;
+    uint16_t n = 0;
 
-    for (; seq != taken; seq++) {
+    for (; seq != taken && n < cnt; seq++) {
         const struct vhost_async_pkt *pkt
             = &rxq->vq.pkts[seq & rxq->vq.pkts_mask];
-        bool done;
 
-        /* Acquire, paired with vhost_async_vq_done(). */
-        atomic_read_explicit(&CONST_CAST(struct vhost_async_pkt *, pkt)->done,
-                             &done, memory_order_acquire);
-        if (!done) {
+        if (!pkt_is_done(pkt)) {
             break;
         }
         n_chains += pkt->n_chains;
         if (OVS_UNLIKELY(!pkt->mbuf)) {
             continue;
-        } else if (OVS_LIKELY(mapped)) {
-            vhost_async_rxq_make_ready(rxq, pkt->mbuf);
+        }
+        pkts[n++] = pkt->mbuf;
+        if (pkt->by_dma) {
+            n_dma++;
+            dma_bytes += pkt->mbuf->pkt_len;
         } else {
-            rte_pktmbuf_free(pkt->mbuf);
+            cpu_bytes += pkt->mbuf->pkt_len;
         }
     }
     if (n_chains) {
-        if (mapped) {
-            vhost_async_rxq_returned(rxq, n_chains);
-        }
         atomic_store_relaxed(&rxq->vq.published, seq);
+        vhost_async_rxq_returned(rxq, n_chains);
+        vhost_async_count(&rxq->stats.dma_packets, n_dma);
+        vhost_async_count(&rxq->stats.dma_bytes, dma_bytes);
+        vhost_async_count(&rxq->stats.cpu_packets, n - n_dma);
+        vhost_async_count(&rxq->stats.cpu_bytes, cpu_bytes);
     }
+    return n;
+}
+
+/* Frees what is in flight and done, of a ring that stopped; when all of it is,
+ * the ring may start again. */
+void
+vhost_async_rxq_free_done(struct vhost_async_rxq *rxq)
+{
+    uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
+    uint32_t seq = vhost_async_vq_get(&rxq->vq.published);
+
+    ovs_assert(!vhost_vring_is_mapped(&rxq->vq.vring));
+    for (; seq != taken; seq++) {
+        struct vhost_async_pkt *pkt = &rxq->vq.pkts[seq & rxq->vq.pkts_mask];
+
+        if (!pkt_is_done(pkt)) {
+            break;
+        }
+        rte_pktmbuf_free(pkt->mbuf);
+    }
+    atomic_store_relaxed(&rxq->vq.published, seq);
     if (seq == taken) {
         vhost_async_vq_end_stuck(&rxq->vq);
     }
 }
 
-/* Publishes until nothing is in flight, or until 'deadline_tsc', and returns
- * whether nothing is.  Those who own the channels reap them meanwhile.  It
- * sleeps, so others must not wait for the lock. */
+/* Waits until all copies in flight are done, or until 'deadline_tsc', and
+ * returns whether they are.  Those who own the channels reap them meanwhile.
+ * It sleeps, so others must not wait for the lock. */
 bool
 vhost_async_rxq_drain(struct vhost_async_rxq *rxq, uint64_t deadline_tsc)
 {
-    vhost_async_rxq_publish(rxq);
-    for (int i = 0; vhost_async_vq_in_flight(&rxq->vq); i++) {
-        if (rte_get_tsc_cycles() > deadline_tsc) {
+    uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
+    uint32_t seq = vhost_async_vq_get(&rxq->vq.published);
+
+    for (int i = 0; ; i++) {
+        while (seq != taken
+               && pkt_is_done(&rxq->vq.pkts[seq & rxq->vq.pkts_mask])) {
+            seq++;
+        }
+        if (seq == taken) {
+            return true;
+        } else if (rte_get_tsc_cycles() > deadline_tsc) {
             return false;
         }
         vhost_async_vq_pause(i);
-        vhost_async_rxq_publish(rxq);
     }
-    return true;
 }
 
 /* Counts 'cnt' packets that are handed up. */
@@ -154,19 +186,6 @@ vhost_async_rxq_count(struct vhost_async_rxq *rxq,
     vhost_async_count(&stats->good_bytes, bytes);
 }
 
-/* Stores packets that are ready in 'pkts', at most 'cnt', and returns their
- * number.  They are the caller's then. */
-uint16_t
-vhost_async_rxq_hand_up(struct vhost_async_rxq *rxq, struct rte_mbuf **pkts,
-                        uint16_t cnt)
-{
-    cnt = MIN(cnt, vhost_async_rxq_n_ready(rxq));
-    for (uint16_t i = 0; i < cnt; i++) {
-        pkts[i] = rxq->ready[rxq->ready_out++ % VHOST_ASYNC_RXQ_MAX_PKTS];
-    }
-    return cnt;
-}
-
 /* Has the next poll hand up a packet that makes the place of the guest known,
  * by the MAC address that is the first six bytes of 'mac'. */
 void
@@ -174,22 +193,6 @@ vhost_async_rxq_announce(struct vhost_async_rxq *rxq, uint64_t mac)
 {
     memcpy(rxq->mac, &mac, sizeof rxq->mac);
     rxq->announce = true;
-}
-
-/* Frees packets that are ready, since nobody will ask for them any more.  Any
- * thread that does not hold the lock. */
-void
-vhost_async_rxq_drop(struct vhost_async_rxq *rxq)
-{
-    struct rte_mbuf *mbuf;
-
-    vhost_async_vq_lock(&rxq->vq);
-    while (vhost_async_rxq_hand_up(rxq, &mbuf, 1)) {
-        rte_pktmbuf_free(mbuf);
-        vhost_async_count(&rxq->stats.lost_drops, 1);
-    }
-    rxq->announce = false;
-    vhost_async_rxq_unlock(rxq);
 }
 
 /* Gives up the lock. */
@@ -219,7 +222,6 @@ vhost_async_rxq_get_totals(const struct vhost_async_rxq *rxq,
     ADD(cpu_packets);
     ADD(cpu_bytes);
     ADD(bad_drops);
-    ADD(lost_drops);
 #undef ADD
     t->in_flight += vhost_async_vq_in_flight(&rxq->vq);
 }

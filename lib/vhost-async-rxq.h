@@ -18,18 +18,18 @@
 #define VHOST_ASYNC_RXQ_H 1
 
 /* A vhost rxq whose ring is ours: packets of the guest on their way into
- * mbufs, and those that are there and wait for the next poll.
+ * mbufs.
  *
  * Packets are fetched from the guest's transmit ring by who polls the rxq
  * (vhost-async-receive.h), and copied by CPU or by DMA.  When all of a packet
- * is there, and of those before it, its buffer is published, which here means
- * that the guest has it back, and it is handed up by that poll or the next.
- * So a packet that was fetched does not depend on the guest any more.
+ * is there, and of those before it, the next poll publishes its buffer, which
+ * here means that the guest has it back, and hands it up.  The two are one: a
+ * guest has back what the switch has, and nothing else.
  *
- * If the ring stops while copies are at work that cannot be shown to have
- * ended, what is in flight is given up: its mbufs are freed when the copies
- * are done, and the guest, which did not get the buffers back, sends them
- * again.
+ * When the ring stops, what was not handed up is freed and not published: who
+ * serves the ring next, from our index on, fetches it again, be it after a
+ * live migration.  If copies are at work that cannot be shown to have ended,
+ * their mbufs are freed when they are done.
  *
  * Thread-safety
  * =============
@@ -48,39 +48,35 @@
 #include "util.h"
 #include "vhost-async-vq.h"
 
-/* Packets that were fetched and not handed up, at most; a power of two.  It is
- * what eight bursts have. */
+/* Packets that were fetched and not handed up, at most: eight bursts. */
 #define VHOST_ASYNC_RXQ_MAX_PKTS 256
 
 /* Counters of an rxq.  Written by the holder of the lock without locked
  * instructions, read by others, hence atomics. */
 struct vhost_async_rxq_stats {
-    atomic_uint64_t dma_packets;    /* With copies by DMA. */
+    atomic_uint64_t dma_packets;    /* Handed up, with copies by DMA. */
     atomic_uint64_t dma_bytes;      /* Of these packets. */
-    atomic_uint64_t cpu_packets;    /* Copied by CPU. */
+    atomic_uint64_t cpu_packets;    /* Handed up, copied by CPU. */
     atomic_uint64_t cpu_bytes;
-    atomic_uint64_t bad_drops;      /* Too short, or too long for an mbuf. */
-    atomic_uint64_t lost_drops;     /* Copied, and not handed up before the
-                                     * guest was gone. */
+    atomic_uint64_t bad_drops;      /* Too short, too long for an mbuf, or no
+                                     * memory for a buffer. */
 
     /* As the vhost library counts a virtqueue's, by the same names
      * (vhost_vq_stat_strings[], 22.11). */
-    atomic_uint64_t good_packets, good_bytes;
+    atomic_uint64_t good_packets, good_bytes;   /* Announcements included. */
     atomic_uint64_t multicast, broadcast, size_bins[8];
 };
 
 /* Where the packets of a port, or of an rxq, came. */
 struct vhost_async_rx_totals {
     uint64_t dma_packets, dma_bytes, cpu_packets, cpu_bytes;
-    uint64_t bad_drops, lost_drops, in_flight;
+    uint64_t bad_drops, in_flight;
 };
 
 struct vhost_async_rxq {
     struct vhost_async_vq vq;
 
     PADDED_MEMBERS(CACHE_LINE_SIZE,
-        uint32_t ready_in;      /* Packets that became ready, */
-        uint32_t ready_out;     /* ...and that were handed up. */
         uint32_t n_offered;     /* Fill level when a burst was full, else 0. */
         bool announce;          /* The guest's place is to be made known, */
         uint8_t mac[6];         /* ...by this address. */
@@ -91,23 +87,20 @@ struct vhost_async_rxq {
     PADDED_MEMBERS(CACHE_LINE_SIZE,
         struct vhost_async_rxq_stats zero;  /* 'stats' when cleared last. */
     );
-    struct rte_mbuf *ready[VHOST_ASYNC_RXQ_MAX_PKTS];
 };
 
 struct vhost_async_rxq *vhost_async_rxq_create(const char *port, uint16_t qid,
                                                enum vhost_async_vq_state);
 void vhost_async_rxq_destroy(struct vhost_async_rxq *);
 
-void vhost_async_rxq_publish(struct vhost_async_rxq *);
-bool vhost_async_rxq_drain(struct vhost_async_rxq *, uint64_t deadline_tsc);
-uint16_t vhost_async_rxq_hand_up(struct vhost_async_rxq *, struct rte_mbuf **,
+uint16_t vhost_async_rxq_publish(struct vhost_async_rxq *, struct rte_mbuf **,
                                  uint16_t cnt);
-void vhost_async_rxq_make_ready(struct vhost_async_rxq *, struct rte_mbuf *);
+bool vhost_async_rxq_drain(struct vhost_async_rxq *, uint64_t deadline_tsc);
+void vhost_async_rxq_free_done(struct vhost_async_rxq *);
 void vhost_async_rxq_returned(struct vhost_async_rxq *, uint32_t n_chains);
 void vhost_async_rxq_count(struct vhost_async_rxq *, struct rte_mbuf *const *,
                            uint16_t cnt);
 void vhost_async_rxq_announce(struct vhost_async_rxq *, uint64_t mac);
-void vhost_async_rxq_drop(struct vhost_async_rxq *);
 void vhost_async_rxq_unlock(struct vhost_async_rxq *);
 void vhost_async_rxq_get_totals(const struct vhost_async_rxq *,
                                 bool since_clear,
@@ -120,20 +113,11 @@ vhost_async_rxq_of_vq(struct vhost_async_vq *vq)
     return CONTAINER_OF(vq, struct vhost_async_rxq, vq);
 }
 
-/* Number of packets that are ready to be handed up. */
-static inline uint32_t
-vhost_async_rxq_n_ready(const struct vhost_async_rxq *rxq)
-{
-    return rxq->ready_in - rxq->ready_out;
-}
-
-/* Whether 'n' packets can be fetched: what has a copy in flight, or waits
- * behind one, will be ready. */
+/* Whether 'n' packets can be fetched.  A ring that is smaller has no more. */
 static inline bool
 vhost_async_rxq_has_room(const struct vhost_async_rxq *rxq, uint32_t n)
 {
-    return (vhost_async_rxq_n_ready(rxq) + vhost_async_vq_in_flight(&rxq->vq)
-            + n <= VHOST_ASYNC_RXQ_MAX_PKTS);
+    return vhost_async_vq_in_flight(&rxq->vq) + n <= VHOST_ASYNC_RXQ_MAX_PKTS;
 }
 
 #endif /* vhost-async-rxq.h */

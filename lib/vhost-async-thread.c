@@ -28,6 +28,7 @@
 #include "dpdk-dma-dev.h"
 #include "util.h"
 #include "vhost-async-engine.h"
+#include "vhost-async-receive.h"
 
 COVERAGE_DEFINE(vhost_async_reap);
 
@@ -47,6 +48,7 @@ void
 vhost_async_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->sender.kept);
+    self->sender.rx_cost.head = VHOST_ASYNC_RX_HEAD;
     self->poll_cycles = rte_get_tsc_hz() / 1000000 * THREAD_POLL_US;
 }
 
@@ -61,7 +63,10 @@ vhost_async_thread_set_chan(struct vhost_async_thread *self,
     self->sample_tsc = 0;
     self->reap_cycles = 0;
     self->charge = self->sent = false;
+    self->n_fetched = 0;
     vhost_async_cost_set_dma(&self->sender.cost, chan ? &chan->cost : NULL);
+    vhost_async_cost_set_dma(&self->sender.rx_cost,
+                             chan ? &chan->cost : NULL);
 }
 
 /* Returns the bin that counts a latency of 'cycles'. */

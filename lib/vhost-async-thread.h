@@ -60,7 +60,9 @@ struct vhost_async_thread {
     /* Looked at in each iteration, as is the first part of 'sender'. */
     bool lacks_chan;                /* Polls rxqs, and has no claim. */
     bool charge;                    /* Submitted since the last charge. */
-    bool sent;                      /* Sent a burst in this iteration. */
+    bool sent;                      /* Submitted in this iteration. */
+    uint32_t n_fetched;             /* Packets of guests, whose copies began in
+                                     * this iteration. */
     uint32_t n_looks;               /* Iterations without a channel. */
 
     struct vhost_async_sender sender;
@@ -69,7 +71,8 @@ struct vhost_async_thread {
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
     uint64_t poll_tsc;              /* Of the last look at the channel. */
     uint64_t poll_cycles;           /* TSC cycles until the next, at least. */
-    uint64_t reap_cycles;           /* Spent reaping, not yet charged. */
+    uint64_t reap_cycles;           /* Spent reaping, or on polls that fetched
+                                     * and found nothing; not yet charged. */
 
     /* For those who print it. */
     uint32_t core_id;
@@ -112,7 +115,8 @@ vhost_async_thread_is_busy(const struct vhost_async_thread *self)
            || OVS_UNLIKELY(!dma_defer_is_empty(&self->sender.kept));
 }
 
-/* To be called after each burst that the thread sent to a ring of ours. */
+/* To be called after each burst that the thread sent to a ring of ours, or
+ * fetched from one with copies by DMA. */
 static inline void
 vhost_async_thread_sent(struct vhost_async_thread *self)
 {

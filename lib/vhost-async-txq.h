@@ -91,7 +91,8 @@ struct vhost_async_sender {
     struct dpdk_dma_chan *chan;     /* Its channel, or NULL. */
     struct dma_defer_queue kept;    /* Txqs to come back to; the engine's. */
 
-    struct vhost_async_cost cost;
+    struct vhost_async_cost cost;       /* Of what is sent, */
+    struct vhost_async_cost rx_cost;    /* ...and of what is received. */
     struct vhost_async_sender_stats stats;
 };
 

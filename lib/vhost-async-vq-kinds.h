@@ -28,20 +28,22 @@
 #include "vhost-async-rxq.h"
 #include "vhost-async-txq.h"
 
-/* Publishes what is done, in the order of the ring. */
+/* Has what is done of a ring that stopped be over; when all of it is, the ring
+ * may start again. */
 static inline void
-vhost_async_vq_publish(struct vhost_async_vq *vq)
+vhost_async_vq_end_done(struct vhost_async_vq *vq)
 {
     if (vq->rx) {
-        vhost_async_rxq_publish(vhost_async_rxq_of_vq(vq));
+        vhost_async_rxq_free_done(vhost_async_rxq_of_vq(vq));
     } else {
         vhost_async_txq_publish(vhost_async_txq_of_vq(vq));
     }
 }
 
-/* Publishes until nothing is in flight, or until 'deadline_tsc', and returns
- * whether nothing is.  Those who own the channels reap them meanwhile.  It
- * sleeps, so others must not wait for the lock. */
+/* Waits until all copies in flight are done, or until 'deadline_tsc', and
+ * returns whether they are; publishes to a guest that is sent to.  Those who
+ * own the channels reap them meanwhile.  It sleeps, so others must not wait
+ * for the lock. */
 static inline bool
 vhost_async_vq_drain(struct vhost_async_vq *vq, uint64_t deadline_tsc)
 {

@@ -94,9 +94,11 @@ enum vhost_async_vq_state {
 
 /* A packet in flight. */
 struct vhost_async_pkt {
-    struct rte_mbuf *mbuf;      /* Of a txq, NULL if the CPU copied it. */
+    struct rte_mbuf *mbuf;      /* Of a txq, NULL if the CPU copied it; of an
+                                 * rxq, NULL if it is dropped. */
     uint16_t n_chains;          /* Buffers of the guest that it takes. */
     uint8_t chan;               /* Index of the channel of its copies. */
+    bool by_dma;                /* It has one. */
     atomic_bool done;           /* All of it was copied. */
 };
 
@@ -117,7 +119,8 @@ struct vhost_async_vq {
     );
     PADDED_MEMBERS_CACHELINE_MARKER(CACHE_LINE_SIZE, holder,
         atomic_uint32_t state;          /* enum vhost_async_vq_state. */
-        /* Packets, counted from creation; [published, taken) are in flight. */
+        /* Packets, counted from creation; [published, taken) are in flight,
+         * of an rxq until they are handed up. */
         atomic_uint32_t taken;
         atomic_uint32_t published;
         uint32_t pkts_mask;
@@ -277,6 +280,7 @@ vhost_async_vq_add_in_flight(struct vhost_async_vq *vq, uint32_t seq,
     pkt->mbuf = mbuf;
     pkt->n_chains = n_chains;
     pkt->chan = chan ? chan->index : 0;
+    pkt->by_dma = chan != NULL;
     /* Relaxed: who may set it reaps the channel of this thread, which is this
      * thread, and who looks at it holds the lock. */
     atomic_store_relaxed(&pkt->done, !chan);

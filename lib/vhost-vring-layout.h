@@ -52,6 +52,7 @@
 struct vhost_vring_fill {
     struct vhost_vring_seg *segs;
     uint32_t n_segs;
+    uint32_t n_empty;           /* Descriptors of no bytes. */
     uint32_t left;              /* Bytes that have no place yet; of a transmit
                                  * ring, that a packet may still have. */
 };
@@ -119,10 +120,11 @@ vhost_vring_break(struct vhost_vring *vr, const char *why)
  * with 'flags' (VRING_DESC_F_*, which mean the same in all layouts), or finds
  * that much of one that the guest gives.
  *
- * A descriptor of no bytes breaks the ring, as in QEMU (7.2,
- * virtqueue_map_desc() of hw/virtio/virtio.c).  So each one takes a segment at
- * least, and no guest can have us look at more than VHOST_VRING_MAX_SEGS of
- * them for a place. */
+ * A descriptor of no bytes breaks a receive ring, as in QEMU (7.2,
+ * virtqueue_map_desc() of hw/virtio/virtio.c), and is nothing in a packet of
+ * the guest, as in the vhost library (map_one_desc(), 22.11 to 26.07): drivers
+ * send what has empty pieces.  Either way no guest can have us look at more
+ * than VHOST_VRING_MAX_SEGS of them. */
 static inline enum vhost_vring_result
 vhost_vring_fill_add(struct vhost_vring *vr, struct vhost_vring_fill *fill,
                      uint64_t gpa, uint32_t len, uint16_t flags)
@@ -132,7 +134,11 @@ vhost_vring_fill_add(struct vhost_vring *vr, struct vhost_vring_fill *fill,
                                       : VHOST_VRING_READ_ONLY));
     }
     if (OVS_UNLIKELY(!len)) {
-        return vhost_vring_break(vr, VHOST_VRING_EMPTY_DESC);
+        if (!vr->from_guest) {
+            return vhost_vring_break(vr, VHOST_VRING_EMPTY_DESC);
+        }
+        return (++fill->n_empty > VHOST_VRING_MAX_SEGS
+                ? VHOST_VRING_TOO_BIG : VHOST_VRING_TAKEN);
     }
 
     len = MIN(len, fill->left);

@@ -236,6 +236,14 @@ packed_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return take_any(vr, len, buf);
 }
 
+static bool
+packed_may_have_pkt(const struct vhost_vring *vr)
+{
+    uint16_t flags;
+
+    return read_flags(vr, vr->avail_idx, vr->avail_wrap, &flags);
+}
+
 static enum vhost_vring_result
 packed_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
 {
@@ -441,6 +449,7 @@ packed_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_packed = {
     .areas = packed_areas,
     .take = packed_take,
+    .may_have_pkt = packed_may_have_pkt,
     .take_pkt = packed_take_pkt,
     .publish = packed_publish,
     .take_direct = packed_take_direct,

@@ -236,6 +236,14 @@ split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return take_any(vr, len, buf);
 }
 
+static bool
+split_may_have_pkt(const struct vhost_vring *vr)
+{
+    return (vr->avail_seen != vr->avail_idx
+            || vhost_vring_load16(&avail_of(vr)->idx, memory_order_relaxed)
+               != vr->avail_idx);
+}
+
 static enum vhost_vring_result
 split_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
 {
@@ -392,6 +400,7 @@ split_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_split = {
     .areas = split_areas,
     .take = split_take,
+    .may_have_pkt = split_may_have_pkt,
     .take_pkt = split_take_pkt,
     .publish = split_publish,
     .take_direct = split_take_direct,

@@ -119,6 +119,7 @@ struct vhost_vring_layout {
     /* As the public functions of the same names. */
     enum vhost_vring_result (*take)(struct vhost_vring *, uint32_t len,
                                     struct vhost_vring_buf *);
+    bool (*may_have_pkt)(const struct vhost_vring *);
     enum vhost_vring_result (*take_pkt)(struct vhost_vring *,
                                         struct vhost_vring_pkt *);
     void (*publish)(struct vhost_vring *, unsigned int n_chains);
@@ -176,6 +177,7 @@ void vhost_vring_set_base(struct vhost_vring *, uint16_t avail,
                           uint16_t used);
 uint16_t vhost_vring_get_base(const struct vhost_vring *);
 void vhost_vring_forget(struct vhost_vring *);
+uint32_t vhost_vring_n_offered(const struct vhost_vring *);
 void vhost_vring_log(const struct vhost_vring *, const uint8_t *va,
                      uint32_t region, uint32_t len);
 
@@ -203,6 +205,14 @@ vhost_vring_take(struct vhost_vring *vr, uint32_t len,
             ? VHOST_VRING_BROKEN : vr->layout->take(vr, len, buf));
 }
 
+/* Whether it is worth the while to call vhost_vring_take_pkt().  The ring is
+ * mapped. */
+static inline bool
+vhost_vring_may_have_pkt(const struct vhost_vring *vr)
+{
+    return vr->layout->may_have_pkt(vr);
+}
+
 /* Takes the next packet of a transmit ring into '*pkt', whose 'segs' has room
  * for VHOST_VRING_MAX_SEGS.  The ring is mapped. */
 static inline enum vhost_vring_result
@@ -221,14 +231,6 @@ vhost_vring_mark(const struct vhost_vring *vr)
         .avail_idx = vr->avail_idx,
         .avail_wrap = vr->avail_wrap,
     };
-}
-
-/* Number of buffers that the guest is known to offer, beyond those that were
- * taken; 0 if that is not known. */
-static inline uint32_t
-vhost_vring_n_offered(const struct vhost_vring *vr)
-{
-    return vr->packed ? 0 : (uint16_t) (vr->avail_seen - vr->avail_idx);
 }
 
 /* Has what was taken since 'mark', of which nothing was published, be there to

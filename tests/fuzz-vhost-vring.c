@@ -308,7 +308,7 @@ take_pkt(struct input *in)
         return;
     }
     ovs_assert(vhost_vring_n_out(&vr) == n_out + 1);
-    ovs_assert(pkt.n_segs && pkt.n_segs <= VHOST_VRING_MAX_SEGS);
+    ovs_assert(pkt.n_segs <= VHOST_VRING_MAX_SEGS);
     for (unsigned int i = 0; i < pkt.n_segs; i++) {
         const struct vhost_vring_seg *seg = &segs[i];
         const struct vhost_guest_region *region = &mem.regions[seg->region];

@@ -78,17 +78,24 @@ check_receive(struct port *p, struct ring *r, unsigned int n, uint32_t len)
     receive(p, r, n);
 }
 
-/* The first poll of PMD thread 0 takes the ring over. */
+/* The first poll of PMD thread 0, which finds 'n' packets, takes the ring
+ * over. */
 static void
-check_taken_over(struct port *p, struct ring *r)
+check_taken_over_with(struct port *p, struct ring *r, unsigned int n)
 {
     ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_LIBRARY);
-    ovs_assert(!port_poll(p, r, 0));
+    ovs_assert(port_poll(p, r, 0) == n);
     ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_RUNNING);
 }
 
-/* By who polls it, when the library has nothing more.  Its index goes on, and
- * so does the order. */
+static void
+check_taken_over(struct port *p, struct ring *r)
+{
+    check_taken_over_with(p, r, 0);
+}
+
+/* By who polls it, however much there is.  The library's index goes on, and so
+ * does the order. */
 static void
 take_over(uint64_t layout)
 {
@@ -103,29 +110,29 @@ take_over(uint64_t layout)
     port_set_rx(p, true);
     settle();
     ring_send(r, 40, SMALL);
-    ovs_assert(port_poll(p, r, 0) == 32 && port_poll(p, r, 0) == 8);
+    check_taken_over_with(p, r, 32);
+    ovs_assert(lib.n_dequeued == 115);
+    ovs_assert(port_poll(p, r, 0) == 8);
     ovs_assert(ring_reclaim(r) == 40);
-    check_taken_over(p, r);
-    ovs_assert(lib.n_dequeued == 123);
     check_receive(p, r, 60, LARGE);
     check_receive(p, r, 60, SMALL);
-    ovs_assert(lib.n_dequeued == 123);
+    ovs_assert(lib.n_dequeued == 115);
     ovs_assert(rx_totals(p).dma_packets == 60);
-    ovs_assert(rx_totals(p).cpu_packets == 60);
+    ovs_assert(rx_totals(p).cpu_packets == 68);
 
     /* Off, the ring stays ours, copied from by CPU, for this guest. */
     port_set_rx(p, false);
     settle();
     check_receive(p, r, 60, LARGE);
-    ovs_assert(rx_totals(p).cpu_packets == 120);
+    ovs_assert(rx_totals(p).cpu_packets == 128);
     vm_leave(vm);
     settle();
     ovs_assert(!vhost_async_port_rxq(&p->async.port, 0));
     ovs_assert(vhost_async_port_txq(&p->async.port, 0));
-    ovs_assert(rx_totals(p).cpu_packets == 120);
+    ovs_assert(rx_totals(p).cpu_packets == 128);
     vm_boot(vm, p->path);
     check_receive(p, r, 10, LARGE);
-    ovs_assert(lib.n_dequeued == 133);
+    ovs_assert(lib.n_dequeued >= 116 && lib.n_dequeued <= 125);
     finish(p, vm);
 }
 FOR_LAYOUTS(take_over)
@@ -144,6 +151,7 @@ test_take_over_later(void)
     ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_LIBRARY);
     ring_send(r, 2, LARGE);
     ovs_assert(port_poll(p, r, 0) == 2 && lib.n_dequeued == 2);
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_LIBRARY);
     control_give(g, CONTROL_FREE);
     ovs_assert(ring_reclaim(r) == 2);
     check_taken_over(p, r);
@@ -192,8 +200,8 @@ mem_table(uint64_t layout)
 }
 FOR_LAYOUTS(mem_table)
 
-/* A ring that stops waits for copies; what they brought is handed up when the
- * guest goes on, which is told an index at which nothing is missing. */
+/* A ring that stops waits for copies, and for nothing else: the guest is told
+ * the index of what did not come up, and sends that again. */
 static void
 stop(uint64_t layout)
 {
@@ -203,14 +211,17 @@ stop(uint64_t layout)
     uint16_t base;
 
     check_taken_over(p, r);
+    check_receive(p, r, 5, LARGE);
     ring_send(r, 7, LARGE);
     ovs_assert(!port_poll(p, r, 0));
     base = vm_stop_ring(r);
-    ovs_assert(ring_reclaim(r) == 7 && base == ring_base(r));
-    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STOPPED);
+    ovs_assert(!ring_reclaim(r) && base == ring_base(r));
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STOPPED && !dp_rx_n);
     r->start = r->vm->packed ? 0 : r->start + r->n_used;
+    r->n_taken -= 7;
     vm_start_ring(r);
-    ovs_assert(port_poll(p, r, 0) == 7);
+    ring_send(r, 7, LARGE);
+    receive(p, r, 7);
     check_receive(p, r, 60, LARGE);
     finish(p, vm);
 }
@@ -274,7 +285,7 @@ test_disabled(void)
     finish(p, vm);
 }
 
-/* What was ready and not asked for when the guest went is counted. */
+/* What a guest sent that went is not the next one's. */
 static void
 test_leave(void)
 {
@@ -286,7 +297,7 @@ test_leave(void)
     ring_send(r, 9, LARGE);
     ovs_assert(!port_poll(p, r, 0));
     vm_leave(vm);
-    ovs_assert(rx_totals(p).lost_drops == 9 && !dp_rx_n);
+    ovs_assert(!rx_totals(p).dma_packets && !dp_rx_n);
     r->n_got = r->n_taken;
     vm_boot(vm, p->path);
     check_receive(p, r, 5, LARGE);

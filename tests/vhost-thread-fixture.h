@@ -61,6 +61,9 @@ end_iteration(struct vhost_async_thread *self)
     if (self->sender.cost.excess) {
         vhost_async_cost_end_iteration(&self->sender.cost);
     }
+    if (self->sender.rx_cost.excess) {
+        vhost_async_cost_end_iteration(&self->sender.rx_cost);
+    }
     if (self->sender.chan) {
         dpdk_dma_chan_doorbell(self->sender.chan);
     }
