@@ -33,9 +33,9 @@
  * together that decides: this one up to now, or those before it.
  *
  * Called by vhost-async-copy.c and vhost-async-receive.c for each burst, which
- * have one each, and by dpif-netdev-dma.h at the end of each iteration.  A 'struct vhost_async_cost' belongs to the
- * thread, which alone calls the functions that take one; others read the
- * member that is atomic. */
+ * have one each, and by dpif-netdev-dma.h at the end of each iteration.  A
+ * 'struct vhost_async_cost' belongs to the thread, which alone calls the
+ * functions that take one; others read the member that is atomic. */
 
 #include <stdbool.h>
 #include <stdint.h>
