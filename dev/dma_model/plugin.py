@@ -1,6 +1,7 @@
 # Builds out/model/librte_dma_model.so, the dmadev that models a copy engine,
-# for the installed DPDK.  EAL loads it with '-d out/model/librte_dma_model.so
-# --vdev=dma_model0,...'; dma_model.c has the parameters.
+# for the installed DPDK, and other drivers that EAL loads with '-d'.  EAL gets
+# '-d out/model/librte_dma_model.so --vdev=dma_model0,...'; dma_model.c has the
+# parameters.
 #
 # Drivers need headers that libdpdk-dev does not have.  They come from Debian's
 # source package of the same version and are kept in out/dpdk-src, so that only
@@ -27,10 +28,13 @@ REMEDY = "run '/usr/bin/python3 -m dev.dma_model'"
 LIBDPDK_DEV = "libdpdk-dev"
 HEADERS = ("lib/dmadev/rte_dmadev_pmd.h", "lib/eal/include/bus_driver.h",
            "lib/eal/include/dev_driver.h",
-           "drivers/bus/vdev/bus_vdev_driver.h")
+           "drivers/bus/vdev/bus_vdev_driver.h",
+           "drivers/bus/pci/bus_pci_driver.h")
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
-DRIVER_LIBS = ["-lrte_dmadev", "-lrte_eal", "-lrte_kvargs", "-lrte_bus_vdev"]
+# What every driver uses, and what this one does besides.
+DRIVER_LIBS = ["-lrte_dmadev", "-lrte_eal"]
+LIBS = ["-lrte_kvargs", "-lrte_bus_vdev"]
 
 
 def fetch(package, version, include):
@@ -70,6 +74,7 @@ def fetch(package, version, include):
                                 debian.titles()))
         shutil.copy(path, fresh)
     os.makedirs(os.path.dirname(include), exist_ok=True)
+    shutil.rmtree(include, ignore_errors=True)
     os.rename(fresh, include)
     shutil.rmtree(work)
     progress.done()
@@ -80,7 +85,8 @@ def headers():
     package, version = apt.source_of(LIBDPDK_DEV)
     include = out("dpdk-src", "%s-%s" % (package, version), "include")
     with lock("dpdk-src"):
-        if not os.path.isdir(include):
+        if any(not os.path.exists(os.path.join(include, os.path.basename(h)))
+               for h in HEADERS):
             fetch(package, version, include)
     return include
 
@@ -105,10 +111,21 @@ def driver_libs():
                           if flag == "-lrte_log"]
 
 
+def driver_args():
+    """What the compiler needs for a driver, or a program that contains one."""
+    return (["-isystem" + headers(), "-DALLOW_INTERNAL_API"]
+            + driver_libs())
+
+
+def plugin_command(cc, sources, target, libs):
+    """How to compile a driver that EAL loads."""
+    return compile_command(cc, sources, target, [
+        "-fPIC", "-fvisibility=hidden", "-shared", "-Wl,-z,defs"]
+        + driver_args() + libs)
+
+
 def driver_command(cc, target):
-    return compile_command(cc, SOURCES, target, [
-        "-isystem" + headers(), "-DALLOW_INTERNAL_API", "-fPIC",
-        "-fvisibility=hidden", "-shared", "-Wl,-z,defs"] + driver_libs())
+    return plugin_command(cc, SOURCES, target, LIBS)
 
 
 def check_place(path):
@@ -124,25 +141,32 @@ def check_place(path):
         path = os.path.dirname(path)
 
 
-def build(cc="gcc"):
-    """Makes the driver, or brings it up to date.  Returns its path."""
-    check_place(LIBRARY)
-    stamp = LIBRARY + ".key"
-    command = driver_command(cc, LIBRARY + ".new")
-    key = digest(SOURCES + INCLUDED, " ".join(command),
-                 capture([cc, "--version"])[1])
-    with lock("model"):
-        if os.path.exists(LIBRARY) and read(stamp) == key:
-            print("out/model: up to date", flush=True)
-            return LIBRARY
-        progress = Progress("out/model: the driver dma_model")
-        log = out("model", "build.log")
+def build_plugin(library, name, sources, included, command):
+    """Makes the driver 'name', or brings it up to date, by 'command', which
+    has its output in 'library' with ".new" behind it.  Returns its path."""
+    check_place(library)
+    stamp = library + ".key"
+    key = digest(sources + included, " ".join(command),
+                 capture([command[0], "--version"])[1])
+    where = os.path.basename(os.path.dirname(library))
+    with lock(where):
+        if os.path.exists(library) and read(stamp) == key:
+            print("out/%s: up to date" % where, flush=True)
+            return library
+        progress = Progress("out/%s: the driver %s" % (where, name))
+        log = out(where, "build.log")
         if run(command, log):
             progress.done("failed")
             raise Stop("cannot compile the driver, see %s:\n%s"
                        % (log, tail(log)))
-        os.chmod(LIBRARY + ".new", 0o755)
-        os.replace(LIBRARY + ".new", LIBRARY)
+        os.chmod(library + ".new", 0o755)
+        os.replace(library + ".new", library)
         write(stamp, key)
         progress.done()
-    return LIBRARY
+    return library
+
+
+def build(cc="gcc"):
+    """Makes the driver, or brings it up to date.  Returns its path."""
+    return build_plugin(LIBRARY, "dma_model", SOURCES, INCLUDED,
+                        driver_command(cc, LIBRARY + ".new"))
