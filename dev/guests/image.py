@@ -87,13 +87,13 @@ def unpack(deb, where):
                              tail(out("guest.log"), 5)))
 
 
-def kernel_package():
-    """The package that the other one, which is empty, depends on."""
+def kernel_package(package):
+    """The package that 'package', which is empty, depends on."""
     control = os.path.join(WHERE, "control")
-    if run(["dpkg-deb", "-e", download(KERNEL_PACKAGE), control],
+    if run(["dpkg-deb", "-e", download(package), control],
            out("guest.log"), append=True):
         raise Stop("%s is damaged: remove %s and run this again"
-                   % (KERNEL_PACKAGE, WHERE))
+                   % (package, WHERE))
     m = re.search(r"^Depends:.*?(linux-image-[^\s,]+)",
                   read(os.path.join(control, "control")), re.M)
     return m[1]
@@ -168,7 +168,7 @@ def with_dependencies(kernel, names):
             return
         if name not in files:
             raise Stop("the kernel of %s has no module %s"
-                       % (KERNEL_PACKAGE, name))
+                       % (os.path.basename(kernel), name))
         data = file(files[name])
         if files[name].endswith(".xz"):
             # As from Debian 13 on.
@@ -183,18 +183,41 @@ def with_dependencies(kernel, names):
     return found
 
 
-def make_initramfs(path, kernel, programs):
+def unpacked(name, find):
+    """The folder WHERE/name with what is in a package, whose name 'find'
+    finds out when it is needed."""
+    where = os.path.join(WHERE, name)
+    if not os.path.exists(where):
+        unpack(download(find()), where + ".tmp")
+        os.rename(where + ".tmp", where)
+    return where
+
+
+def kernel_folder(package):
+    """The kernel that 'package' stands for, with its modules."""
+    return unpacked(package, lambda: kernel_package(package))
+
+
+def vmlinuz(kernel):
+    return glob.glob(os.path.join(kernel, "boot/vmlinuz-*"))[0]
+
+
+def make_initramfs(path, kernel, init, modules, programs=()):
+    """Has 'init', the text of a script, run first, which finds these modules
+    as /modules/*.ko, and their names in the order in which to load them in
+    /modules/order, busybox, and programs of ours."""
     archive = Archive(path + ".tmp")
     for name in ("bin", "modules"):
         archive.add(name, 0o040755)
     # In /usr from Debian 13 on.
-    busybox = glob.glob(os.path.join(programs, "**/bin/busybox"),
-                        recursive=True)
+    busybox = glob.glob(os.path.join(
+        unpacked("programs", lambda: PROGRAMS_PACKAGE), "**/bin/busybox"),
+        recursive=True)
     archive.add("bin/busybox", 0o100755, file(busybox[0]))
-    for name in ("datagrams", "channels"):
+    for name in programs:
         archive.add("bin/" + name, 0o100755, file(compile_program(name)))
-    archive.add("init", 0o100755, INIT.encode())
-    modules = with_dependencies(kernel, MODULES)
+    archive.add("init", 0o100755, init.encode())
+    modules = with_dependencies(kernel, modules)
     archive.add("modules/order", 0o100644, "\n".join(modules).encode())
     for name, data in modules.items():
         archive.add("modules/%s.ko" % name, 0o100644, data)
@@ -205,13 +228,10 @@ def make_initramfs(path, kernel, programs):
 @functools.lru_cache
 def make():
     """Returns the paths of the kernel and of the initramfs."""
-    kernel, programs, initramfs = (os.path.join(WHERE, name) for name
-                                   in ("kernel", "programs", "initramfs"))
+    initramfs = os.path.join(WHERE, "initramfs")
     with lock("guest"):
         os.makedirs(WHERE, exist_ok=True)
-        if not os.path.exists(kernel):
-            unpack(download(PROGRAMS_PACKAGE), programs)
-            unpack(download(kernel_package()), kernel + ".tmp")
-            os.rename(kernel + ".tmp", kernel)
-        make_initramfs(initramfs, kernel, programs)
-    return glob.glob(os.path.join(kernel, "boot/vmlinuz-*"))[0], initramfs
+        kernel = kernel_folder(KERNEL_PACKAGE)
+        make_initramfs(initramfs, kernel, INIT, MODULES,
+                       ("datagrams", "channels"))
+    return vmlinuz(kernel), initramfs
