@@ -78,9 +78,11 @@ class Disconnected(FrontEndError):
 
 
 class Region:
-    def __init__(self, gpa, size, name):
+    """A piece of guest memory, of pages as 'flags' of memfd_create() say."""
+
+    def __init__(self, gpa, size, name, flags=os.MFD_CLOEXEC):
         self.gpa, self.size, self.name = gpa, size, name
-        self.fd = os.memfd_create(name)
+        self.fd = os.memfd_create(name, flags)
         os.ftruncate(self.fd, size)
         self.map = mmap.mmap(self.fd, size)
 
@@ -107,6 +109,7 @@ class FrontEnd:
 
     BUFFER = 2048
     TX_BUFFER = 10240
+    region = Region
     serial = 0
 
     def __init__(self, path, listens=True, size=256, features=FEATURES,
@@ -117,7 +120,7 @@ class FrontEnd:
         self.swapping = False
         FrontEnd.serial += 1
         self.tag = "guest%d-%d" % (os.getpid(), FrontEnd.serial)
-        self.rings = Region(RINGS_AT, RINGS_SIZE, self.tag + "-rings")
+        self.rings = self.region(RINGS_AT, RINGS_SIZE, self.tag + "-rings")
         self.memory = self.old = None
         self.more = ()          # Other regions, which nothing is in.
         self.queues = []
@@ -152,8 +155,8 @@ class FrontEnd:
     def new_memory(self, size):
         self.generation += 1
         size = -(-size // (1 << 21)) << 21
-        return Region(BUFFERS_AT, size, "%s-buffers%d"
-                      % (self.tag, self.generation))
+        return self.region(BUFFERS_AT, size, "%s-buffers%d"
+                           % (self.tag, self.generation))
 
     # The connection.
 

@@ -217,7 +217,7 @@ def vswitchd_killed(w):
             # Whose socket is left lying about cannot make it again.
             os.unlink(w.paths[name])
         w.switch.start()
-        lablib.Switch.wait_for(w.has_bridge, 10, w.switch.vswitchd,
+        lablib.Switch.wait_for(w.switch.has_bridge, 10, w.switch.vswitchd,
                                "there is no bridge")
         w.flow_rules()
         t.wait_delivered(1, 30)

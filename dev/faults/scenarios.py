@@ -15,7 +15,6 @@
 """The scenarios, what each needs, and what became of one."""
 
 import argparse
-import contextlib
 import time
 
 from dev import lab as lablib
@@ -153,18 +152,6 @@ SCENARIOS = {
 }
 
 
-def state(w):
-    """What there is to see after a failure."""
-    lines = []
-    with contextlib.suppress(Exception):
-        lines += w.switch.appctl("dpif-netdev/dma-show").splitlines()
-        for name in w.names:
-            lines.append("%s: %s" % (name, {
-                k: v for k, v in w.switch.counters(name).items()
-                if v and "_q0_" not in k}))
-    return lines
-
-
 class Result:
     """What became of a scenario; it goes on where it says 'with'."""
 
@@ -189,7 +176,7 @@ class Result:
                 self.why.append(w.traffic.error)
             self.excerpts = self.lab.excerpts()
             if w and not self.args.brief:
-                self.excerpts += state(w)
+                self.excerpts += w.switch.state(w.names)
         return True
 
     def show(self):

@@ -26,7 +26,6 @@ from dev.dma_model import ctl
 from dev.faults.frontend import FrontEnd
 from dev.faults.packets import ETHERTYPE, Failure, Traffic
 from dev.faults.watch import Watch
-from dev.lab import LabError
 
 # By pairs of queues of each port: mempools of MTU 9000, and twice that of the
 # guest that comes with up to eight pairs.
@@ -167,12 +166,6 @@ class World:
                 "set", "Interface", "src",
                 'other_config:pmd-rxq-affinity="%s"'
                 % ",".join("%d:%d" % (i, i % 2) for i in range(self.pairs)))
-
-    def has_bridge(self):
-        with contextlib.suppress(LabError):
-            self.switch.ofctl("show", "br0")
-            return True
-        return False
 
     def start_traffic(self, n=1000):
         t = self.traffic

@@ -14,6 +14,7 @@
 
 """An Open vSwitch of its own: database and daemon of one build."""
 
+import contextlib
 import os
 import re
 import signal
@@ -175,6 +176,13 @@ class Switch:
         self.vsctl("add-br", bridge, "--", "set", "Bridge", bridge,
                    "datapath_type=netdev", "fail_mode=secure")
 
+    def has_bridge(self, bridge=BRIDGE):
+        """Whether it is there again, after a restart."""
+        with contextlib.suppress(LabError):
+            self.ofctl("show", bridge)
+            return True
+        return False
+
     def add_port(self, name, kind, ofport, bridge=BRIDGE, **settings):
         """Settings whose names hold no ':' are options."""
         args = ["add-port", bridge, name, "--", "set", "Interface", name,
@@ -230,6 +238,17 @@ class Switch:
             found.update(rx_packets=int(m[1]), tx_packets=int(m[2]),
                          tx_dropped=int(m[3]))
         return found
+
+    def state(self, interfaces):
+        """What there is to see of DMA after a failure, in lines."""
+        lines = []
+        with contextlib.suppress(Exception):
+            lines += self.appctl("dpif-netdev/dma-show").splitlines()
+            for interface in interfaces:
+                lines.append("%s: %s" % (interface, {
+                    k: v for k, v in self.counters(interface).items()
+                    if v and "_q0_" not in k}))
+        return lines
 
     def settled_statistics(self, interfaces, timeout=15,
                            meanwhile=lambda: None):
