@@ -9,7 +9,7 @@ PYTHON = /usr/bin/python3
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-unused check-ovs check-guests \
-        coverage soak long-use fuzz \
+        check-iommu coverage soak long-use fuzz \
         bench bench-quick bench-compare bench-engines series deb \
         deb-again check-deb clean
 
@@ -48,7 +48,7 @@ demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
-check: deps ## the tests, with a selection of check-system, check-faults and check-guests; ends with one line that sums them; SUITES="style unit" are these alone (as root)
+check: deps ## the tests, with a selection of check-system, check-faults, check-guests and check-iommu; ends with one line that sums them; SUITES="style unit" are these alone (as root)
 	@$(CHECK) $(SUITES)
 
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
@@ -64,10 +64,11 @@ check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
 check-unused: deps ## what those see who never turn it on: nothing (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
+check-iommu: deps ## a PCI device that copies through an IOMMU, under QEMU (as root)
 
 check-style check-unit check-sanitize check-tsan check-fuzz check-system \
 check-packets check-faults check-spin check-model check-unused check-ovs \
-check-guests:
+check-guests check-iommu:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)

@@ -1,5 +1,5 @@
-# The suites that are made of scenarios: those of dev.faults and of dev.guests,
-# which print one line for each.
+# The suites that are made of scenarios: those of dev.faults, dev.guests and
+# dev.iommu, which print one line for each.
 
 import re
 
@@ -28,6 +28,15 @@ def guests_quick_suite(suite, engine):
 def guests_suite(suite, _engine, args=()):
     """Linux guests under QEMU."""
     run_scenarios(suite, "dev.guests", ["--logs", suite.path("guests"), *args])
+
+
+def iommu_quick_suite(suite, engine):
+    iommu_suite(suite, engine, ["--quick"])
+
+
+def iommu_suite(suite, _engine, args=()):
+    """A PCI device that copies through an IOMMU."""
+    run_scenarios(suite, "dev.iommu", ["--logs", suite.path("iommu"), *args])
 
 
 def run_scenarios(suite, name, args):

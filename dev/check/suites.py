@@ -290,16 +290,18 @@ SUITES = {
     "faults": scenario_suites.faults_suite,
     "guests-quick": scenario_suites.guests_quick_suite,
     "guests": scenario_suites.guests_suite,
+    "iommu-quick": scenario_suites.iommu_quick_suite,
+    "iommu": scenario_suites.iommu_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
-              "guests-quick", "guests", "unused")
-ON_DEMAND = ("system", "faults", "guests")
+              "guests-quick", "guests", "iommu-quick", "iommu", "unused")
+ON_DEMAND = ("system", "faults", "guests", "iommu")
 # What is the same for all engines is done with the first.
-ONCE = ("style", "fuzz", "spin", "model", "ovs")
+ONCE = ("style", "fuzz", "iommu-quick", "spin", "model", "ovs")
 
 
 def chosen_suites(wanted):
