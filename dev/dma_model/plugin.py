@@ -27,7 +27,8 @@ REMEDY = "run '/usr/bin/python3 -m dev.dma_model'"
 LIBDPDK_DEV = "libdpdk-dev"
 HEADERS = ("lib/dmadev/rte_dmadev_pmd.h", "lib/eal/include/bus_driver.h",
            "lib/eal/include/dev_driver.h",
-           "drivers/bus/vdev/bus_vdev_driver.h")
+           "drivers/bus/vdev/bus_vdev_driver.h",
+           "drivers/bus/pci/bus_pci_driver.h")
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror"]
 DRIVER_LIBS = ["-lrte_dmadev", "-lrte_eal", "-lrte_kvargs", "-lrte_bus_vdev"]
@@ -70,6 +71,7 @@ def fetch(package, version, include):
                                 debian.titles()))
         shutil.copy(path, fresh)
     os.makedirs(os.path.dirname(include), exist_ok=True)
+    shutil.rmtree(include, ignore_errors=True)
     os.rename(fresh, include)
     shutil.rmtree(work)
     progress.done()
@@ -80,7 +82,8 @@ def headers():
     package, version = apt.source_of(LIBDPDK_DEV)
     include = out("dpdk-src", "%s-%s" % (package, version), "include")
     with lock("dpdk-src"):
-        if not os.path.isdir(include):
+        if not all(os.path.exists(os.path.join(include, os.path.basename(h)))
+                   for h in HEADERS):
             fetch(package, version, include)
     return include
 
@@ -105,10 +108,16 @@ def driver_libs():
                           if flag == "-lrte_log"]
 
 
-def driver_command(cc, target):
-    return compile_command(cc, SOURCES, target, [
+def plugin_command(cc, sources, target, args=()):
+    """How to compile a driver."""
+    return compile_command(cc, sources, target, [
         "-isystem" + headers(), "-DALLOW_INTERNAL_API", "-fPIC",
-        "-fvisibility=hidden", "-shared", "-Wl,-z,defs"] + driver_libs())
+        "-fvisibility=hidden", "-shared", "-Wl,-z,defs"] + driver_libs()
+        + list(args))
+
+
+def driver_command(cc, target):
+    return plugin_command(cc, SOURCES, target)
 
 
 def check_place(path):
@@ -124,25 +133,31 @@ def check_place(path):
         path = os.path.dirname(path)
 
 
-def build(cc="gcc"):
-    """Makes the driver, or brings it up to date.  Returns its path."""
-    check_place(LIBRARY)
-    stamp = LIBRARY + ".key"
-    command = driver_command(cc, LIBRARY + ".new")
-    key = digest(SOURCES + INCLUDED, " ".join(command),
-                 capture([cc, "--version"])[1])
+def build_plugin(library, files, command, what):
+    """Makes a driver of 'files' by 'command', whose target is the library
+    with .new behind, or brings it up to date.  Returns its path."""
+    check_place(library)
+    stamp = library + ".key"
+    key = digest(files, " ".join(command),
+                 capture([command[0], "--version"])[1])
     with lock("model"):
-        if os.path.exists(LIBRARY) and read(stamp) == key:
-            print("out/model: up to date", flush=True)
-            return LIBRARY
-        progress = Progress("out/model: the driver dma_model")
+        if os.path.exists(library) and read(stamp) == key:
+            print("out/model: %s is up to date" % what, flush=True)
+            return library
+        progress = Progress("out/model: %s" % what)
         log = out("model", "build.log")
         if run(command, log):
             progress.done("failed")
-            raise Stop("cannot compile the driver, see %s:\n%s"
-                       % (log, tail(log)))
-        os.chmod(LIBRARY + ".new", 0o755)
-        os.replace(LIBRARY + ".new", LIBRARY)
+            raise Stop("cannot compile %s, see %s:\n%s"
+                       % (what, log, tail(log)))
+        os.chmod(library + ".new", 0o755)
+        os.replace(library + ".new", library)
         write(stamp, key)
         progress.done()
-    return LIBRARY
+    return library
+
+
+def build(cc="gcc"):
+    return build_plugin(LIBRARY, SOURCES + INCLUDED,
+                        driver_command(cc, LIBRARY + ".new"),
+                        "the driver dma_model")
