@@ -38,13 +38,15 @@ src: deps ## out/src: the OVS source with our files and hooks
 build: deps ## out/$(ENGINE): that source, built with DPDK
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 
-# MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo.
+# MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo, and
+# DRIVER=ioat or idxd is a driver of DPDK on a device in memory.
 DEMO = $(PYTHON) -m dev.demo --engine '$(ENGINE)' \
-    $(if $(MODEL),--model '$(MODEL)')
+    $(if $(MODEL),--model '$(MODEL)') $(if $(DRIVER),--driver '$(DRIVER)')
 
 demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(DEMO) --preflight
 	@$(if $(MODEL),$(PYTHON) -m dev.dma_model)
+	@$(if $(DRIVER),$(PYTHON) -m dev.dma_devices)
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 

@@ -18,10 +18,10 @@
  * disabled, drained, aborted and reset.
  *
  * A command is written to CMD and goes on until CMDSTS says that it is not
- * active any more.  What waits for descriptors goes on as long as these do: to
- * disable a queue is to drain it, and takes for ever if the engine hangs,
- * where to abort it takes no longer than one descriptor.  A command that is written
- * while another one is active is ignored.
+ * active any more.  What waits for descriptors goes on as long as these do:
+ * to disable a queue is to drain it, and takes for ever if the engine hangs,
+ * where to abort it takes no longer than one descriptor.  A command that is
+ * written while another one is active is ignored.
  *
  * All functions are called with the lock of the device. */
 
