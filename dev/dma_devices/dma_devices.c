@@ -48,6 +48,9 @@
  *     log=N          As for dma_model.
  *
  *     version=V      Of ioat: CBVER, 0x34 by default.
+ *     report_suspend=0|1
+ *                    Whether a channel of ioat that is suspended reports that
+ *                    in memory, which is not known; 0 by default.
  *     queues=N       Of idxd: work queues, 1 to 8, by default 1,
  *     engines=N      and engines, likewise.
  *     wq_size=N      Entries of all queues together, up to 1024, by default
@@ -291,7 +294,8 @@ static struct rte_vdev_driver idxd_model_driver = {
 RTE_PMD_REGISTER_VDEV(ioat_model, ioat_model_driver);
 RTE_PMD_REGISTER_PARAM_STRING(ioat_model,
                               "lcore=<n> numa=<node> latency_us=<us> "
-                              "control=<path> log=<n> version=<v>");
+                              "control=<path> log=<n> version=<v> "
+                              "report_suspend=0|1");
 RTE_PMD_REGISTER_VDEV(idxd_model, idxd_model_driver);
 RTE_PMD_REGISTER_PARAM_STRING(idxd_model,
                               "lcore=<n> numa=<node> latency_us=<us> "

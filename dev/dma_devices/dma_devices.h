@@ -101,6 +101,7 @@ struct params {
     const char *control;        /* Points into the kvargs; or NULL. */
     /* ioat. */
     unsigned int version;       /* CBVER. */
+    unsigned int report_suspend;
     /* idxd. */
     unsigned int n_queues;
     unsigned int n_engines;

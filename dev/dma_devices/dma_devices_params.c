@@ -43,6 +43,7 @@ static const struct number numbers[] = {
     NUMBER("numa", numa_id, -1, RTE_MAX_NUMA_NODES - 1, -1, false),
     NUMBER("log", log_size, 0, 1 << 20, 4096, true),
     NUMBER("version", version, 0, 255, 0x34, false),
+    NUMBER("report_suspend", report_suspend, 0, 1, 0, false),
     NUMBER("queues", n_queues, 1, MAX_QUEUES, 1, false),
     NUMBER("engines", n_engines, 1, MAX_QUEUES, 1, false),
     NUMBER("wq_size", wq_size, MAX_QUEUES, MAX_WQ_SIZE, 128, false),
@@ -112,8 +113,9 @@ parse_pair(const char *name, const struct rte_kvargs_pair *pair,
         return 0;
     }
     MODEL_LOG(ERR, name, "%s=%s: there is no such parameter; there are lcore, "
-              "numa, latency_us, control, log, version (ioat), queues, "
-              "engines, wq_size, max_batch and max_queues (idxd)", pair->key,
+              "numa, latency_us, control, log, version, "
+              "report_suspend (ioat), queues, engines, "
+              "wq_size, max_batch and max_queues (idxd)", pair->key,
               pair->value ? pair->value : "");
     return -EINVAL;
 }

@@ -39,8 +39,9 @@
  * CHANERR.  A suspension or reset waits for the descriptor that the engine is
  * at.
  *
- * Not known, and chosen: the report is not written when the channel is
- * suspended; what came before CHAINADDR is written is forgotten.
+ * Not known, and chosen: what came before CHAINADDR is written is forgotten;
+ * the report is not written when the channel is suspended, unless
+ * 'report_suspend' has it so.
  *
  * All functions are called with the lock of the device. */
 
@@ -212,6 +213,9 @@ chan_obey(struct device *d, bool looks)
         c->last = 0;
     } else if (c->state != STATE_HALTED) {
         c->state = STATE_SUSPENDED;
+    }
+    if (c->suspending && d->params.report_suspend) {
+        chan_report(d);
     }
     c->resetting = c->suspending = false;
     chan_forget(d);

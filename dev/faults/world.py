@@ -22,6 +22,7 @@ import re
 import time
 
 from dev import lab as lablib
+from dev.dma_devices import plugin as devices
 from dev.dma_model import ctl
 from dev.faults.frontend import FrontEnd
 from dev.faults.packets import ETHERTYPE, Failure, Traffic
@@ -80,10 +81,7 @@ class World:
         self.begin()
 
     def start_switch(self, model, pmds, config):
-        extra = "--no-pci -d " + os.path.realpath(self.args.model)
-        for i, path in enumerate(self.pages_of):
-            extra += " --vdev=dma_model%d,copy=late,control=%s%s" % (
-                i, path, "," + model if model else "")
+        extra = "--no-pci " + self.engines(model)
         # With a mempool per port, the size of which is known, something is
         # left for the queues of guests.
         settings = {"dpdk-extra": extra, "vhost-async-support": "true",
@@ -100,6 +98,18 @@ class World:
                                             other_config=settings,
                                             memory=SWITCH_MB[self.pairs])
         self.open_pages()
+
+    def engines(self, model):
+        """Arguments of EAL for the engines, with these parameters."""
+        if self.args.driver:
+            params = dict(item.split("=") for item in model.split(",") if item)
+            return " ".join(devices.eal_arguments(
+                self.args.driver, i, control=path, lcore=self.lab.cores.main,
+                **params) for i, path in enumerate(self.pages_of))
+        return " ".join(["-d " + os.path.realpath(self.args.model)] + [
+            "--vdev=dma_model%d,copy=late,control=%s%s" % (
+                i, path, "," + model if model else "")
+            for i, path in enumerate(self.pages_of)])
 
     def open_pages(self):
         self.pages = [] if self.args.stock else [

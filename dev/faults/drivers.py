@@ -1,0 +1,95 @@
+# Copyright (c) 2026 The vhost async for Open vSwitch authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at:
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+
+"""Scenarios that only a driver of DPDK has, on a device in memory."""
+
+import time
+
+from dev.faults.engines import expect_resumed, wait_failed
+from dev.faults.packets import Failure
+from dev.faults.ports import expect_nothing_lost
+
+LONG = 1 << 31
+
+
+def wait_logged(w, pattern, timeout=5):
+    deadline = time.monotonic() + timeout
+    while not w.log_lines(pattern):
+        if time.monotonic() > deadline:
+            raise Failure("the log does not say \"%s\"" % pattern)
+        time.sleep(0.01)
+
+
+def hang_until_late(w):
+    """The engine hangs and its driver cannot stop it: what it has stands
+    still, all else goes on, until it does its copies after all."""
+    t = w.start_traffic()
+    w.wait_in_flight()
+    w.page.vchan().hang()
+    w.page.fail("stop")
+    w.note("quarantined after %.2f s" % wait_failed(w))
+    wait_logged(w, "failed and cannot be stopped")
+    # Nothing comes through the queues that it has copies for.
+    received = [flow.received for flow in t.flows]
+    with w.unattended(*w.sinks):
+        time.sleep(1)
+    text = w.switch.appctl("dpif-netdev/dma-show")
+    if "cannot be stopped" not in text:
+        raise Failure("dma-show does not tell:\n%s" % text)
+    if w.in_flight() == 0:
+        raise Failure("nothing is in flight any more")
+    w.page.clear()
+    wait_logged(w, "completed its last copies")
+    expect_resumed(w)
+    w.note("%d of %d flows stood still"
+           % (sum(a == flow.received for a, flow in zip(received, t.flows)),
+              len(received)))
+    expect_nothing_lost(w, limit=None)
+
+
+def slow_stop(w):
+    """The engine hangs, and is stopped when the driver tries again: it has
+    given up before, after so many looks."""
+    w.start_traffic()
+    w.wait_in_flight()
+    v = w.page.vchan()
+    before = w.page.calls("stop")
+    # Three times as often as the driver looks before it gives up.
+    w.page.fail("stop", count=600)
+    v.hang()
+    wait_failed(w)
+    wait_logged(w, "is stopped")
+    tries = w.page.calls("stop") - before
+    w.note("stopped at try number %d" % tries)
+    if tries != 4:
+        raise Failure("it took %d tries to stop it, not 4" % tries)
+    expect_resumed(w)
+    expect_nothing_lost(w, limit=None)
+
+
+def beyond_recovery(w):
+    """A copy fails and the driver cannot have the engine go on: no copy that
+    the engine has not done is taken for done."""
+    w.start_traffic()
+    w.wait_in_flight()
+    v = w.page.vchan()
+    failed = v.errors
+    w.page.fail("start")
+    v.error(at=5, count=1)
+    wait_failed(w)
+    if v.errors == failed:
+        raise Failure("no copy failed")
+    w.note("%d copies failed" % (v.errors - failed))
+    expect_resumed(w)
+    expect_nothing_lost(w, limit=None)
