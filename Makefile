@@ -8,8 +8,8 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
         check-tsan check-fuzz check-system check-packets check-faults \
-        check-spin check-model check-unused check-ovs check-guests \
-        coverage soak long-use fuzz \
+        check-spin check-model check-drivers check-unused check-ovs \
+        check-guests coverage soak long-use fuzz \
         bench bench-quick bench-compare bench-engines series deb \
         deb-again check-deb clean
 
@@ -63,13 +63,14 @@ check-packets: deps ## a pcap compared packet by packet, with and without async 
 check-faults: deps ## guests that die, memory that moves, engines that stop (as root)
 check-spin: deps ## a model of the engine ring, all states of it
 check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
+check-drivers: deps ## DPDK's own ioat and idxd drivers, on devices in memory (as root)
 check-unused: deps ## what those see who never turn it on: nothing (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
 
 check-style check-unit check-sanitize check-tsan check-fuzz check-system \
-check-packets check-faults check-spin check-model check-unused check-ovs \
-check-guests:
+check-packets check-faults check-spin check-model check-drivers \
+check-unused check-ovs check-guests:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)

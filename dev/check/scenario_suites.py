@@ -5,6 +5,7 @@ import re
 
 from dev.common.children import python, run
 from dev.common.files import ROOT, tail
+from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 
 LINE = re.compile(r"(passed|FAILED|skipped): ([\w-]+): (.*)")
@@ -21,6 +22,14 @@ def faults_suite(suite, engine, args=()):
                                         plugin.build(), *args])
 
 
+def drivers_suite(suite, engine):
+    """Those that matter to DPDK's own drivers, on devices in memory."""
+    devices.build()
+    for driver in devices.DEVICES:
+        run_scenarios(suite, "dev.faults", ["--engine", engine, "--driver",
+                                            driver, "--quick"], driver + "-")
+
+
 def guests_quick_suite(suite, engine):
     guests_suite(suite, engine, ["--quick"])
 
@@ -30,8 +39,9 @@ def guests_suite(suite, _engine, args=()):
     run_scenarios(suite, "dev.guests", ["--logs", suite.path("guests"), *args])
 
 
-def run_scenarios(suite, name, args):
-    log = suite.path(name.removeprefix("dev.") + ".log")
+def run_scenarios(suite, name, args, prefix=""):
+    """Runs scenarios; 'prefix' tells those of one run from those of others."""
+    log = suite.path(prefix + name.removeprefix("dev.") + ".log")
     done = []
 
     def on_line(line):
@@ -40,12 +50,12 @@ def run_scenarios(suite, name, args):
             done.append(m[1])
             print("  " + line, flush=True)
             if m[1] == "skipped":
-                suite.skip(m[2], m[3])
+                suite.skip(prefix + m[2], m[3])
             else:
-                suite.add(m[2], m[1] == "passed", m[3])
+                suite.add(prefix + m[2], m[1] == "passed", m[3])
 
     run(python(name, "--build", suite.build, *args), log, on_line, cwd=ROOT)
     m = LAST_LINE.fullmatch(tail(log, 1).strip())
     if not m or [int(n) for n in m.groups()] != [
             done.count(what) for what in ("passed", "FAILED", "skipped")]:
-        suite.add("%s to the end" % name, False, tail(log, 30))
+        suite.add("%s%s to the end" % (prefix, name), False, tail(log, 30))

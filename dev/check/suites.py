@@ -182,10 +182,10 @@ def unused_suite(suite, engine):
         "--model", plugin.build(), "--without", out("no")])
 
 
-def model_suite(suite, _engine):
-    """The DMA engine that tests and benchmarks load into DPDK."""
-    log = suite.path("model.log")
-    status = run(python("dev.dma_model.test"), log, cwd=ROOT)
+def cases(suite, module):
+    """Runs a module that prints a line for each case."""
+    log = suite.path(module.split(".")[1] + ".log")
+    status = run(python(module), log, cwd=ROOT)
     results = re.findall(r"^(passed|FAILED|skipped): ([^:]+)(?:: (.*))?$",
                          read(log), re.M)
     for result, name, details in results:
@@ -194,7 +194,19 @@ def model_suite(suite, _engine):
         else:
             suite.add(name, result == "passed", details)
     if not results or bool(status) != any(r[0] == "FAILED" for r in results):
-        suite.add("dev.dma_model.test", False, tail(log, 30))
+        suite.add(module, False, tail(log, 30))
+
+
+def model_suite(suite, _engine):
+    """The DMA engine that tests and benchmarks load into DPDK."""
+    cases(suite, "dev.dma_model.test")
+
+
+def drivers_suite(suite, engine):
+    """DPDK's own drivers for hardware, on devices in memory: what they do, and
+    what becomes of packets when it is them that the switch uses."""
+    cases(suite, "dev.dma_devices.test")
+    scenario_suites.drivers_suite(suite, engine)
 
 
 def packets_suite(suite, engine):
@@ -292,11 +304,12 @@ SUITES = {
     "guests": scenario_suites.guests_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
+    "drivers": drivers_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
-              "guests-quick", "guests", "unused")
+              "guests-quick", "guests", "unused", "drivers")
 ON_DEMAND = ("system", "faults", "guests")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "fuzz", "spin", "model", "ovs")
