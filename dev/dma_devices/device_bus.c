@@ -30,6 +30,10 @@
  *   instruction would, and goes on behind it.  A CPU that lacks it raises
  *   SIGILL instead of SIGSEGV, which makes no difference then.
  *
+ * The portal of a work queue of the kernel's idxd driver is a file that DPDK
+ * maps.  Here it is a file without contents, and what is written behind its
+ * end raises SIGBUS.
+ *
  * All other signals of these kinds go to whom they would have gone to before.
  * What the handlers call is safe in them: of the C library only sched_yield(),
  * syscall(), mprotect() and string functions.
@@ -38,8 +42,11 @@
  * have one thread at a time for each device. */
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -100,7 +107,7 @@ find_device(uintptr_t address, size_t *offset, bool *is_portal)
         }
         *offset = address - (uintptr_t) d->bar;
         *is_portal = false;
-        if (*offset < d->model->regs_size) {
+        if (d->bar && *offset < d->model->regs_size) {
             return d;
         }
         *offset = address - (uintptr_t) d->portals;
@@ -260,26 +267,61 @@ install_handlers(void)
     return 0;
 }
 
-/* Makes views of the registers and portals of 'd' and has accesses to them
- * get to the device.  Returns 0 or a negative errno. */
-int
-bus_attach(struct device *d)
+/* Returns where this process maps the file 'path', or NULL. */
+static uint8_t *
+find_mapping(const char *path)
 {
-    size_t size = d->model->regs_size;
-    size_t slot = 0;
-    void *p;
-    int fd;
+    static const char self[] = "/proc/self/maps";
+    FILE *maps = fopen(self, "r");
+    uint8_t *found = NULL;
+    char line[PATH_MAX + 128];
 
-    while (slot < MAX_DEVICES && devices[slot]) {
-        slot++;
+    while (maps && !found && fgets(line, sizeof line, maps)) {
+        char *name = strchr(line, '/');
+
+        line[strcspn(line, "\n")] = '\0';
+        if (name && !strcmp(name, path)) {
+            found = (uint8_t *) (uintptr_t) strtoull(line, NULL, 16);
+        }
     }
-    if (slot == MAX_DEVICES) {
-        MODEL_LOG(ERR, d->name, "there are %d devices already", MAX_DEVICES);
-        return -ENOSPC;
+    if (maps) {
+        fclose(maps);
     }
-    if (install_handlers()) {
+    return found;
+}
+
+/* Makes registers that nobody but the model sees, and takes the portal that
+ * DPDK has mapped. */
+static int
+attach_kernel_queue(struct device *d)
+{
+    const char *path = d->params.kernel;
+    void *p;
+
+    d->portals = find_mapping(path);
+    d->portals_size = getpagesize();
+    if (!d->portals) {
+        MODEL_LOG(ERR, d->name, "kernel=%s: DPDK does not map this file; make "
+                  "DSA_DEV_PATH and DSA_SYSFS_PATH have a queue of that name",
+                  path);
+        return -ENOENT;
+    }
+    p = mmap(NULL, d->model->regs_size, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) {
         return -errno;
     }
+    d->regs = p;
+    return 0;
+}
+
+/* Makes views of the registers and portals of 'd'. */
+static int
+attach_pci_device(struct device *d)
+{
+    size_t size = d->model->regs_size;
+    void *p;
+    int fd;
 
     fd = memfd_create(d->name, MFD_CLOEXEC);
     if (fd < 0 || ftruncate(fd, size)) {
@@ -304,7 +346,6 @@ bus_attach(struct device *d)
         d->portals = p;
     }
     close(fd);
-    __atomic_store_n(&devices[slot], d, __ATOMIC_RELEASE);
     return 0;
 
 error:
@@ -313,8 +354,35 @@ error:
     if (fd >= 0) {
         close(fd);
     }
-    bus_detach(d);
     return -ENOMEM;
+}
+
+/* Has what the driver does to the registers and portals of 'd' get to the
+ * device.  Returns 0 or a negative errno. */
+int
+bus_attach(struct device *d)
+{
+    size_t slot = 0;
+    int error;
+
+    while (slot < MAX_DEVICES && devices[slot]) {
+        slot++;
+    }
+    if (slot == MAX_DEVICES) {
+        MODEL_LOG(ERR, d->name, "there are %d devices already", MAX_DEVICES);
+        return -ENOSPC;
+    }
+    error = install_handlers();
+    if (!error) {
+        error = (d->params.kernel ? attach_kernel_queue(d)
+                 : attach_pci_device(d));
+    }
+    if (error) {
+        bus_detach(d);
+        return error;
+    }
+    __atomic_store_n(&devices[slot], d, __ATOMIC_RELEASE);
+    return 0;
 }
 
 /* Returns the device 'name' that is attached, or NULL. */
@@ -344,7 +412,7 @@ bus_detach(struct device *d)
     if (d->bar) {
         munmap(d->bar, d->model->regs_size);
     }
-    if (d->portals) {
+    if (d->portals && !d->params.kernel) {
         munmap(d->portals, d->portals_size);
     }
     d->regs = d->bar = d->portals = NULL;

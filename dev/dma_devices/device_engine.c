@@ -235,6 +235,9 @@ engine_main(void *d_)
         bool found;
 
         device_lock(d);
+        if (d->model->look) {
+            d->model->look(d);
+        }
         found = engine_pick(d, &job, &wait_ns);
         ending = d->ending;
         device_unlock(d);

@@ -58,6 +58,11 @@
  *     max_batch=N    Most descriptors in a batch, a power of two from 2 to
  *                    32768, by default 1024.
  *     max_queues=N   Handed to the driver.
+ *     kernel=PATH    It is not a PCI device but a work queue of the kernel's
+ *                    idxd driver, the file PATH, which DPDK has mapped: an
+ *                    empty one in the directory that DSA_DEV_PATH names, such
+ *                    as wq0.0, of which DSA_SYSFS_PATH has what is in
+ *                    /sys/bus/dsa/devices.  'queues' is 1 then.
  *
  * Addresses are virtual ones of the process, as with a device behind an IOMMU
  * that EAL runs in mode VA: so EAL is told to do.
@@ -170,16 +175,17 @@ static int
 device_create(struct device *d, int number)
 {
     struct rte_bus *bus = rte_bus_find_by_name("pci");
+    bool is_pci = !d->params.kernel;
     int error;
 
     d->driver = bus ? find_driver(bus, d->model) : NULL;
-    if (!d->driver) {
+    if (is_pci && !d->driver) {
         MODEL_LOG(ERR, d->name, "DPDK has no driver for it loaded; install "
                   "%s, or name the driver by -d, too", d->model->package);
         device_destroy(d);
         return -ENODEV;
     }
-    d->n_queues = d->model->portals_size ? d->params.n_queues : 1;
+    d->n_queues = (is_pci && d->model->portals_size ? d->params.n_queues : 1);
     d->state = rte_zmalloc(NULL, d->model->state_size, 0);
     if (d->model->portals_size) {
         d->portals_size = d->model->portals_size(&d->params);
@@ -192,7 +198,7 @@ device_create(struct device *d, int number)
         d->model->power_on(d);
         error = engine_start(d);
     }
-    if (!error) {
+    if (!error && is_pci) {
         pci_init(d, bus, number);
         d->pci.driver = d->driver;
         error = d->driver->probe(d->driver, &d->pci);
@@ -270,8 +276,14 @@ static int
 devices_remove(struct rte_vdev_device *vdev)
 {
     struct device *d = bus_find(rte_vdev_device_name(vdev));
-    int error = d ? d->driver->remove(&d->pci) : -ENODEV;
+    int error = 0;
 
+    if (!d) {
+        return -ENODEV;
+    }
+    if (!d->params.kernel) {
+        error = d->driver->remove(&d->pci);
+    }
     /* A driver that has not let go of it goes on using it. */
     if (!error) {
         device_destroy(d);
@@ -301,4 +313,4 @@ RTE_PMD_REGISTER_PARAM_STRING(idxd_model,
                               "lcore=<n> numa=<node> latency_us=<us> "
                               "control=<path> log=<n> queues=<n> "
                               "engines=<n> wq_size=<n> max_batch=<n> "
-                              "max_queues=<n>");
+                              "max_queues=<n> kernel=<path>");

@@ -98,7 +98,8 @@ struct params {
     int numa_id;
     unsigned int log_size;
     uint64_t latency_ns;
-    const char *control;        /* Points into the kvargs; or NULL. */
+    const char *control;        /* Point into the kvargs; or NULL. */
+    const char *kernel;
     /* ioat. */
     unsigned int version;       /* CBVER. */
     unsigned int report_suspend;
@@ -137,6 +138,8 @@ struct model {
     bool (*pick)(struct device *, struct queue *q, struct job *job);
     /* Reports 'job'. */
     void (*report)(struct device *, const struct job *job);
+    /* The engine is about to look for work.  May be NULL. */
+    void (*look)(struct device *);
 };
 
 struct device {
@@ -149,7 +152,8 @@ struct device {
     struct rte_devargs devargs;
     char max_queues[24];        /* What 'devargs' has. */
     struct rte_pci_driver *driver;
-    uint8_t *bar;               /* The driver's view of the registers. */
+    uint8_t *bar;               /* The driver's view of the registers, NULL if
+                                 * the kernel's driver has them. */
     uint8_t *regs;              /* Ours. */
     uint8_t *portals;
     size_t portals_size;

@@ -105,17 +105,18 @@ parse_pair(const char *name, const struct rte_kvargs_pair *pair,
         params->latency_ns = us * 1000 + .5;
         return 0;
     }
-    if (!strcmp(pair->key, "control")) {
+    if (!strcmp(pair->key, "control") || !strcmp(pair->key, "kernel")) {
         if (!pair->value || pair->value[0] != '/') {
             return wrong(name, pair, "an absolute path");
         }
-        params->control = pair->value;
+        *(pair->key[0] == 'c' ? &params->control : &params->kernel)
+            = pair->value;
         return 0;
     }
     MODEL_LOG(ERR, name, "%s=%s: there is no such parameter; there are lcore, "
               "numa, latency_us, control, log, version, "
               "report_suspend (ioat), queues, engines, "
-              "wq_size, max_batch and max_queues (idxd)", pair->key,
+              "wq_size, max_batch, max_queues and kernel (idxd)", pair->key,
               pair->value ? pair->value : "");
     return -EINVAL;
 }

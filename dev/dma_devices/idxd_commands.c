@@ -294,3 +294,23 @@ idxd_command(struct device *d, uint32_t value)
         break;
     }
 }
+
+/* What Linux does when a queue is enabled and opened: device and queue are
+ * enabled (idxd_drv_enable_wq(), idxd_cdev_open()). */
+void
+idxd_kernel_enable(struct device *d)
+{
+    idxd_state(d)->enabled = true;
+    wq_enable(d, 0);
+}
+
+/* What Linux does when the last reference to the file goes, which is that of
+ * the mapping, since DPDK closes the file when it has mapped it: the queue is
+ * disabled, which waits for what is in flight (idxd_cdev_release() and
+ * idxd_file_dev_release(), by way of idxd_wq_disable_pasid()).  munmap(), or
+ * the end of the process, does not return before; here it does. */
+void
+idxd_kernel_disable(struct device *d)
+{
+    begin(d, DISABLE_WQ, 1);
+}

@@ -32,6 +32,7 @@
  * All functions are called with the lock of the device. */
 
 #include <string.h>
+#include <sys/mman.h>
 
 #include <rte_common.h>
 #include <rte_dmadev.h>
@@ -100,7 +101,31 @@ idxd_power_on(struct device *d)
     put(c, OPCAP, 1 << OP_NOOP | 1 << OP_BATCH | 1 << OP_DRAIN
                   | 1 << OP_MEMMOVE | 1 << OP_MEMFILL, 8);
     put(c, OFFSETS, GRPCFG >> 8 | (WQCFG >> 8) << 16, 8);
+    if (p->kernel) {
+        put(c, WQCFG + WQ_SIZE, p->wq_size, 4);
+        put(c, WQCFG + WQ_LIMITS, LG2_MAX_TRANSFER | p->lg2_batch << 5, 4);
+        idxd_kernel_enable(d);
+    }
     idxd_show(d);
+}
+
+/* Sees whether the portal of a kernel's queue is mapped. */
+static void
+idxd_look(struct device *d)
+{
+    struct idxd *c = idxd_state(d);
+    unsigned char in_core;
+
+    if (!d->params.kernel) {
+        return;
+    }
+    if (!c->unmapped && mincore(d->portals, d->portals_size, &in_core)) {
+        c->unmapped = true;
+        idxd_kernel_disable(d);
+    }
+    if (c->unmapped) {
+        idxd_command_look(d, true);
+    }
 }
 
 static void
@@ -416,4 +441,5 @@ const struct model idxd_model = {
     .portal = idxd_portal,
     .pick = idxd_pick,
     .report = idxd_report,
+    .look = idxd_look,
 };

@@ -134,6 +134,7 @@ struct idxd {
     uint32_t mask;              /* it is about. */
     uint32_t status;            /* CMDSTS. */
     uint64_t error;             /* The first 64 bits of SWERR. */
+    bool unmapped;              /* The portal of a kernel's queue is. */
     uint8_t config[REGS_SIZE];  /* Registers as they are. */
     struct wq wqs[MAX_QUEUES];
 };
@@ -159,6 +160,8 @@ idxd_wq_get32(const struct idxd *c, unsigned int wq, size_t offset)
 /* In idxd_commands.c. */
 void idxd_command(struct device *, uint32_t);
 void idxd_command_look(struct device *, bool asked);
+void idxd_kernel_enable(struct device *);
+void idxd_kernel_disable(struct device *);
 
 /* In idxd_model.c. */
 void idxd_wq_abort(struct device *, unsigned int wq);

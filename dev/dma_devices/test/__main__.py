@@ -8,11 +8,11 @@ import sys
 
 from dev.common.command import main
 from dev.dma_devices import plugin
-from dev.dma_devices.test import both, building, idxd, ioat
+from dev.dma_devices.test import both, building, idxd, ioat, kernel
 from dev.dma_model import plugin as model
 from dev.dma_model.test.fixture import run_cases
 
-MODULES = (building, both, ioat, idxd)
+MODULES = (building, both, ioat, idxd, kernel)
 
 
 def build():

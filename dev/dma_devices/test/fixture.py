@@ -8,48 +8,27 @@ from dev.dma_devices import plugin
 from dev.dma_model import ctl
 from dev.dma_model.test.fixture import case, check, same
 
-__all__ = ("DRIVERS", "Device", "OK", "case", "check", "same")
+__all__ = ("DRIVERS", "Device", "Dmadev", "OK", "case", "check", "same")
 
 DRIVERS = tuple(sorted(plugin.DEVICES))
 OK = 0
 
 
-class Device:
-    """A dmadev that is set up and started, on a device with a control page.
-    Calling it is a command of test-dma-model.c."""
+class Dmadev:
+    """A dmadev, and the control page of its device.  Calling it is a command
+    of test-dma-model.c."""
 
-    def __init__(self, bench, driver, params="", n_desc=64, queue=0,
-                 start=True):
-        self.p = bench.program
-        self.name = plugin.DEVICES[driver] + "0"
-        path = bench.path()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        args = ",".join(["control=" + path] + [p for p in [params] if p])
-        same(self.p("probe", self.name, args)[0], 0, "probe " + args)
-        self.id = self.p("find", plugin.dmadev(driver, 0, queue))[0]
-        check(self.id >= 0, "there is no dmadev")
+    def __init__(self, program, name, path, queue=0):
+        self.p = program
+        self.id = self.p("find", name)[0]
+        check(self.id >= 0, "there is no dmadev %s", name)
         self.page = ctl.ControlPage(path)
         self.vchan = self.page.vchan(queue)
         self.p("clean")
-        if start:
-            self.set_up(n_desc)
 
     def set_up(self, n_desc=64):
         same([self("configure", 1), self("setup", 0, n_desc), self("start")],
              [[0]] * 3, "bringing it up")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        if self.p.alive():
-            self.page.clear()
-            for _ in range(100):
-                if self("stop") == [0]:
-                    break
-                time.sleep(.001)
-            self.p("remove", self.name)
 
     def __call__(self, what, *words):
         return self.p(what, self.id, *words)
@@ -119,6 +98,35 @@ class Device:
 
     def submitted(self):
         return self("stats", 0)[1]
+
+
+class Device(Dmadev):
+    """One that is set up and started, on a device that is there as long."""
+
+    def __init__(self, bench, driver, params="", n_desc=64, queue=0,
+                 start=True):
+        self.name = plugin.DEVICES[driver] + "0"
+        path = bench.path()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        args = ",".join(["control=" + path] + [p for p in [params] if p])
+        same(bench.program("probe", self.name, args)[0], 0, "probe " + args)
+        super().__init__(bench.program, plugin.dmadev(driver, 0, queue), path,
+                         queue)
+        if start:
+            self.set_up(n_desc)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if self.p.alive():
+            self.page.clear()
+            for _ in range(100):
+                if self("stop") == [0]:
+                    break
+                time.sleep(.001)
+            self.p("remove", self.name)
 
 
 def each_driver(func):

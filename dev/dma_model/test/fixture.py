@@ -59,11 +59,11 @@ def eal_args(*extra):
 class Program:
     """A process of test-dma-model."""
 
-    def __init__(self, log, *extra):
+    def __init__(self, log, *extra, **env):
         self.log = log
         with open(log, "w") as f:
             self.child = subprocess.Popen(
-                [PROGRAM] + eal_args(*extra), env=child_env(),
+                [PROGRAM] + eal_args(*extra), env=child_env(**env),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=f,
                 bufsize=0)
         self.pending = b""
