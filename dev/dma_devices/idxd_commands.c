@@ -208,13 +208,8 @@ idxd_command_look(struct device *d, bool asked)
                      || c->command == DISABLE_DEVICE
                      || c->command == RESET_DEVICE);
 
-    if (!c->command
-        || (asked && disables && engine_refuses(d, OP_STOP, true))) {
-        return;
-    }
-    /* The engine ends none that the driver waits for: that one would miss the
-     * times that it is to look in vain. */
-    if (is_over(d) && (asked || !disables)) {
+    if (c->command && !(disables && engine_refuses(d, OP_STOP, asked))
+        && is_over(d)) {
         finish(d);
     }
 }

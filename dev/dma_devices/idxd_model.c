@@ -109,23 +109,18 @@ idxd_power_on(struct device *d)
     idxd_show(d);
 }
 
-/* Sees whether the portal of a kernel's queue is mapped. */
 static void
 idxd_look(struct device *d)
 {
     struct idxd *c = idxd_state(d);
     unsigned char in_core;
 
-    if (!d->params.kernel) {
-        return;
-    }
-    if (!c->unmapped && mincore(d->portals, d->portals_size, &in_core)) {
+    if (d->params.kernel && !c->unmapped
+        && mincore(d->portals, d->portals_size, &in_core)) {
         c->unmapped = true;
         idxd_kernel_disable(d);
     }
-    if (c->unmapped) {
-        idxd_command_look(d, true);
-    }
+    idxd_command_look(d, false);
 }
 
 static void

@@ -313,6 +313,13 @@ ioat_written(struct device *d, size_t offset)
     chan_show(d);
 }
 
+static void
+ioat_look(struct device *d)
+{
+    /* It obeys whether somebody looks or not. */
+    chan_obey(d, false);
+}
+
 static bool
 ioat_pick(struct device *d, struct queue *q, struct job *job)
 {
@@ -418,4 +425,5 @@ const struct model ioat_model = {
     .written = ioat_written,
     .pick = ioat_pick,
     .report = ioat_report,
+    .look = ioat_look,
 };
