@@ -7,6 +7,7 @@ from dev.common.children import python, run
 from dev.common.files import ROOT, tail
 from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
+from dev.faults.scenarios import DRIVERS
 
 LINE = re.compile(r"(passed|FAILED|skipped): ([\w-]+): (.*)")
 LAST_LINE = re.compile(r"(\d+) passed, (\d+) failed, (\d+) skipped")
@@ -25,7 +26,7 @@ def faults_suite(suite, engine, args=()):
 def drivers_suite(suite, engine):
     """Those that matter to DPDK's own drivers, on devices in memory."""
     devices.build()
-    for driver in devices.DEVICES:
+    for driver in DRIVERS:
         run_scenarios(suite, "dev.faults", ["--engine", engine, "--driver",
                                             driver, "--quick"], driver + "-")
 

@@ -7,6 +7,8 @@ from dev.common.files import write
 from dev.dma_devices import plugin
 
 NAME = "wq0.%d"
+# What takes the place of a driver's name where one is chosen.
+DRIVER = "idxd-kernel"
 
 
 def make(where, n=1, size=128, max_batch=1024):

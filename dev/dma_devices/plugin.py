@@ -20,7 +20,8 @@ LIBRARY = out("model", "librte_dma_devices.so")
 # For who misses it.
 REMEDY = "run '/usr/bin/python3 -m dev.dma_devices'"
 
-# By driver of DPDK, the device for it.
+# By driver of DPDK, the device for it.  idxd has work queues of the kernel's
+# driver, too, see kernel_queue.py.
 DEVICES = {"ioat": "ioat_model", "idxd": "idxd_model"}
 
 

@@ -26,8 +26,7 @@ import sys
 
 from dev import lab as lablib
 from dev.common.command import program
-from dev.dma_devices import plugin as devices
-from dev.faults.scenarios import (SCENARIOS, Result, add_arguments,
+from dev.faults.scenarios import (DRIVERS, SCENARIOS, Result, add_arguments,
                                   guarded, selection)
 from dev.faults.world import World
 
@@ -62,7 +61,7 @@ def parse_args():
                         help="how often a scenario repeats what it does")
     parser.add_argument("--quick", action="store_true",
                         help="a selection, in fewer rounds")
-    parser.add_argument("--driver", choices=sorted(devices.DEVICES),
+    parser.add_argument("--driver", choices=DRIVERS,
                         help="have engines be devices in memory for that "
                         "driver of DPDK; without names, the scenarios for it")
     parser.add_argument("--list", action="store_true")

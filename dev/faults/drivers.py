@@ -20,6 +20,7 @@ from dev.faults.engines import expect_resumed, wait_failed
 from dev.faults.packets import Failure
 from dev.faults.ports import expect_nothing_lost
 
+
 def wait_logged(w, pattern, timeout=5):
     deadline = time.monotonic() + timeout
     while not w.log_lines(pattern):

@@ -19,7 +19,7 @@ import contextlib
 import time
 
 from dev import lab as lablib
-from dev.dma_devices import plugin as devices
+from dev.dma_devices import kernel_queue, plugin as devices
 from dev.dma_model import ctl, plugin
 from dev.faults import (attacks, drivers, engines, hostile, leaving, long_use,
                         memory, ports, waits)
@@ -47,7 +47,9 @@ class Scenario:
         self.seconds, self.world = seconds, world
 
 
+KERNEL = kernel_queue.DRIVER
 BOTH = ("ioat", "idxd")
+DRIVERS = BOTH + (KERNEL,)
 
 # Two queue pairs, each with a thread of its own that sends to it.
 MULTI = dict(sinks=2, pairs=2, pmds=2, devs=2)
@@ -55,7 +57,7 @@ MULTI = dict(sinks=2, pairs=2, pmds=2, devs=2)
 SCENARIOS = {
     "set-mem-table": Scenario(
         memory.set_mem_table, 5, model="latency_us=5000", sinks=2,
-        drivers=BOTH),
+        drivers=DRIVERS),
     "set-mem-table-packed": Scenario(
         memory.set_mem_table, 3, model="latency_us=5000", sinks=2,
         packed=True),
@@ -107,7 +109,7 @@ SCENARIOS = {
         drivers=BOTH),
     "errors-stop": Scenario(
         engines.errors, 3, model="latency_us=100",
-        drivers=BOTH),
+        drivers=DRIVERS),
     "refuse-once": Scenario(
         engines.refuse_once, 10, soak=10, model="latency_us=100", sinks=2),
     "refuse-all": Scenario(
@@ -137,7 +139,7 @@ SCENARIOS = {
         ports.port_option_off_on, model="latency_us=20000", sinks=2),
     "sigterm": Scenario(
         ports.sigterm, 0, "switch", model="latency_us=20000",
-        drivers=BOTH),
+        drivers=DRIVERS),
     "exit": Scenario(
         ports.exit_cleanup, None, "switch", model="latency_us=20000"),
     "vswitchd-killed": Scenario(
@@ -166,7 +168,7 @@ SCENARIOS = {
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
     "hang-late": Scenario(
         drivers.hang_until_late, None, "engine", None, sinks=2,
-        model="latency_us=100", drivers=BOTH, only_drivers=True),
+        model="latency_us=100", drivers=("idxd", KERNEL), only_drivers=True),
     "stop-again": Scenario(
         drivers.slow_stop, None, "engine", None, sinks=2,
         model="latency_us=100", drivers=("ioat",), only_drivers=True),
@@ -257,7 +259,7 @@ def guarded(name, function, args):
     try:
         lablib.Switch.check_build(args.build)
         if args.driver:
-            lablib.need_driver("dma_" + args.driver)
+            lablib.need_driver("dma_" + args.driver.split("-")[0])
             lablib.need_file(devices.LIBRARY, devices.REMEDY)
         else:
             lablib.need_file(args.model, plugin.REMEDY)

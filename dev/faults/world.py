@@ -22,7 +22,7 @@ import re
 import time
 
 from dev import lab as lablib
-from dev.dma_devices import plugin as devices
+from dev.dma_devices import kernel_queue, plugin as devices
 from dev.dma_model import ctl
 from dev.faults.frontend import FrontEnd
 from dev.faults.packets import ETHERTYPE, Failure, Traffic
@@ -101,11 +101,19 @@ class World:
 
     def engines(self, model):
         """Arguments of EAL for the engines, with these parameters."""
-        if self.args.driver:
+        driver = self.args.driver
+        if driver:
             params = dict(item.split("=") for item in model.split(",") if item)
-            return " ".join(devices.eal_arguments(
-                self.args.driver, i, control=path, lcore=self.lab.cores.main,
-                **params) for i, path in enumerate(self.pages_of))
+            params["lcore"] = self.lab.cores.main
+            if driver == kernel_queue.DRIVER:
+                driver = kernel_queue.make(self.lab.path("dsa"),
+                                           len(self.pages_of))
+                self.lab.extra_env.update(driver)
+                arguments = kernel_queue.eal_arguments
+            else:
+                arguments = devices.eal_arguments
+            return " ".join(arguments(driver, i, control=path, **params)
+                            for i, path in enumerate(self.pages_of))
         return " ".join(["-d " + os.path.realpath(self.args.model)] + [
             "--vdev=dma_model%d,copy=late,control=%s%s" % (
                 i, path, "," + model if model else "")
