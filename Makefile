@@ -62,8 +62,8 @@ check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-faults: deps ## guests that die, memory that moves, engines that stop (as root)
 check-spin: deps ## a model of the engine ring, all states of it
-check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
-check-drivers: deps ## DPDK's own ioat and idxd drivers, on devices in memory (as root)
+check-model: deps ## the DMA engines that tests and benchmarks load into DPDK
+check-drivers: deps ## engines that fail, with DPDK's own ioat and idxd drivers (as root)
 check-unused: deps ## what those see who never turn it on: nothing (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)

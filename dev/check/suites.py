@@ -198,15 +198,10 @@ def cases(suite, module):
 
 
 def model_suite(suite, _engine):
-    """The DMA engine that tests and benchmarks load into DPDK."""
+    """The DMA engines that tests and benchmarks load into DPDK: a driver of
+    ours, and devices for DPDK's own."""
     cases(suite, "dev.dma_model.test")
-
-
-def drivers_suite(suite, engine):
-    """DPDK's own drivers for hardware, on devices in memory: what they do, and
-    what becomes of packets when it is them that the switch uses."""
     cases(suite, "dev.dma_devices.test")
-    scenario_suites.drivers_suite(suite, engine)
 
 
 def packets_suite(suite, engine):
@@ -304,7 +299,7 @@ SUITES = {
     "guests": scenario_suites.guests_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
-    "drivers": drivers_suite,
+    "drivers": scenario_suites.drivers_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }

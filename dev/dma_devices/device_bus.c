@@ -249,7 +249,8 @@ install_handlers(void)
     static bool installed;
     struct sigaction action = {
         .sa_sigaction = on_signal,
-        .sa_flags = SA_SIGINFO | SA_RESTART,
+        /* The handlers access memory that may not be there. */
+        .sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER,
     };
 
     if (installed) {

@@ -87,7 +87,7 @@
 RTE_LOG_REGISTER(dma_model_logtype, pmd.dma.model.devices, NOTICE);
 
 /* How the PCI bus begins, which has no function to look for drivers
- * (drivers/bus/pci/private.h, from DPDK 16.11 to 25.11). */
+ * (drivers/bus/pci/private.h of DPDK 22.11). */
 struct pci_bus {
     struct rte_bus bus;
     RTE_TAILQ_HEAD(, rte_pci_device) device_list;

@@ -26,6 +26,17 @@ def batch_limit(bench):
 
 
 @case
+def batch_that_fails(bench):
+    """idxd: copies of a batch that fails as a whole are told to be well by
+    rte_dma_completed(), beside an error."""
+    with Device(bench, "idxd", "max_batch=16") as d:
+        same(d.copy(20), 20, "copies taken beyond the limit")
+        time.sleep(.05)
+        same(d.poll(), (20, True), "completions, with an error")
+        same(d.moved(0, 20), [0, 20], "moved, not moved")
+
+
+@case
 def by_batch(bench):
     """idxd: copies complete with their batch, all at once."""
     with Device(bench, "idxd", n_desc=128) as d:
