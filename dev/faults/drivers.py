@@ -56,6 +56,22 @@ def hang_until_late(w):
     expect_nothing_lost(w, limit=None)
 
 
+def stop_late(w):
+    """The engine hangs and is not stopped as long as its driver is asked to,
+    but later, without its copies: the CPU does them again."""
+    w.start_traffic()
+    w.wait_in_flight()
+    w.page.vchan().hang()
+    w.page.fail("stop")
+    wait_logged(w, "failed and cannot be stopped")
+    w.page.clear()
+    time.sleep(0.1)
+    if w.page.started:
+        raise Failure("the engine does not stop")
+    expect_resumed(w)
+    expect_nothing_lost(w, limit=None)
+
+
 def slow_stop(w):
     """The engine hangs, and is stopped when the driver tries again: it has
     given up before, after so many looks."""

@@ -167,10 +167,13 @@ SCENARIOS = {
     "hostile-sigbus": Scenario(
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
     "hang-late": Scenario(
-        drivers.hang_until_late, None, "engine", None, sinks=2,
+        drivers.hang_until_late, 0, "engine", None, sinks=2,
         model="latency_us=100", drivers=("idxd", KERNEL), only_drivers=True),
     "stop-again": Scenario(
-        drivers.slow_stop, None, "engine", None, sinks=2,
+        drivers.slow_stop, 0, "engine", None, sinks=2,
+        model="latency_us=100", drivers=("ioat",), only_drivers=True),
+    "stop-late": Scenario(
+        drivers.stop_late, None, "engine", None, sinks=2,
         model="latency_us=100", drivers=("ioat",), only_drivers=True),
     "beyond-recovery": Scenario(
         drivers.beyond_recovery, None, "engine", None, sinks=2,
@@ -181,9 +184,13 @@ SCENARIOS = {
 def selection(driver=None, quick=False):
     """Names of scenarios: all, those for a driver of DPDK, or those of the
     selection that 'make check' has time for."""
-    return [name for name, s in SCENARIOS.items()
-            if (driver in s.drivers if driver else not s.only_drivers)
-            and (driver or not quick or s.quick is not None)]
+    def is_in(s):
+        if driver:
+            return driver in s.drivers and (
+                not quick or s.quick is not None or not s.only_drivers)
+        return not s.only_drivers and (not quick or s.quick is not None)
+
+    return [name for name, s in SCENARIOS.items() if is_in(s)]
 
 
 def state(w):

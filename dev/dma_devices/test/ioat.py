@@ -1,5 +1,7 @@
 # Cases: what only ioat does.
 
+import time
+
 from dev.dma_devices.test.fixture import OK, Device, case, check, same
 
 # What test-dma-model.c has where a driver stores no status.
@@ -105,6 +107,25 @@ def beyond_recovery(bench):
         same([s == OK for s in d.status(4)], [False, True, True, True],
              "what is told to be well")
         same(d.moved(0, 6), [2, 4], "moved, not moved")
+
+
+@case
+def dead_and_well(bench):
+    """ioat: once the engine does not go on after an error, copies that nobody
+    does are told to be well; only rte_dma_vchan_status() tells."""
+    with Device(bench, "ioat") as d:
+        d.page.fail("start")
+        d.fail(at=1)
+        d.copy(1)
+        d.wait_done(1)
+        same(d.poll(1), (0, True), "completions")
+        d.status(1)
+        first = d.p("copies")[0]
+        d.copy(4)
+        time.sleep(.05)
+        same(d.poll(4), (4, False), "completions, without an error")
+        same(d.vchan_status(), "halted", "the channel")
+        same(d.moved(first, 4), [0, 4], "moved, not moved")
 
 
 @case
