@@ -39,9 +39,11 @@ build: deps ## out/$(ENGINE): that source, built with DPDK
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 
 # MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo, and
-# DRIVER=ioat or idxd is a driver of DPDK on a device in memory.
+# DRIVER=ioat or idxd is a driver of DPDK on a device in memory, with IOVA=pa by
+# physical addresses.
 DEMO = $(PYTHON) -m dev.demo --engine '$(ENGINE)' \
-    $(if $(MODEL),--model '$(MODEL)') $(if $(DRIVER),--driver '$(DRIVER)')
+    $(if $(MODEL),--model '$(MODEL)') $(if $(DRIVER),--driver '$(DRIVER)') \
+    $(if $(IOVA),--iova '$(IOVA)')
 
 demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(DEMO) --preflight

@@ -509,6 +509,9 @@ def parse_args():
                         "for instance")
     parser.add_argument("--driver", choices=sorted(devices.DEVICES),
                         help="that driver of DPDK, on a device in memory")
+    parser.add_argument("--iova", choices=("va", "pa"), default="va",
+                        help="with --driver: the IOVA mode of DPDK; pa is "
+                        "that of a device without an IOMMU")
     parser.add_argument("--preflight", action="store_true",
                         help="only see whether this machine will do; no "
                         "build is needed")
@@ -541,8 +544,8 @@ def main():
         lab = lablib.Lab(keep_logs=args.logs)
         with lab:
             if args.driver:
-                args.dma = devices.eal_arguments(args.driver,
-                                                 lcore=lab.cores.dma)
+                args.dma = devices.eal_arguments(
+                    args.driver, iova=args.iova, lcore=lab.cores.dma)
             demo = Demo(lab, args)
             if args.preflight:
                 demo.reserve()

@@ -192,34 +192,54 @@ engine_pick(struct device *d, struct job *job, uint64_t *wait_ns)
     return false;
 }
 
+/* Carries out as much of 'job' as the process has in one piece.  Returns
+ * whether there was no error. */
+static bool
+carry_out_part(struct job *job)
+{
+    size_t left = job->length - job->done;
+    char *dst = iova_to_va(job->dst + job->done, &left);
+    size_t done = 0;
+    char byte;
+
+    if (job->kind == JOB_FILL) {
+        unsigned int shift = job->done % 8 * 8;
+        uint64_t pattern = job->src >> shift | job->src << (64 - shift) % 64;
+
+        done = dst ? memory_fill(dst, pattern, left) : 0;
+    } else {
+        const char *src = iova_to_va(job->src + job->done, &left);
+
+        done = src && dst ? memory_copy(dst, src, left) : 0;
+        if (done < left && (!src || !memory_copy(&byte, src + done, 1))) {
+            job->error = JOB_BAD_SRC;
+            job->fault = job->src + job->done + done;
+        }
+    }
+    job->done += done;
+    if (done < left && !job->error) {
+        job->error = JOB_BAD_DST;
+        job->fault = job->dst + job->done;
+    }
+    return !job->error;
+}
+
 /* Carries 'job' out.  Without the lock: this is what takes time. */
 static void
 engine_carry_out(const struct device *d, struct job *job)
 {
     struct page_vchan *v = job->queue->shared;
-    void *dst = (void *) (uintptr_t) job->dst;
-    const char *src = (const char *) (uintptr_t) job->src;
     struct page_access *access;
-    char byte;
 
     if (job->error || job->kind == JOB_NOTHING) {
         return;
     }
     access = page_access_begin(&d->map, v, job->dst, job->src, job->length);
-    if (job->kind == JOB_FILL) {
-        job->done = memory_fill(dst, job->src, job->length);
-    } else {
-        job->done = memory_copy(dst, src, job->length);
+    while (job->done < job->length && carry_out_part(job)) {
+        continue;
     }
     page_access_end(&d->map, v, access);
     count(&v->state.bytes_moved, job->done);
-    if (job->done < job->length) {
-        bool bad_src = (job->kind == JOB_COPY
-                        && !memory_copy(&byte, src + job->done, 1));
-
-        job->error = bad_src ? JOB_BAD_SRC : JOB_BAD_DST;
-        job->fault = (bad_src ? job->src : job->dst) + job->done;
-    }
 }
 
 static void *

@@ -64,8 +64,9 @@
  *                    as wq0.0, of which DSA_SYSFS_PATH has what is in
  *                    /sys/bus/dsa/devices.  'queues' is 1 then.
  *
- * Addresses are virtual ones of the process, as with a device behind an IOMMU
- * that EAL runs in mode VA: so EAL is told to do.
+ * Addresses are what EAL has: those of a device without an IOMMU in mode PA,
+ * see device_iova.c, and those of one behind an IOMMU, which EAL has made the
+ * same as those of the process, in mode VA.
  *
  * EAL calls probe and remove, one at a time. */
 
@@ -294,13 +295,11 @@ devices_remove(struct rte_vdev_device *vdev)
 static struct rte_vdev_driver ioat_model_driver = {
     .probe = ioat_model_probe,
     .remove = devices_remove,
-    .drv_flags = RTE_VDEV_DRV_NEED_IOVA_AS_VA,
 };
 
 static struct rte_vdev_driver idxd_model_driver = {
     .probe = idxd_model_probe,
     .remove = devices_remove,
-    .drv_flags = RTE_VDEV_DRV_NEED_IOVA_AS_VA,
 };
 
 RTE_PMD_REGISTER_VDEV(ioat_model, ioat_model_driver);

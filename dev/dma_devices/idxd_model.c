@@ -225,7 +225,7 @@ static void
 write_record(struct device *d, unsigned int wq, const struct idxd_desc *desc,
              const struct idxd_record *record)
 {
-    char *dst = (char *) (uintptr_t) desc->completion;
+    uint64_t dst = desc->completion;
     bool asked = desc->op_flags & FLAG_REQUEST_COMPLETION;
 
     if (!(desc->op_flags & FLAG_COMPLETION_VALID)
@@ -233,8 +233,8 @@ write_record(struct device *d, unsigned int wq, const struct idxd_desc *desc,
         return;
     }
     /* The status, which the driver looks at, comes last. */
-    if (memory_copy(dst + 1, &record->result, sizeof *record - 1)
-        != sizeof *record - 1 || memory_copy(dst, &record->status, 1) != 1) {
+    if (!iova_write(dst + 1, &record->result, sizeof *record - 1)
+        || !iova_write(dst, &record->status, 1)) {
         software_error(idxd_state(d), wq, SWERR_COMPLETION);
     }
 }
@@ -310,10 +310,9 @@ static bool
 pick_in_batch(struct device *d, unsigned int wq, struct job *job)
 {
     struct wq *w = &idxd_state(d)->wqs[wq];
-    uintptr_t address = w->batch.src + w->n_done * sizeof w->desc;
+    uint64_t address = w->batch.src + w->n_done * sizeof w->desc;
 
-    if (memory_copy(&w->desc, (void *) address, sizeof w->desc)
-        != sizeof w->desc) {
+    if (!iova_read(&w->desc, address, sizeof w->desc)) {
         w->batch_status = COMP_BATCH_PAGE_FAULT;
         batch_end(d, wq);
         return false;

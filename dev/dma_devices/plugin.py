@@ -36,10 +36,10 @@ def build(cc="gcc"):
                                "devices for the drivers ioat and idxd")
 
 
-def eal_arguments(driver, number=0, **params):
-    """Arguments of EAL for a device of that driver."""
-    return "-d %s --vdev=%s%d%s" % (
-        os.path.realpath(LIBRARY), DEVICES[driver], number,
+def eal_arguments(driver, number=0, iova="va", **params):
+    """Arguments of EAL for a device of that driver, in that IOVA mode."""
+    return "--iova-mode=%s -d %s --vdev=%s%d%s" % (
+        iova, os.path.realpath(LIBRARY), DEVICES[driver], number,
         "".join(",%s=%s" % item for item in params.items()))
 
 
