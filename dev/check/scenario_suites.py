@@ -5,7 +5,6 @@ import re
 
 from dev.common.children import python, run
 from dev.common.files import ROOT, tail
-from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 from dev.faults.scenarios import DRIVERS
 
@@ -25,7 +24,6 @@ def faults_suite(suite, engine, args=()):
 
 def drivers_suite(suite, engine):
     """Those that matter to DPDK's own drivers, on devices in memory."""
-    devices.build()
     for driver in DRIVERS:
         run_scenarios(suite, "dev.faults", ["--engine", engine, "--driver",
                                             driver, "--quick"], driver + "-")

@@ -12,6 +12,7 @@ from dev.check.autotest import Testsuite, excerpt
 from dev.common.children import JOBS, child_env, python, run
 from dev.common.command import Stop
 from dev.common.files import ROOT, out, read, tail, write
+from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 from dev.ovs import tree
 
@@ -25,6 +26,7 @@ OVS_TESTS = ("alb.at", "bridge.at", "dpctl.at", "dpif-netdev.at",
 OVS_JOBS = 4 * JOBS
 
 HUGEPAGES_MB = 2048
+DRIVER_PACKETS = "20000"
 
 
 class Suite:
@@ -222,6 +224,22 @@ def packets_suite(suite, engine):
                   "\n".join(bad))
 
 
+def drivers_suite(suite, engine):
+    """DPDK's own drivers for hardware, on devices in memory: packets through
+    them, by both kinds of addresses, and scenarios."""
+    devices.build()
+    for driver in devices.DEVICES:
+        for iova in "va", "pa":
+            log = suite.path("packets-%s-%s.log" % (driver, iova))
+            status = run(python(
+                "dev.demo", "--build", suite.build, "--engine", engine,
+                "--only", "pcap", "--packets", DRIVER_PACKETS, "--driver",
+                driver, "--iova", iova), log, cwd=ROOT)
+            suite.add("packet by packet with %s, IOVA mode %s"
+                      % (driver, iova), not status, tail(log, 30))
+    scenario_suites.drivers_suite(suite, engine)
+
+
 def compare_statistics(off, on):
     """The same packets are counted alike by whoever copies them: under the
     same names, but for the counters that tell who did.  A ring that changes
@@ -299,7 +317,7 @@ SUITES = {
     "guests": scenario_suites.guests_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
-    "drivers": scenario_suites.drivers_suite,
+    "drivers": drivers_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }
