@@ -35,8 +35,8 @@
  * end raises SIGBUS.
  *
  * All other signals of these kinds go to whom they would have gone to before.
- * What the handlers call is safe in them: of the C library only sched_yield(),
- * syscall(), mprotect() and string functions.
+ * What the handlers call is safe in them: system calls, and functions of the
+ * C library that only compute.
  *
  * While a page is open an access by another thread goes unnoticed.  Drivers
  * have one thread at a time for each device. */

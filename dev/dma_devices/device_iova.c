@@ -23,8 +23,8 @@
  * is handed to engines then.  A page that is found is looked at again each
  * time, since it may have been unmapped.
  *
- * Called by engines and in handlers of signals: so there is a lock that does
- * not sleep, and no C library. */
+ * Called by engines and in handlers of signals: so the lock, which protects all
+ * of this, is none that sleeps, and files are read by system calls. */
 
 #include <fcntl.h>
 #include <sched.h>
