@@ -195,10 +195,10 @@ engine_pick(struct device *d, struct job *job, uint64_t *wait_ns)
 /* Carries out as much of 'job' as the process has in one piece.  Returns
  * whether there was no error. */
 static bool
-carry_out_part(struct job *job)
+carry_out_part(const struct device *d, struct job *job)
 {
     size_t left = job->length - job->done;
-    char *dst = iova_to_va(job->dst + job->done, &left);
+    char *dst = iova_to_va(d, job->dst + job->done, &left);
     size_t done = 0;
     char byte;
 
@@ -208,7 +208,7 @@ carry_out_part(struct job *job)
 
         done = dst ? memory_fill(dst, pattern, left) : 0;
     } else {
-        const char *src = iova_to_va(job->src + job->done, &left);
+        const char *src = iova_to_va(d, job->src + job->done, &left);
 
         done = src && dst ? memory_copy(dst, src, left) : 0;
         if (done < left && (!src || !memory_copy(&byte, src + done, 1))) {
@@ -235,7 +235,7 @@ engine_carry_out(const struct device *d, struct job *job)
         return;
     }
     access = page_access_begin(&d->map, v, job->dst, job->src, job->length);
-    while (job->done < job->length && carry_out_part(job)) {
+    while (job->done < job->length && carry_out_part(d, job)) {
         continue;
     }
     page_access_end(&d->map, v, access);

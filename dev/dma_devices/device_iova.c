@@ -17,14 +17,15 @@
 /* The addresses that drivers hand to devices, and where the process has what
  * is there.
  *
- * Where EAL uses virtual addresses they are the same.  Where it uses physical
+ * Where EAL uses virtual addresses they are the same, and so they are for a
+ * work queue of the kernel's driver, which has SVA.  Where it uses physical
  * ones, as for a device without an IOMMU, they are looked up: in what the
  * kernel says of the hugepages that this process maps, since no other memory
  * is handed to engines then.  A page that is found is looked at again each
  * time, since it may have been unmapped.
  *
- * Called by engines and in handlers of signals: so the lock, which protects all
- * of this, is none that sleeps, and files are read by system calls. */
+ * Called by engines and in handlers of signals: so the lock, which protects
+ * all of this, is none that sleeps, and files are read by system calls. */
 
 #include <fcntl.h>
 #include <sched.h>
@@ -147,14 +148,14 @@ look_for_places(void)
 /* Returns where the process has what is at 'iova', or NULL.  Lowers '*n' to
  * the bytes that it has there in one piece. */
 void *
-iova_to_va(uint64_t iova, size_t *n)
+iova_to_va(const struct device *d, uint64_t iova, size_t *n)
 {
     uint64_t pa = iova & ~(HUGE_SIZE - 1);
     uint64_t offset = iova - pa;
     static const char path[] = "/proc/self/pagemap";
     uint64_t va = 0;
 
-    if (rte_eal_iova_mode() != RTE_IOVA_PA) {
+    if (rte_eal_iova_mode() != RTE_IOVA_PA || d->params.kernel) {
         return (void *) (uintptr_t) iova;
     }
     while (__atomic_exchange_n(&lock, 1, __ATOMIC_ACQUIRE)) {
@@ -179,11 +180,11 @@ iova_to_va(uint64_t iova, size_t *n)
 
 /* Copies 'n' bytes from 'iova' to 'dst', or returns false. */
 bool
-iova_read(void *dst, uint64_t iova, size_t n)
+iova_read(const struct device *d, void *dst, uint64_t iova, size_t n)
 {
     while (n) {
         size_t part = n;
-        const void *src = iova_to_va(iova, &part);
+        const void *src = iova_to_va(d, iova, &part);
 
         if (!src || memory_copy(dst, src, part) != part) {
             return false;
@@ -197,11 +198,11 @@ iova_read(void *dst, uint64_t iova, size_t n)
 
 /* Copies 'n' bytes from 'src' to 'iova', or returns false. */
 bool
-iova_write(uint64_t iova, const void *src, size_t n)
+iova_write(const struct device *d, uint64_t iova, const void *src, size_t n)
 {
     while (n) {
         size_t part = n;
-        void *dst = iova_to_va(iova, &part);
+        void *dst = iova_to_va(d, iova, &part);
 
         if (!dst || memory_copy(dst, src, part) != part) {
             return false;
@@ -215,10 +216,10 @@ iova_write(uint64_t iova, const void *src, size_t n)
 
 /* Stores 'value' at 'iova', which is aligned, at once, or returns false. */
 bool
-iova_store64(uint64_t iova, uint64_t value)
+iova_store64(const struct device *d, uint64_t iova, uint64_t value)
 {
     size_t n = sizeof value;
-    uint64_t *dst = iova_to_va(iova, &n);
+    uint64_t *dst = iova_to_va(d, iova, &n);
 
     return dst && memory_store64(dst, value);
 }

@@ -197,10 +197,10 @@ size_t memory_fill(void *dst, uint64_t pattern, size_t);
 bool memory_store64(uint64_t *dst, uint64_t value);
 
 /* In device_iova.c. */
-void *iova_to_va(uint64_t iova, size_t *n);
-bool iova_read(void *dst, uint64_t iova, size_t);
-bool iova_write(uint64_t iova, const void *src, size_t);
-bool iova_store64(uint64_t iova, uint64_t value);
+void *iova_to_va(const struct device *, uint64_t iova, size_t *n);
+bool iova_read(const struct device *, void *dst, uint64_t iova, size_t);
+bool iova_write(const struct device *, uint64_t iova, const void *src, size_t);
+bool iova_store64(const struct device *, uint64_t iova, uint64_t value);
 
 /* In device_bus.c. */
 int bus_attach(struct device *);

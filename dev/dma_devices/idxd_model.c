@@ -233,8 +233,8 @@ write_record(struct device *d, unsigned int wq, const struct idxd_desc *desc,
         return;
     }
     /* The status, which the driver looks at, comes last. */
-    if (!iova_write(dst + 1, &record->result, sizeof *record - 1)
-        || !iova_write(dst, &record->status, 1)) {
+    if (!iova_write(d, dst + 1, &record->result, sizeof *record - 1)
+        || !iova_write(d, dst, &record->status, 1)) {
         software_error(idxd_state(d), wq, SWERR_COMPLETION);
     }
 }
@@ -312,7 +312,7 @@ pick_in_batch(struct device *d, unsigned int wq, struct job *job)
     struct wq *w = &idxd_state(d)->wqs[wq];
     uint64_t address = w->batch.src + w->n_done * sizeof w->desc;
 
-    if (!iova_read(&w->desc, address, sizeof w->desc)) {
+    if (!iova_read(d, &w->desc, address, sizeof w->desc)) {
         w->batch_status = COMP_BATCH_PAGE_FAULT;
         batch_end(d, wq);
         return false;

@@ -154,7 +154,7 @@ chan_report(struct device *d)
 {
     struct ioat *c = d->state;
 
-    if (!iova_store64(get(d, CHANCMP), chan_status(c))) {
+    if (!iova_store64(d, get(d, CHANCMP), chan_status(c))) {
         c->errors |= ERR_COMPLETION;
         c->state = STATE_HALTED;
     }
@@ -332,7 +332,7 @@ ioat_pick(struct device *d, struct queue *q, struct job *job)
     job->error = JOB_REFUSED;
     if (c->addr & ~DESC_MASK) {
         job->code = ERR_NEXT;
-    } else if (!iova_read(&c->desc, c->addr, sizeof c->desc)) {
+    } else if (!iova_read(d, &c->desc, c->addr, sizeof c->desc)) {
         job->code = ERR_READ;
     } else if (!c->desc.size) {
         job->code = ERR_LENGTH;
