@@ -8,8 +8,8 @@ PYTHON = /usr/bin/python3
 
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
         check-tsan check-fuzz check-system check-packets check-faults \
-        check-spin check-model check-unused check-ovs check-guests \
-        check-iommu coverage soak long-use fuzz \
+        check-spin check-model check-drivers check-unused check-ovs \
+        check-guests check-iommu coverage soak long-use fuzz \
         bench bench-quick bench-compare bench-engines series deb \
         deb-again check-deb clean
 
@@ -38,13 +38,17 @@ src: deps ## out/src: the OVS source with our files and hooks
 build: deps ## out/$(ENGINE): that source, built with DPDK
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 
-# MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo.
+# MODEL=dma_model0,latency_us=5,gbps=30 is another engine for the demo, and
+# DRIVER=ioat or idxd is a driver of DPDK on a device in memory, with IOVA=pa by
+# physical addresses.
 DEMO = $(PYTHON) -m dev.demo --engine '$(ENGINE)' \
-    $(if $(MODEL),--model '$(MODEL)')
+    $(if $(MODEL),--model '$(MODEL)') $(if $(DRIVER),--driver '$(DRIVER)') \
+    $(if $(IOVA),--iova '$(IOVA)')
 
 demo: deps ## real traffic to a guest through a DMA channel (as root)
 	@$(DEMO) --preflight
 	@$(if $(MODEL),$(PYTHON) -m dev.dma_model)
+	@$(if $(DRIVER),$(PYTHON) -m dev.dma_devices)
 	@$(PYTHON) -m dev.ovs.tree build '$(ENGINE)'
 	@$(DEMO) --build 'out/$(ENGINE)'
 
@@ -60,15 +64,16 @@ check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)
 check-faults: deps ## guests that die, memory that moves, engines that stop (as root)
 check-spin: deps ## a model of the engine ring, all states of it
-check-model: deps ## the DMA engine that tests and benchmarks load into DPDK
+check-model: deps ## the DMA engines that tests and benchmarks load into DPDK
+check-drivers: deps ## engines that fail, with DPDK's own ioat and idxd drivers (as root)
 check-unused: deps ## what those see who never turn it on: nothing (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
 check-iommu: deps ## a PCI device that copies through an IOMMU, under QEMU (as root)
 
 check-style check-unit check-sanitize check-tsan check-fuzz check-system \
-check-packets check-faults check-spin check-model check-unused check-ovs \
-check-guests check-iommu:
+check-packets check-faults check-spin check-model check-drivers \
+check-unused check-ovs check-guests check-iommu:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)

@@ -12,6 +12,7 @@ from dev.check.autotest import Testsuite, excerpt
 from dev.common.children import JOBS, child_env, python, run
 from dev.common.command import Stop
 from dev.common.files import ROOT, out, read, tail, write
+from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 from dev.ovs import tree
 
@@ -25,6 +26,7 @@ OVS_TESTS = ("alb.at", "bridge.at", "dpctl.at", "dpif-netdev.at",
 OVS_JOBS = 4 * JOBS
 
 HUGEPAGES_MB = 2048
+DRIVER_PACKETS = "20000"
 
 
 class Suite:
@@ -182,10 +184,10 @@ def unused_suite(suite, engine):
         "--model", plugin.build(), "--without", out("no")])
 
 
-def model_suite(suite, _engine):
-    """The DMA engine that tests and benchmarks load into DPDK."""
-    log = suite.path("model.log")
-    status = run(python("dev.dma_model.test"), log, cwd=ROOT)
+def cases(suite, module):
+    """Runs a module that prints a line for each case."""
+    log = suite.path(module.split(".")[1] + ".log")
+    status = run(python(module), log, cwd=ROOT)
     results = re.findall(r"^(passed|FAILED|skipped): ([^:]+)(?:: (.*))?$",
                          read(log), re.M)
     for result, name, details in results:
@@ -194,7 +196,14 @@ def model_suite(suite, _engine):
         else:
             suite.add(name, result == "passed", details)
     if not results or bool(status) != any(r[0] == "FAILED" for r in results):
-        suite.add("dev.dma_model.test", False, tail(log, 30))
+        suite.add(module, False, tail(log, 30))
+
+
+def model_suite(suite, _engine):
+    """The DMA engines that tests and benchmarks load into DPDK: a driver of
+    ours, and devices for DPDK's own."""
+    cases(suite, "dev.dma_model.test")
+    cases(suite, "dev.dma_devices.test")
 
 
 def packets_suite(suite, engine):
@@ -213,6 +222,22 @@ def packets_suite(suite, engine):
         bad = compare_statistics(statistics["off"], statistics["on"])
         suite.add("the same statistics with async on and off", not bad,
                   "\n".join(bad))
+
+
+def drivers_suite(suite, engine):
+    """DPDK's own drivers for hardware, on devices in memory: packets through
+    them, by both kinds of addresses, and scenarios."""
+    devices.build()
+    for driver in devices.DEVICES:
+        for iova in "va", "pa":
+            log = suite.path("packets-%s-%s.log" % (driver, iova))
+            status = run(python(
+                "dev.demo", "--build", suite.build, "--engine", engine,
+                "--only", "pcap", "--packets", DRIVER_PACKETS, "--driver",
+                driver, "--iova", iova), log, cwd=ROOT)
+            suite.add("packet by packet with %s, IOVA mode %s"
+                      % (driver, iova), not status, tail(log, 30))
+    scenario_suites.drivers_suite(suite, engine)
 
 
 def compare_statistics(off, on):
@@ -294,11 +319,13 @@ SUITES = {
     "iommu": scenario_suites.iommu_suite,
     "spin": spin.spin_suite,
     "model": model_suite,
+    "drivers": drivers_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
-              "guests-quick", "guests", "iommu-quick", "iommu", "unused")
+              "guests-quick", "guests", "iommu-quick", "iommu", "unused",
+              "drivers")
 ON_DEMAND = ("system", "faults", "guests", "iommu")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "fuzz", "iommu-quick", "spin", "model", "ovs")

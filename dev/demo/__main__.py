@@ -33,6 +33,7 @@ from dev import lab as lablib
 from dev.common.children import python
 from dev.common.command import program
 from dev.demo import traffic
+from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 from dev.lab import LabError
 
@@ -460,10 +461,14 @@ def preflight(args):
         ("dpdk-testpmd", "dpdk-dev"), ("ip", "iproute2"),
         ("ethtool", "ethtool"), ("ping", "iputils-ping"),
         ("sysctl", "procps"))
-    if args.dma is True:
+    if args.driver:
+        lablib.need_driver("dma_" + args.driver)
+    elif args.dma and not args.model:
         lablib.need_driver("dma_skeleton")
-    elif args.dma and not args.preflight:
-        lablib.need_file(plugin.LIBRARY, plugin.REMEDY)
+    if not args.preflight:
+        for what, wanted in ((devices, args.driver), (plugin, args.model)):
+            if wanted:
+                lablib.need_file(what.LIBRARY, what.REMEDY)
     lablib.need_file("/dev/net/tun", "run 'modprobe tun'")
     lablib.need_driver("net_virtio")
     lablib.need_driver("net_pcap")
@@ -503,6 +508,11 @@ def parse_args():
                         help="a model of a hardware engine instead of the "
                         "software dmadev: dma_model0,latency_us=5,gbps=30 "
                         "for instance")
+    parser.add_argument("--driver", choices=sorted(devices.DEVICES),
+                        help="that driver of DPDK, on a device in memory")
+    parser.add_argument("--iova", choices=("va", "pa"), default="va",
+                        help="with --driver: the IOVA mode of DPDK; pa is "
+                        "that of a device without an IOMMU")
     parser.add_argument("--preflight", action="store_true",
                         help="only see whether this machine will do; no "
                         "build is needed")
@@ -519,6 +529,9 @@ def parse_args():
     args.only = (args.only,) if args.only else ("tcp", "pcap")
     args.use_dma = args.use_dma == "on" and not args.stock
     args.dma = not args.stock
+    if args.driver and (args.model or args.stock):
+        parser.error("--driver %s: without --model and --stock"
+                     % args.driver)
     return args
 
 
@@ -531,6 +544,9 @@ def main():
         preflight(args)
         lab = lablib.Lab(keep_logs=args.logs)
         with lab:
+            if args.driver:
+                args.dma = devices.eal_arguments(
+                    args.driver, iova=args.iova, lcore=lab.cores.dma)
             demo = Demo(lab, args)
             if args.preflight:
                 demo.reserve()
@@ -541,9 +557,10 @@ def main():
         return lablib.report_failure("demo", lab, e)
     r = demo.result or dict.fromkeys(
         ("sent", "received", "lost", "corrupted", "reordered"), 0)
-    print("demo: PASS engine=%s sent=%d received=%d lost=%d corrupted=%d "
+    print("demo: PASS engine=%s%s sent=%d received=%d lost=%d corrupted=%d "
           "reordered=%d dma_copies=%d cpu_copies=%d"
-          % (args.engine if args.use_dma else "none", r["sent"],
+          % (args.engine if args.use_dma else "none",
+             " driver=" + args.driver if args.driver else "", r["sent"],
              r["received"], r["lost"], r["corrupted"], r["reordered"], dma,
              cpu), flush=True)
     return 0

@@ -100,6 +100,34 @@ say_what_it_is(const char *name, const struct params *p)
     }
 }
 
+static int
+model_open_page(const char *name, struct dma_model *m)
+{
+    const struct params *p = &m->params;
+    int error = page_open(name, p->control, p->n_vchans,
+                          p->late ? p->log_size : 0, &m->map);
+
+    if (error) {
+        return error;
+    }
+    m->page = m->map.page;
+    m->page->moves = p->late;
+    for (size_t i = 0; i < N_OPS; i++) {
+        m->page->ops[i].error = p->fail_ops & 1u << i ? EIO : 0;
+    }
+    for (size_t i = 0; i < p->n_vchans; i++) {
+        struct vchan *v = &m->vchans[i];
+
+        v->shared = page_vchan(&m->map, i);
+        v->shared->ctl.faults = p->faults;
+        v->shared->ctl.generation = p->faults ? 2 : 0;
+        v->ctl = &v->shared->ctl;
+        v->state = &v->shared->state;
+    }
+    page_publish(&m->map);
+    return 0;
+}
+
 /* Takes over 'kvargs', which 'params' was made of, unless it fails. */
 static int
 model_create(struct rte_vdev_device *vdev, const char *name,
@@ -123,14 +151,12 @@ model_create(struct rte_vdev_device *vdev, const char *name,
     m = dev->data->dev_private;
     m->params = *params;
     m->kvargs = kvargs;
-    m->fd = -1;
     m->latency = params->latency_ns * (rte_get_tsc_hz() / 1e9);
     m->byte_ticks = (isinf(params->gbps) ? 0
                      : rte_get_tsc_hz() * 8. / (params->gbps * 1e9)
                        * (1 << TICK_BITS));
-    error = dma_model_map(name, m);
+    error = model_open_page(name, m);
     if (error) {
-        dma_model_unmap(m);
         rte_dma_pmd_release(name);
         return error;
     }

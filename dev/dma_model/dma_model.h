@@ -22,19 +22,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <time.h>
 
 #include <rte_common.h>
 #include <rte_dmadev_pmd.h>
 #include <rte_kvargs.h>
-#include <rte_log.h>
 
 #include "dma_model_page.h"
-
-extern int dma_model_logtype;
-#define MODEL_LOG(LEVEL, NAME, FMT, ...)                        \
-    rte_log(RTE_LOG_##LEVEL, dma_model_logtype,                 \
-            "dma_model: %s: " FMT "\n", NAME, ##__VA_ARGS__)
 
 #define MIN_DESC 32
 #define MAX_DESC 32768
@@ -81,7 +74,7 @@ struct vchan {
     uint64_t n_accepted;        /* Copies, since the faults were set. */
     uint64_t n_asked;
 
-    struct page_access *log;
+    struct page_vchan *shared;  /* What 'ctl' and 'state' are in. */
     struct page_state base;     /* Where rte_dma_stats_get() counts from. */
 } __rte_cache_aligned;
 
@@ -103,9 +96,8 @@ struct dma_model {
     uint64_t latency;           /* Ticks. */
     uint64_t byte_ticks;        /* TICK_BITS binary places. */
     struct params params;
-    struct page *page;
-    size_t page_size;
-    int fd;                     /* Of the control page, or -1. */
+    struct page_map map;
+    struct page *page;          /* map.page. */
     struct rte_kvargs *kvargs;
 
     /* End of the last copy of all vchans, the engine's. */
@@ -113,22 +105,6 @@ struct dma_model {
 
     struct vchan vchans[];
 };
-
-static inline uint64_t
-monotonic_ns(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
-}
-
-/* Counters have one writer, and readers in other threads and processes. */
-static inline void
-count(uint64_t *counter, uint64_t n)
-{
-    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-}
 
 static inline struct dma_model *
 model_cast(const struct rte_dma_dev *dev)
@@ -139,10 +115,6 @@ model_cast(const struct rte_dma_dev *dev)
 /* In dma_model_params.c. */
 int dma_model_parse_params(const char *name, const struct rte_kvargs *,
                            struct params *);
-
-/* In dma_model_page.c. */
-int dma_model_map(const char *name, struct dma_model *);
-void dma_model_unmap(struct dma_model *);
 
 /* In dma_model_vchan.c: what DPDK calls for a vchan. */
 int dma_model_copy(void *m, uint16_t vchan, rte_iova_t src, rte_iova_t dst,

@@ -199,7 +199,7 @@ dma_model_close(struct rte_dma_dev *dev)
     for (unsigned int i = 0; i < m->params.n_vchans; i++) {
         rte_free(m->vchans[i].ring);
     }
-    dma_model_unmap(m);
+    page_close(&m->map);
     rte_kvargs_free(m->kvargs);
     return 0;
 }

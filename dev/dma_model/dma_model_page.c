@@ -25,31 +25,31 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <rte_common.h>
 #include <rte_cycles.h>
 #include <rte_errno.h>
 
-#include "dma_model.h"
+#include "dma_model_page.h"
 
-/* Opens the control page, makes it 'size' bytes large and sets 'm->fd'. */
+/* Opens the file 'path', makes it 'size' bytes large and sets '*fd'. */
 static int
-control_open(const char *name, struct dma_model *m, size_t size)
+control_open(const char *name, const char *path, size_t size, int *fd)
 {
-    const char *path = m->params.control;
     uint64_t magic = 0;
     bool old;
     struct stat st;
     int error;
 
-    m->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-                 0600);
-    if (m->fd < 0 || fstat(m->fd, &st)) {
+    *fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+               0600);
+    if (*fd < 0 || fstat(*fd, &st)) {
         error = errno;
         MODEL_LOG(ERR, name, "control=%s: cannot open it (%s); give a path in "
                   "a directory that can be written, of a file that is new or "
                   "a control page", path, rte_strerror(error));
         return -error;
     }
-    if (flock(m->fd, LOCK_EX | LOCK_NB)) {
+    if (flock(*fd, LOCK_EX | LOCK_NB)) {
         MODEL_LOG(ERR, name, "control=%s: another device is using it; give "
                   "each its own", path);
         return -EBUSY;
@@ -58,7 +58,7 @@ control_open(const char *name, struct dma_model *m, size_t size)
      * shorter.  One with no more than the magic number was never made. */
     old = st.st_size > (off_t) sizeof magic;
     if (!S_ISREG(st.st_mode)
-        || (st.st_size && (pread(m->fd, &magic, sizeof magic, 0)
+        || (st.st_size && (pread(*fd, &magic, sizeof magic, 0)
                            != sizeof magic || magic != PAGE_MAGIC))) {
         MODEL_LOG(ERR, name, "control=%s: it is there and no control page; "
                   "remove it or give another path", path);
@@ -73,8 +73,8 @@ control_open(const char *name, struct dma_model *m, size_t size)
     /* Not ftruncate(): where the file system is full, writing to the page
      * would end the process. */
     magic = PAGE_MAGIC;
-    error = (pwrite(m->fd, &magic, sizeof magic, 0) != sizeof magic ? ENOSPC
-             : posix_fallocate(m->fd, 0, size));
+    error = (pwrite(*fd, &magic, sizeof magic, 0) != sizeof magic ? ENOSPC
+             : posix_fallocate(*fd, 0, size));
     if (error) {
         MODEL_LOG(ERR, name, "control=%s: cannot make it %zu bytes large "
                   "(%s); free some space or give another path", path, size,
@@ -86,80 +86,123 @@ control_open(const char *name, struct dma_model *m, size_t size)
     return -error;
 }
 
-static void
-page_init(struct dma_model *m, size_t vchan_size)
+static size_t
+page_vchan_size(const struct page_map *map)
 {
-    const struct params *p = &m->params;
-    struct page *page = m->page;
+    size_t size = (sizeof(struct page_vchan)
+                   + map->log_size * sizeof(struct page_access));
+
+    return RTE_ALIGN_CEIL(size, (size_t) RTE_CACHE_LINE_SIZE);
+}
+
+/* Makes a control page for the device 'name' and maps it: the file 'path', or
+ * memory of our own, without a log, if there is to be none.  Returns 0 or a
+ * negative errno.  Nobody is to look at it before page_publish(). */
+int
+page_open(const char *name, const char *path, unsigned int n_vchans,
+          unsigned int log_size, struct page_map *map)
+{
+    struct page *page;
+    void *p;
+
+    map->page = NULL;
+    map->fd = -1;
+    map->log_size = path ? log_size : 0;
+    map->size = sizeof *page + n_vchans * page_vchan_size(map);
+    if (path) {
+        int error = control_open(name, path, map->size, &map->fd);
+
+        if (error) {
+            page_close(map);
+            return error;
+        }
+    }
+    p = mmap(NULL, map->size, PROT_READ | PROT_WRITE,
+             map->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, map->fd,
+             0);
+    if (p == MAP_FAILED) {
+        MODEL_LOG(ERR, name, "cannot map %zu bytes: %s", map->size,
+                  rte_strerror(errno));
+        page_close(map);
+        return -ENOMEM;
+    }
+    page = map->page = p;
 
     __atomic_store_n(&page->version, 0, __ATOMIC_RELEASE);
     /* The magic number stays: whoever is killed here leaves a page. */
     memset((char *) page + sizeof page->magic, 0,
-           m->page_size - sizeof page->magic);
-    page->n_vchans = p->n_vchans;
-    page->log_size = p->log_size;
+           map->size - sizeof page->magic);
+    page->n_vchans = n_vchans;
+    page->log_size = map->log_size;
     page->pid = getpid();
-    page->moves = p->late;
     page->tsc_hz = rte_get_tsc_hz();
-    for (size_t i = 0; i < N_OPS; i++) {
-        page->ops[i].error = p->fail_ops & 1u << i ? EIO : 0;
-    }
-    for (size_t i = 0; i < p->n_vchans; i++) {
-        struct page_vchan *pv = (void *) ((char *) (page + 1)
-                                          + i * vchan_size);
-        struct vchan *v = &m->vchans[i];
-
-        pv->ctl.faults = p->faults;
-        pv->ctl.generation = p->faults ? 2 : 0;
-        v->ctl = &pv->ctl;
-        v->state = &pv->state;
-        v->log = p->log_size ? (struct page_access *) (pv + 1) : NULL;
-    }
-    __atomic_store_n(&page->version, PAGE_VERSION, __ATOMIC_RELEASE);
-}
-
-/* Maps the control page, or memory of our own if there is to be none. */
-int
-dma_model_map(const char *name, struct dma_model *m)
-{
-    size_t vchan_size;
-    void *p;
-
-    if (!m->params.control || !m->params.late) {
-        m->params.log_size = 0;
-    }
-    vchan_size = (sizeof(struct page_vchan)
-                  + m->params.log_size * sizeof(struct page_access));
-    vchan_size = RTE_ALIGN_CEIL(vchan_size, (size_t) RTE_CACHE_LINE_SIZE);
-    m->page_size = sizeof(struct page) + m->params.n_vchans * vchan_size;
-
-    if (m->params.control) {
-        int error = control_open(name, m, m->page_size);
-
-        if (error) {
-            return error;
-        }
-    }
-    p = mmap(NULL, m->page_size, PROT_READ | PROT_WRITE,
-             m->fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS, m->fd, 0);
-    if (p == MAP_FAILED) {
-        MODEL_LOG(ERR, name, "cannot map %zu bytes: %s", m->page_size,
-                  rte_strerror(errno));
-        return -ENOMEM;
-    }
-    m->page = p;
-    page_init(m, vchan_size);
     return 0;
 }
 
 void
-dma_model_unmap(struct dma_model *m)
+page_publish(struct page_map *map)
 {
-    if (m->page) {
-        munmap(m->page, m->page_size);
+    __atomic_store_n(&map->page->version, PAGE_VERSION, __ATOMIC_RELEASE);
+}
+
+void
+page_close(struct page_map *map)
+{
+    if (map->page) {
+        munmap(map->page, map->size);
+        map->page = NULL;
     }
     /* And with it the lock. */
-    if (m->fd >= 0) {
-        close(m->fd);
+    if (map->fd >= 0) {
+        close(map->fd);
+        map->fd = -1;
+    }
+}
+
+struct page_vchan *
+page_vchan(const struct page_map *map, unsigned int vchan)
+{
+    return (void *) ((char *) (map->page + 1)
+                     + vchan * page_vchan_size(map));
+}
+
+/* Notes an access to memory that is about to begin.  Returns what
+ * page_access_end() takes. */
+struct page_access *
+page_access_begin(const struct page_map *map, struct page_vchan *v,
+                  uint64_t dst, uint64_t src, uint64_t length)
+{
+    uint64_t seq = v->state.n_log + 1;
+    struct page_access *access;
+
+    if (!map->log_size) {
+        return NULL;
+    }
+    access = (struct page_access *) (v + 1) + ((seq - 1)
+                                               & (map->log_size - 1));
+    /* Readers see 0, or all of the entry. */
+    __atomic_store_n(&access->seq, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
+    access->tsc = rte_rdtsc();
+    access->ns = 0;
+    access->dst = dst;
+    access->src = src;
+    access->length = length;
+    __atomic_store_n(&access->seq, seq, __ATOMIC_RELEASE);
+    __atomic_store_n(&v->state.n_log, seq, __ATOMIC_RELEASE);
+    return access;
+}
+
+void
+page_access_end(const struct page_map *map, struct page_vchan *v,
+                struct page_access *access)
+{
+    if (map->fd >= 0) {
+        uint64_t ns = monotonic_ns();
+
+        __atomic_store_n(&v->state.last_ns, ns, __ATOMIC_RELAXED);
+        if (access) {
+            __atomic_store_n(&access->ns, ns, __ATOMIC_RELEASE);
+        }
     }
 }

@@ -14,10 +14,10 @@
  * limitations under the License.
  */
 
-/* The control page: a file that the device shares with a test.  The device
- * makes it anew in probe; a test writes 'ops' and 'struct page_ctl' at any
- * time and reads the rest.  ctl.py has the same layout.  All numbers are as
- * the machine has them.
+/* The control page: a file that a device, of dma_model or of dma_devices,
+ * shares with a test.  The device makes it anew in probe; a test writes 'ops'
+ * and 'struct page_ctl' at any time and reads the rest.  ctl.py has the same
+ * layout.  All numbers are as the machine has them.
  *
  * Layout: one struct page, then for each vchan one struct page_vchan and
  * 'log_size' times struct page_access. */
@@ -25,7 +25,11 @@
 #ifndef DMA_MODEL_PAGE_H
 #define DMA_MODEL_PAGE_H 1
 
+#include <stddef.h>
 #include <stdint.h>
+#include <time.h>
+
+#include <rte_log.h>
 
 #define PAGE_MAGIC UINT64_C(0x4c45444f4d414d44)    /* "DMAMODEL". */
 #define PAGE_VERSION 1
@@ -131,6 +135,47 @@ struct page_access {
     uint64_t src;
     uint64_t length;
 };
+
+/* A page of a device, mapped. */
+struct page_map {
+    struct page *page;
+    size_t size;
+    unsigned int log_size;      /* Entries for each vchan. */
+    int fd;                     /* Of the file, or -1. */
+};
+
+/* Of the driver that this is part of. */
+extern int dma_model_logtype;
+#define MODEL_LOG(LEVEL, NAME, FMT, ...)                        \
+    rte_log(RTE_LOG_##LEVEL, dma_model_logtype,                 \
+            "dma_model: %s: " FMT "\n", NAME, ##__VA_ARGS__)
+
+int page_open(const char *name, const char *path, unsigned int n_vchans,
+              unsigned int log_size, struct page_map *);
+void page_publish(struct page_map *);
+void page_close(struct page_map *);
+struct page_vchan *page_vchan(const struct page_map *, unsigned int vchan);
+struct page_access *page_access_begin(const struct page_map *,
+                                      struct page_vchan *, uint64_t dst,
+                                      uint64_t src, uint64_t length);
+void page_access_end(const struct page_map *, struct page_vchan *,
+                     struct page_access *);
+
+static inline uint64_t
+monotonic_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return ts.tv_sec * UINT64_C(1000000000) + ts.tv_nsec;
+}
+
+/* Counters have one writer, and readers in other threads and processes. */
+static inline void
+count(uint64_t *counter, uint64_t n)
+{
+    __atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
+}
 
 _Static_assert(sizeof(struct page) == 192, "as in ctl.py");
 _Static_assert(sizeof(struct page_ctl) == 64, "as in ctl.py");

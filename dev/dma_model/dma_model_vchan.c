@@ -308,33 +308,14 @@ vchan_move_one(const struct dma_model *m, struct vchan *v,
 {
     void *dst = (void *) (uintptr_t) desc->dst;
     const void *src = (const void *) (uintptr_t) desc->src;
-    struct page_access *access = NULL;
+    struct page_access *access;
 
     /* Before, so that an access that crashes is in the log. */
-    if (v->log) {
-        uint64_t seq = v->state->n_log + 1;
-
-        access = &v->log[(seq - 1) & (m->params.log_size - 1)];
-        __atomic_store_n(&access->seq, 0, __ATOMIC_RELAXED);
-        __atomic_thread_fence(__ATOMIC_RELEASE);
-        access->tsc = rte_rdtsc();
-        access->ns = 0;
-        access->dst = desc->dst;
-        access->src = desc->src;
-        access->length = desc->length;
-        __atomic_store_n(&access->seq, seq, __ATOMIC_RELEASE);
-        __atomic_store_n(&v->state->n_log, seq, __ATOMIC_RELEASE);
-    }
+    access = page_access_begin(&m->map, v->shared, desc->dst, desc->src,
+                               desc->length);
     memcpy(dst, src, desc->length);
     count(&v->state->bytes_moved, desc->length);
-    if (m->fd >= 0) {
-        uint64_t ns = monotonic_ns();
-
-        __atomic_store_n(&v->state->last_ns, ns, __ATOMIC_RELAXED);
-        if (access) {
-            __atomic_store_n(&access->ns, ns, __ATOMIC_RELEASE);
-        }
-    }
+    page_access_end(&m->map, v->shared, access);
 }
 
 /* Moves the bytes of the next 'n' copies, as far as that was not done before,

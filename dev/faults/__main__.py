@@ -26,14 +26,15 @@ import sys
 
 from dev import lab as lablib
 from dev.common.command import program
-from dev.faults.scenarios import SCENARIOS, Result, add_arguments, guarded
+from dev.faults.scenarios import (DRIVERS, SCENARIOS, Result, add_arguments,
+                                  guarded, selection)
 from dev.faults.world import World
 
 
 def run_scenario(name, args):
     """Returns whether it passed; prints one line."""
     scenario = SCENARIOS[name]
-    rounds = args.rounds or (scenario.quick if args.quick else 0)
+    rounds = args.rounds or args.quick and scenario.quick or 0
     lab = lablib.Lab(n_pmds=1, keep_logs=args.logs and os.path.join(
         args.logs, name))
     result = Result(name, lab, args)
@@ -60,17 +61,25 @@ def parse_args():
                         help="how often a scenario repeats what it does")
     parser.add_argument("--quick", action="store_true",
                         help="a selection, in fewer rounds")
+    parser.add_argument("--driver", choices=DRIVERS,
+                        help="have engines be devices in memory for that "
+                        "driver of DPDK; without names, the scenarios for it")
     parser.add_argument("--list", action="store_true")
     args = parser.parse_args()
     chosen = []
-    for name in args.names or [name for name, s in SCENARIOS.items()
-                               if not args.quick or s.quick is not None]:
+    for name in args.names or selection(args.driver, args.quick):
         found = [s for s in SCENARIOS if s == name
                  or name.endswith("*") and s.startswith(name[:-1])]
         if not found:
             parser.error("there is no scenario %s; --list names them" % name)
         chosen += found
     args.names = chosen
+    for name in chosen:
+        if args.driver not in SCENARIOS[name].drivers and (
+                args.driver or SCENARIOS[name].only_drivers):
+            parser.error("%s: it is for %s" % (name, " and ".join(
+                "--driver " + d for d in SCENARIOS[name].drivers)
+                or "engines of dma_model only"))
     return args
 
 
@@ -85,7 +94,9 @@ def main():
 
 
 def run_all(args):
-    lablib.say("engine %s, seed %d" % (args.engine, args.seed))
+    lablib.say("engine %s%s, seed %d" % (
+        args.engine, ", driver " + args.driver if args.driver else "",
+        args.seed))
     results = [run_scenario(name, args) for name in args.names]
     failed = results.count(False)
     lablib.say("%d passed, %d failed, 0 skipped"

@@ -18,9 +18,10 @@ import argparse
 import time
 
 from dev import lab as lablib
+from dev.dma_devices import kernel_queue, plugin as devices
 from dev.dma_model import ctl, plugin
-from dev.faults import (attacks, engines, hostile, leaving, long_use, memory,
-                        ports, waits)
+from dev.faults import (attacks, drivers, engines, hostile, leaving, long_use,
+                        memory, ports, waits)
 from dev.faults.frontend import FrontEndError
 from dev.faults.packets import Failure
 from dev.lab import LabError
@@ -33,35 +34,45 @@ class Scenario:
     its own number).  'ends' tells what is of no more use afterwards: the
     switch, or an engine, which is quarantined.  'soak' is how many rounds are
     enough where scenarios follow each other, None if it is not for there.
-    'seconds' is how long it may go on, if it asks."""
+    'seconds' is how long it may go on, if it asks.  'drivers' are those for
+    which it is in the selection of --driver; one that only has such has no
+    place among the others."""
 
     def __init__(self, function, quick=None, ends="", soak=2, touched=(0,),
-                 seconds=60, **world):
+                 seconds=60, drivers=(), only_drivers=False, **world):
         self.function, self.quick, self.ends = function, quick, ends
         self.soak, self.touched = soak, touched
+        self.drivers, self.only_drivers = drivers, only_drivers
         self.seconds, self.world = seconds, world
 
+
+KERNEL = kernel_queue.DRIVER
+BOTH = ("ioat", "idxd")
+DRIVERS = BOTH + (KERNEL,)
 
 # Two queue pairs, each with a thread of its own that sends to it.
 MULTI = dict(sinks=2, pairs=2, pmds=2, devs=2)
 
 SCENARIOS = {
     "set-mem-table": Scenario(
-        memory.set_mem_table, 5, model="latency_us=5000", sinks=2),
+        memory.set_mem_table, 5, model="latency_us=5000", sinks=2,
+        drivers=DRIVERS),
     "set-mem-table-packed": Scenario(
         memory.set_mem_table, 3, model="latency_us=5000", sinks=2,
         packed=True),
     "set-mem-table-multi": Scenario(
         memory.set_mem_table, 3, model="latency_us=5000", **MULTI),
     "get-vring-base": Scenario(
-        memory.get_vring_base, 5, model="latency_us=5000", sinks=2),
+        memory.get_vring_base, 5, model="latency_us=5000", sinks=2,
+        drivers=BOTH),
     "get-vring-base-packed": Scenario(
         memory.get_vring_base, 3, model="latency_us=5000", sinks=2,
         packed=True),
     "get-vring-base-multi": Scenario(
         memory.get_vring_base, model="latency_us=5000", **MULTI),
     "hang": Scenario(
-        engines.engine_hangs, 0, "engine", model="latency_us=100", sinks=2),
+        engines.engine_hangs, 0, "engine", model="latency_us=100", sinks=2,
+        drivers=("ioat",)),
     "hang-packed": Scenario(
         engines.engine_hangs, None, "engine", model="latency_us=100",
         sinks=2, packed=True),
@@ -70,7 +81,8 @@ SCENARIOS = {
         sinks=2),
     "hang-set-mem-table": Scenario(
         engines.hang_in_set_mem_table, 0, "engine", model="latency_us=2000",
-        sinks=2),
+        sinks=2,
+        drivers=("ioat",)),
     "hang-set-mem-table-packed": Scenario(
         engines.hang_in_set_mem_table, None, "engine",
         model="latency_us=2000", sinks=2, packed=True),
@@ -92,9 +104,11 @@ SCENARIOS = {
     "hang-exit": Scenario(
         engines.hang_and_exit, None, "switch", model="latency_us=2000"),
     "hang-short": Scenario(
-        engines.hang_for_a_time, model="latency_us=100", sinks=2),
+        engines.hang_for_a_time, model="latency_us=100", sinks=2,
+        drivers=BOTH),
     "errors-stop": Scenario(
-        engines.errors, 3, model="latency_us=100"),
+        engines.errors, 3, model="latency_us=100",
+        drivers=DRIVERS),
     "refuse-once": Scenario(
         engines.refuse_once, 10, soak=10, model="latency_us=100", sinks=2),
     "refuse-all": Scenario(
@@ -118,11 +132,13 @@ SCENARIOS = {
     "rebalance": Scenario(
         ports.rebalance, model="latency_us=20000", sinks=2, pmds=2),
     "off-on": Scenario(
-        ports.option_off_on, 1, model="latency_us=20000", sinks=2),
+        ports.option_off_on, 1, model="latency_us=20000", sinks=2,
+        drivers=BOTH),
     "port-off-on": Scenario(
         ports.port_option_off_on, model="latency_us=20000", sinks=2),
     "sigterm": Scenario(
-        ports.sigterm, 0, "switch", model="latency_us=20000"),
+        ports.sigterm, 0, "switch", model="latency_us=20000",
+        drivers=DRIVERS),
     "exit": Scenario(
         ports.exit_cleanup, None, "switch", model="latency_us=20000"),
     "vswitchd-killed": Scenario(
@@ -149,7 +165,31 @@ SCENARIOS = {
         sinks=3, server=("dst0", "dst1"), seconds=600),
     "hostile-sigbus": Scenario(
         attacks.hostile_sigbus, None, "switch", None, model="latency_us=100"),
+    "hang-late": Scenario(
+        drivers.hang_until_late, 0, "engine", None, sinks=2,
+        model="latency_us=100", drivers=("idxd", KERNEL), only_drivers=True),
+    "stop-again": Scenario(
+        drivers.slow_stop, 0, "engine", None, sinks=2,
+        model="latency_us=100", drivers=("ioat",), only_drivers=True),
+    "stop-late": Scenario(
+        drivers.stop_late, None, "engine", None, sinks=2,
+        model="latency_us=100", drivers=("ioat",), only_drivers=True),
+    "beyond-recovery": Scenario(
+        drivers.beyond_recovery, None, "engine", None, sinks=2,
+        model="latency_us=100", drivers=("ioat",), only_drivers=True),
 }
+
+
+def selection(driver=None, quick=False):
+    """Names of scenarios: all, those for a driver of DPDK, or those of the
+    selection that 'make check' has time for."""
+    def is_in(s):
+        if driver:
+            return driver in s.drivers and (
+                not quick or s.quick is not None or not s.only_drivers)
+        return not s.only_drivers and (not quick or s.quick is not None)
+
+    return [name for name, s in SCENARIOS.items() if is_in(s)]
 
 
 class Result:
@@ -195,6 +235,7 @@ def add_arguments(parser):
     parser.add_argument("--engine", default="defer")
     parser.add_argument("--model", default=plugin.LIBRARY,
                         help="librte_dma_model.so")
+    parser.set_defaults(driver=None)
     parser.add_argument("--only", default="", metavar="ACTION[,...]",
                         help="for the scenario hostile: no other actions")
     parser.add_argument("--include", default="", metavar="AVOIDED[,...]",
@@ -211,7 +252,11 @@ def guarded(name, function, args):
     """Runs 'function', which needs what 'args' name.  Returns its status."""
     try:
         lablib.Switch.check_build(args.build)
-        lablib.need_file(args.model, plugin.REMEDY)
+        if args.driver:
+            lablib.need_driver("dma_" + args.driver.split("-")[0])
+            lablib.need_file(devices.LIBRARY, devices.REMEDY)
+        else:
+            lablib.need_file(args.model, plugin.REMEDY)
         return function()
     except LabError as e:
         lablib.say("%s: %s" % (name, e))

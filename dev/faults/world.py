@@ -22,6 +22,7 @@ import re
 import time
 
 from dev import lab as lablib
+from dev.dma_devices import kernel_queue, plugin as devices
 from dev.dma_model import ctl
 from dev.faults.frontend import FrontEnd
 from dev.faults.packets import ETHERTYPE, Failure, Traffic
@@ -79,10 +80,7 @@ class World:
         self.begin()
 
     def start_switch(self, model, pmds, config):
-        extra = "--no-pci -d " + os.path.realpath(self.args.model)
-        for i, path in enumerate(self.pages_of):
-            extra += " --vdev=dma_model%d,copy=late,control=%s%s" % (
-                i, path, "," + model if model else "")
+        extra = "--no-pci " + self.engines(model)
         # With a mempool per port, the size of which is known, something is
         # left for the queues of guests.
         settings = {"dpdk-extra": extra, "vhost-async-support": "true",
@@ -99,6 +97,26 @@ class World:
                                             other_config=settings,
                                             memory=SWITCH_MB[self.pairs])
         self.open_pages()
+
+    def engines(self, model):
+        """Arguments of EAL for the engines, with these parameters."""
+        driver = self.args.driver
+        if driver:
+            params = dict(item.split("=") for item in model.split(",") if item)
+            params["lcore"] = self.lab.cores.main
+            if driver == kernel_queue.DRIVER:
+                driver = kernel_queue.make(self.lab.path("dsa"),
+                                           len(self.pages_of))
+                self.lab.extra_env.update(driver)
+                arguments = kernel_queue.eal_arguments
+            else:
+                arguments = devices.eal_arguments
+            return " ".join(arguments(driver, i, control=path, **params)
+                            for i, path in enumerate(self.pages_of))
+        return " ".join(["-d " + os.path.realpath(self.args.model)] + [
+            "--vdev=dma_model%d,copy=late,control=%s%s" % (
+                i, path, "," + model if model else "")
+            for i, path in enumerate(self.pages_of)])
 
     def open_pages(self):
         self.pages = [] if self.args.stock else [

@@ -62,6 +62,8 @@ class Lab:
         self.switch = None
         self.failure_lines = []
         self.daemons = []
+        # For switches that are started from then on.
+        self.extra_env = {}
         self._names = {}
 
     # Entering and leaving.
@@ -110,12 +112,12 @@ class Lab:
             self.on_exit("keep the logs", self._keep)
         self.env = self.rundir_env(self.run_dir)
 
-    @staticmethod
-    def rundir_env(path):
+    def rundir_env(self, path):
         return dict(os.environ, OVS_RUNDIR=path, OVS_LOGDIR=path,
                     OVS_DBDIR=path, OVS_SYSCONFDIR=path,
                     # Where EAL makes its run-time files.
-                    RUNTIME_DIRECTORY=path, PYTHONDONTWRITEBYTECODE="1")
+                    RUNTIME_DIRECTORY=path, PYTHONDONTWRITEBYTECODE="1",
+                    **self.extra_env)
 
     def _lock(self):
         """An abstract socket: it leaves nothing behind, and the kernel tells

@@ -2,17 +2,22 @@
 
 import contextlib
 import os
+import re
 import select
+import shutil
 import subprocess
+import tempfile
 import time
 
-from dev.common.children import child_env
+from dev.common.children import child_env, run
+from dev.common.command import Stop
 from dev.common.files import ROOT, out, tail
 from dev.dma_model import ctl, plugin
 
 HERE = os.path.join(ROOT, "dev/dma_model/test")
 PROGRAM = out("model", "test-dma-model")
 CALL_TIMEOUT = 60
+ANSWER = re.compile(r"-?\d+( -?\d+)*")
 
 
 class Failed(Exception):
@@ -54,30 +59,47 @@ def eal_args(*extra):
 class Program:
     """A process of test-dma-model."""
 
-    def __init__(self, log, *extra):
+    def __init__(self, log, *extra, **env):
         self.log = log
         with open(log, "w") as f:
             self.child = subprocess.Popen(
-                [PROGRAM] + eal_args(*extra), env=child_env(),
+                [PROGRAM] + eal_args(*extra), env=child_env(**env),
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=f,
-                text=True, bufsize=1)
+                bufsize=0)
+        self.pending = b""
         self.start = self._answer()
 
+    def _line(self):
+        while b"\n" not in self.pending:
+            pipe = self.child.stdout
+            ready = select.select([pipe], [], [], CALL_TIMEOUT)[0]
+            data = os.read(pipe.fileno(), 65536) if ready else b""
+            if not data:
+                if ready:
+                    status = self.child.wait()
+                else:
+                    self.child.kill()
+                    status = "no answer"
+                raise Failed("the test program ended (%s): %s"
+                             % (status, tail(self.log, 3).strip()))
+            self.pending += data
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line.decode()
+
     def _answer(self):
-        ready = select.select([self.child.stdout], [], [], CALL_TIMEOUT)[0]
-        line = self.child.stdout.readline() if ready else ""
-        if not line:
-            if ready:
-                status = self.child.wait()
-            else:
-                self.child.kill()
-                status = "no answer"
-            raise Failed("the test program ended (%s): %s"
-                         % (status, tail(self.log, 3).strip()))
+        """The next line of numbers: drivers of DPDK print others (ioat)."""
+        line = self._line()
+        while not ANSWER.fullmatch(line):
+            line = self._line()
         return [int(word) for word in line.split()]
 
     def __call__(self, *words):
-        self.child.stdin.write(" ".join(str(w) for w in words) + "\n")
+        line = " ".join(str(w) for w in words) + "\n"
+        try:
+            self.child.stdin.write(line.encode())
+        except BrokenPipeError:
+            # It says why below.
+            pass
         return self._answer()
 
     def alive(self):
@@ -96,14 +118,15 @@ class Bench:
     """What the cases run on: a process that outlives them, unless one ends
     it, and a directory for control pages."""
 
-    def __init__(self, where):
-        self.where = where
+    def __init__(self, where, log="test.log", args=()):
+        self.where, self.args = where, args
+        self.log = out("model", log)
         self._program = None
 
     @property
     def program(self):
         if not self._program or not self._program.alive():
-            self._program = Program(out("model", "test.log"))
+            self._program = Program(self.log, *self.args)
         return self._program
 
     def log_size(self):
@@ -186,3 +209,55 @@ def program_command(cc, target):
     return plugin.compile_command(
         cc, [os.path.join(HERE, "test-dma-model.c")], target,
         ["-lrte_dmadev", "-lrte_eal", "-lrte_bus_vdev", "-lpthread"])
+
+
+# Running them.
+
+def build_program():
+    log = out("model", "build-test.log")
+    if run(program_command("gcc", PROGRAM), log):
+        raise Stop("cannot compile the test program, see %s:\n%s"
+                   % (log, tail(log)))
+
+
+def run_case(func, bench):
+    text = " ".join(func.__doc__.split()).rstrip(".")
+    try:
+        found = func(bench)
+        if found:
+            text %= found
+        print("passed: %s: %s" % (func.__name__, text), flush=True)
+        return "passed"
+    except Skipped as e:
+        print("skipped: %s: %s" % (func.__name__, e), flush=True)
+        return "skipped"
+    except (Failed, ctl.PageError) as e:
+        print("FAILED: %s: %s" % (func.__name__, e), flush=True)
+        return "failed"
+
+
+def run_cases(modules, build, wanted, log="test.log", args=()):
+    """Runs the cases of 'modules' whose names have one of 'wanted' in them,
+    after 'build', and prints one line each and one that sums them.  Returns
+    the status of the command."""
+    all_cases = [func for module in modules for func in cases_of(module)]
+    cases = [f for f in all_cases
+             if not wanted or any(w in f.__name__ for w in wanted)]
+    if not cases:
+        raise Stop("no case has %s in its name; there are %s."
+                   % (" or ".join(wanted),
+                      ", ".join(f.__name__ for f in all_cases)))
+    build()
+    build_program()
+    # Pages are best in memory.
+    shm = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    where = tempfile.mkdtemp(prefix="dma-model-", dir=shm)
+    bench = Bench(where, log, args)
+    try:
+        results = [run_case(f, bench) for f in cases]
+    finally:
+        bench.close()
+        shutil.rmtree(where, ignore_errors=True)
+    print(", ".join("%d %s" % (results.count(r), r)
+                    for r in ("passed", "failed", "skipped")))
+    return 1 if "failed" in results else 0

@@ -14,8 +14,8 @@
  * limitations under the License.
  */
 
-/* Calls the dmadev API as told, for the tests here, which decide what is
- * right.
+/* Calls the dmadev API as told, for the tests here and those of dma_devices,
+ * which decide what is right.
  *
  * Each line of the input is a command and its arguments; the answer is one
  * line of numbers.  commands[] has them.  Arguments are for EAL. */
@@ -95,6 +95,13 @@ cmd_remove(char **args)
     printf("%d\n", rte_vdev_uninit(args[0]));
 }
 
+/* find NAME: the id of the dmadev, or a negative errno. */
+static void
+cmd_find(char **args)
+{
+    printf("%d\n", rte_dma_get_dev_id_by_name(args[0]));
+}
+
 /* info DEV: the result, capabilities, most vchans, most and fewest
  * descriptors, NUMA node. */
 static void
@@ -172,6 +179,23 @@ cmd_enqueue(char **args)
     printf("%d %d\n", n, result);
 }
 
+/* enqueue-bad DEV VCHAN LENGTH SRC DST: a copy from or to where there is no
+ * memory, where SRC or DST is not 0; the result. */
+static void
+cmd_enqueue_bad(char **args)
+{
+    int dev = atoi(args[0]), vchan = atoi(args[1]);
+    uint64_t i = n_copies++;
+    uint8_t *src = slot(src_slots, i), *dst = slot(dst_slots, i);
+
+    memset(src, i + 1, atoi(args[2]));
+    memset(dst, 0, atoi(args[2]));
+    printf("%d\n", rte_dma_copy(dev, vchan,
+                                atoi(args[3]) ? 4096 : (uintptr_t) src,
+                                atoi(args[4]) ? 4096 : (uintptr_t) dst,
+                                atoi(args[2]), 0));
+}
+
 /* submit DEV VCHAN */
 static void
 cmd_submit(char **args)
@@ -199,6 +223,9 @@ cmd_status(char **args)
     enum rte_dma_status_code status[MAX_POLL];
     uint16_t last = 0;
     uint16_t n;
+
+    /* What a driver does not set is none of them. */
+    memset(status, 0xff, sizeof status);
 
     n = rte_dma_completed_status(atoi(args[0]), atoi(args[1]), atoi(args[2]),
                                  &last, status);
@@ -479,6 +506,7 @@ static const struct {
 } commands[] = {
     { "probe", 1, cmd_probe },
     { "remove", 1, cmd_remove },
+    { "find", 1, cmd_find },
     { "info", 1, cmd_info },
     { "configure", 2, cmd_configure },
     { "setup", 3, cmd_setup },
@@ -486,6 +514,7 @@ static const struct {
     { "stop", 1, cmd_stop },
     { "close", 1, cmd_close },
     { "enqueue", 4, cmd_enqueue },
+    { "enqueue-bad", 5, cmd_enqueue_bad },
     { "submit", 2, cmd_submit },
     { "poll", 3, cmd_poll },
     { "status", 3, cmd_status },

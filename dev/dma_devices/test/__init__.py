@@ -1,0 +1,1 @@
+"""Tests: what DPDK's drivers ioat and idxd do, on devices in memory."""
