@@ -67,6 +67,7 @@ dpdk_dma_chan_start(struct dpdk_dma_chan *chan, uint16_t ring_size)
         chan->copies_mask = n - 1;
         chan->ring_size = ring_size;
     }
+    chan->halted = false;
     atomic_store_relaxed(&chan->running, true);
 }
 
@@ -269,6 +270,7 @@ static uint16_t
 chan_reap_errors(struct dpdk_dma_chan *chan, uint16_t left)
 {
     enum rte_dma_status_code *statuses = chan->statuses;
+    enum rte_dma_vchan_status state;
     uint64_t errors = dpdk_dma_chan_errors(chan);
     bool redo = false;
     uint16_t n;
@@ -279,6 +281,10 @@ chan_reap_errors(struct dpdk_dma_chan *chan, uint16_t left)
     }
     n = chan_limit(chan, rte_dma_completed_status(chan->dev_id, chan->vchan,
                                                   left, NULL, statuses), left);
+    /* From then on ioat_completed() says that all is well with what is never
+     * begun (22.11 to 26.07). */
+    chan->halted = !rte_dma_vchan_status(chan->dev_id, chan->vchan, &state)
+                   && state == RTE_DMA_VCHAN_HALTED_ERROR;
     for (uint16_t i = 0; i < n; i++) {
         if (statuses[i] != RTE_DMA_STATUS_SUCCESSFUL) {
             errors++;
@@ -305,7 +311,7 @@ chan_poll(struct dpdk_dma_chan *chan)
         bool has_error = false;
 
         max = MIN(left, CHAN_POLL_MAX);
-        if (!max) {
+        if (!max || OVS_UNLIKELY(chan->halted)) {
             break;
         }
         n = chan_limit(chan, rte_dma_completed(chan->dev_id, chan->vchan, max,
@@ -366,20 +372,23 @@ dpdk_dma_chan_reap(struct dpdk_dma_chan *chan, struct dpdk_dma_done *done,
     return chan_hand_out(chan, chan->reported, done, max);
 }
 
-/* Whether the engine of 'chan' has copies and completed none of them for
- * 'timeout_ms' milliseconds.  To be called after a reap that found nothing.
+/* Returns what is wrong with the engine of 'chan', a constant, or NULL: it
+ * halted, or has copies and completed none of them for 'timeout_ms'
+ * milliseconds.  To be called after a reap that found nothing.
  *
  * The time that passes between two calls is no proof against the engine: this
  * thread may not have run, and the engine neither.  So it must be found silent
  * three times, the second one half of the timeout after the first one, or
  * more, and the third one half of it after the second one. */
-bool
-dpdk_dma_chan_is_overdue(struct dpdk_dma_chan *chan, uint32_t timeout_ms)
+const char *
+dpdk_dma_chan_fault(struct dpdk_dma_chan *chan, uint32_t timeout_ms)
 {
     uint64_t now;
 
     if (chan_submitted(chan) == chan->reported) {
-        return false;
+        return NULL;
+    } else if (chan->halted) {
+        return "it did not go on after a copy that failed";
     }
 
     now = rte_get_tsc_cycles();
@@ -390,12 +399,12 @@ dpdk_dma_chan_is_overdue(struct dpdk_dma_chan *chan, uint32_t timeout_ms)
     } else if (now - chan->progress_tsc
                >= rte_get_tsc_hz() / 1000 * timeout_ms / 2) {
         if (chan->suspect) {
-            return true;
+            return "it did not complete a copy in time";
         }
         chan->suspect = true;
         chan->progress_tsc = now;
     }
-    return false;
+    return NULL;
 }
 
 /* Gives 'chan' up for good, because it failed.  The owner must not touch it

@@ -108,6 +108,7 @@ struct dpdk_dma_chan {
                                  * 'suspect'. */
         bool silent;            /* It reported nothing since. */
         bool suspect;           /* It is late, and was given another look. */
+        bool halted;            /* It did not go on after a copy failed. */
         bool doorbell;          /* Copies were added since the last one. */
     );
 };
@@ -125,7 +126,7 @@ void dpdk_dma_chan_end_packet(struct dpdk_dma_chan *,
 void dpdk_dma_chan_doorbell(struct dpdk_dma_chan *);
 unsigned int dpdk_dma_chan_reap(struct dpdk_dma_chan *,
                                 struct dpdk_dma_done *, unsigned int max);
-bool dpdk_dma_chan_is_overdue(struct dpdk_dma_chan *, uint32_t timeout_ms);
+const char *dpdk_dma_chan_fault(struct dpdk_dma_chan *, uint32_t timeout_ms);
 void dpdk_dma_chan_abandon(struct dpdk_dma_chan *);
 unsigned int dpdk_dma_chan_redo(struct dpdk_dma_chan *,
                                 struct dpdk_dma_done *, unsigned int max);

@@ -45,6 +45,7 @@
 #include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "seq.h"
+#include "timeval.h"
 #include "util.h"
 
 VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
@@ -62,6 +63,10 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
 #define DMA_FAILED_LOOK_MS 1
 #define DMA_STUCK_LOOK_MS 100
 
+/* How often a device is stopped again that could not be: ioat forgets all but
+ * one copy when it is asked to, and stops when that is done. */
+#define DMA_STOP_AGAIN_MS 1000
+
 struct dma_dev {
     /* Constant from discovery. */
     int16_t id;
@@ -69,6 +74,7 @@ struct dma_dev {
     uint16_t n_vchans;
 
     enum dpdk_dma_dev_state state;      /* See dma_dev_become(). */
+    long long int stop_again;   /* When to, if it is UNSTOPPABLE. */
 };
 
 static struct ovs_mutex dma_dev_mutex = OVS_MUTEX_INITIALIZER;
@@ -137,46 +143,16 @@ dma_dev_discover(struct dpdk_dma_map *map)
          id != -1 && id < RTE_DMADEV_DEFAULT_MAX;
          id = rte_dma_next_dev(id + 1)) {
         struct dma_dev *dev = &dma_devs[n];
-        struct rte_dma_info info;
-        const char *unfit;
-        int err;
 
         if (bitmap_is_set(seen, id)) {
             continue;
         }
         bitmap_set1(seen, id);
-        err = rte_dma_info_get(id, &info);
-        if (err) {
-            VLOG_WARN("DMA device %"PRId16" is not used: cannot get its "
-                      "properties (%s).", id, ovs_strerror(-err));
-            continue;
-        }
-        unfit = dpdk_dma_probe_unfit(&info);
-        if (unfit) {
-            VLOG_WARN("DMA device %s is not used: %s.", info.dev_name, unfit);
-            continue;
-        }
-
         dev->id = id;
-        for (uint16_t vchan = 0; vchan < info.max_vchans; vchan++) {
-            const struct dpdk_dma_chan *chan;
-
-            chan = dpdk_dma_map_add(map, info.dev_name, id, vchan,
-                                    info.numa_node);
-            if (!chan) {
-                VLOG_WARN("DMA device %s: vchans from %"PRIu16" on are not "
-                          "used, there are %d channels already.",
-                          info.dev_name, vchan, DPDK_DMA_MAX_CHANS);
-                break;
-            }
-            dev->name = chan->dev_name;
-            dev->n_vchans++;
-        }
+        dev->n_vchans = dpdk_dma_probe_add_channels(id, map, &dev->name);
         if (dev->n_vchans) {
             atomic_store_explicit(&n_dma_devs, ++n, memory_order_release);
         }
-        VLOG_INFO("DMA device %s: %"PRIu16" channel(s) on NUMA node %d.",
-                  info.dev_name, dev->n_vchans, info.numa_node);
     }
     ovs_mutex_unlock(&dma_dev_mutex);
 }
@@ -249,8 +225,8 @@ dma_dev_become(struct dma_dev *dev, enum dpdk_dma_dev_state state)
         [DPDK_DMA_DEV_DYING] = TO(DEAD) | TO(UNSTOPPABLE),
         /* Until ovs-vswitchd is restarted. */
         [DPDK_DMA_DEV_DEAD] = 0,
-        /* It completed all that it had. */
-        [DPDK_DMA_DEV_UNSTOPPABLE] = TO(DEAD),
+        /* DEAD: it completed all that it had.  DYING: it is tried again. */
+        [DPDK_DMA_DEV_UNSTOPPABLE] = TO(DEAD) | TO(DYING),
     };
 #undef TO
 
@@ -534,28 +510,34 @@ dma_dev_stop_idle(struct dma_dev *dev)
 static void
 dma_dev_kill(struct dma_dev *dev)
 {
+    bool has_stop = !dpdk_dma_probe_is_kernel_queue(dev->name);
     uint64_t in_flight = dma_dev_in_flight(dev);
+    bool again = dev->stop_again;
     bool unstoppable;
     int err;
 
-    /* Said before: a stop that hangs says nothing. */
-    VLOG_INFO("DMA device %s is being stopped, with %"PRIu64" copies in "
-              "flight.", dev->name, in_flight);
-    err = (dpdk_dma_probe_is_kernel_queue(dev->name)
-           ? EOPNOTSUPP : dma_dev_call_stop(dev, DMA_STOP_TRIES));
+    if (!again) {
+        /* Said before: a stop that hangs says nothing. */
+        VLOG_INFO("DMA device %s is being stopped, with %"PRIu64" copies in "
+                  "flight.", dev->name, in_flight);
+    }
+    err = (has_stop ? dma_dev_call_stop(dev, again ? 1 : DMA_STOP_TRIES)
+           : EOPNOTSUPP);
     unstoppable = err && in_flight;
     if (!err) {
         VLOG_INFO("DMA device %s is stopped.", dev->name);
         dma_dev_note_stop(dev);
-    } else if (unstoppable) {
+    } else if (unstoppable && !again) {
         VLOG_ERR("DMA device %s failed and cannot be stopped: %s.  It may "
-                 "still write to the memory of guests.  The receive queues "
-                 "that its last %"PRIu64" copies are for stand still until it "
-                 "completes them or ovs-vswitchd is restarted.",
+                 "still use the memory of guests.  The queues that its last "
+                 "%"PRIu64" copies are for stand still until it completes "
+                 "them, or stops, or ovs-vswitchd is restarted.",
                  dev->name, ovs_strerror(err), in_flight);
     }
 
     ovs_mutex_lock(&dma_dev_mutex);
+    dev->stop_again = (has_stop ? time_msec() + DMA_STOP_AGAIN_MS
+                       : LLONG_MAX);
     /* An engine that has nothing in flight has nothing to write, either, but
      * for what it was tried with, the target of which is kept. */
     dma_dev_become(dev, unstoppable ? DPDK_DMA_DEV_UNSTOPPABLE
@@ -611,8 +593,9 @@ dpdk_dma_dev_stop_all(void)
     }
 }
 
-/* Has devices stopped that failed and that no thread is using any more, and
- * sees whether those that cannot be stopped completed all they had.  For the
+/* Has devices stopped that failed and that no thread is using any more, those
+ * that could not be stopped tried again, and sees whether these completed all
+ * they had.  For the
  * helper thread, which does not wait for drivers: dpdk_dma_dev_seq() changes
  * when one has stopped its device, or given up. */
 void
@@ -628,6 +611,9 @@ dpdk_dma_dev_stop_failed(void)
         done = !dma_dev_in_flight(dev)
                && dma_dev_take(dev, DPDK_DMA_DEV_UNSTOPPABLE,
                                DPDK_DMA_DEV_DEAD);
+        dying |= !done && time_msec() >= dev->stop_again
+                 && dma_dev_take(dev, DPDK_DMA_DEV_UNSTOPPABLE,
+                                 DPDK_DMA_DEV_DYING);
         ovs_mutex_unlock(&dma_dev_mutex);
         if (dying) {
             dma_dev_stop_in_thread(dev);

@@ -31,6 +31,7 @@
 #include <rte_eal.h>
 #include <rte_lcore.h>
 
+#include "dpdk-dma-map.h"
 #include "openvswitch/vlog.h"
 #include "util.h"
 
@@ -148,9 +149,9 @@ dpdk_dma_probe_lcore(const char *name)
  *
  * The device is given IOVAs.  An engine that works on virtual addresses, which
  * RTE_DMA_CAPA_SVA tells, must not get physical ones: it would write to memory
- * that is not meant.  Any thread. */
-const char *
-dpdk_dma_probe_unfit(const struct rte_dma_info *info)
+ * that is not meant. */
+static const char *
+probe_unfit(const struct rte_dma_info *info)
 {
     const uint64_t needed = RTE_DMA_CAPA_MEM_TO_MEM | RTE_DMA_CAPA_OPS_COPY;
 
@@ -166,6 +167,48 @@ dpdk_dma_probe_unfit(const struct rte_dma_info *info)
                "add --iova-mode=va to other_config:dpdk-extra";
     }
     return NULL;
+}
+
+/* Takes the vchans of dmadev 'dev_id' into 'map', as far as there is room, if
+ * it can copy for vhost, and says so.  Returns their number; if it is not 0,
+ * stores the name of the device, which stays, in '*name'.  The thread that
+ * changes 'map'. */
+uint16_t
+dpdk_dma_probe_add_channels(int16_t dev_id, struct dpdk_dma_map *map,
+                            const char **name)
+{
+    struct rte_dma_info info;
+    const char *unfit;
+    uint16_t vchan;
+    int err;
+
+    err = rte_dma_info_get(dev_id, &info);
+    if (err) {
+        VLOG_WARN("DMA device %"PRId16" is not used: cannot get its "
+                  "properties (%s).", dev_id, ovs_strerror(-err));
+        return 0;
+    }
+    unfit = probe_unfit(&info);
+    if (unfit) {
+        VLOG_WARN("DMA device %s is not used: %s.", info.dev_name, unfit);
+        return 0;
+    }
+    for (vchan = 0; vchan < info.max_vchans; vchan++) {
+        const struct dpdk_dma_chan *chan;
+
+        chan = dpdk_dma_map_add(map, info.dev_name, dev_id, vchan,
+                                info.numa_node);
+        if (!chan) {
+            VLOG_WARN("DMA device %s: vchans from %"PRIu16" on are not used, "
+                      "there are %d channels already.", info.dev_name, vchan,
+                      DPDK_DMA_MAX_CHANS);
+            break;
+        }
+        *name = chan->dev_name;
+    }
+    VLOG_INFO("DMA device %s: %"PRIu16" channel(s) on NUMA node %d.",
+              info.dev_name, vchan, info.numa_node);
+    return vchan;
 }
 
 /* Whether the dmadev 'name', such as "wq0.1", is a work queue of the kernel's

@@ -18,7 +18,7 @@
 #define DPDK_DMA_PROBE_H 1
 
 /* DMA devices that EAL did not probe when it started, what EAL and drivers
- * tell of those that it did, and how they are started.
+ * tell of those that it did, and how they get into the map and are started.
  *
  * From OVS 4.0 on, EAL probes no PCI device at its start, unless
  * other_config:dpdk-extra or other_config:dpdk-probe-at-init say otherwise.
@@ -29,7 +29,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct rte_dma_info;
+struct dpdk_dma_map;
 
 /* What to do about a DMA device that is not there. */
 #define DPDK_DMA_PROBE_REMEDY                                               \
@@ -38,7 +38,8 @@ struct rte_dma_info;
 
 void dpdk_dma_probe(const char *pins);
 int dpdk_dma_probe_lcore(const char *name);
-const char *dpdk_dma_probe_unfit(const struct rte_dma_info *);
+uint16_t dpdk_dma_probe_add_channels(int16_t dev_id, struct dpdk_dma_map *,
+                                     const char **name);
 bool dpdk_dma_probe_is_kernel_queue(const char *name);
 int dpdk_dma_probe_start(int16_t id, uint16_t n_vchans, uint16_t *ring_size);
 

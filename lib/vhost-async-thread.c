@@ -183,11 +183,12 @@ thread_reap_channel(struct vhost_async_thread *self,
     n = dpdk_dma_chan_reap(chan, done, ARRAY_SIZE(done));
     vhost_async_count(&self->stats.polls, 1);
     if (!n) {
+        const char *fault = dpdk_dma_chan_fault(chan,
+                                                dpdk_dma_dev_timeout_ms());
+
         vhost_async_count(&self->stats.empty_polls, 1);
-        if (OVS_UNLIKELY(dpdk_dma_chan_is_overdue(
-                             chan, dpdk_dma_dev_timeout_ms()))) {
-            dpdk_dma_dev_quarantine(chan, "it did not complete a copy in "
-                                          "time");
+        if (OVS_UNLIKELY(fault)) {
+            dpdk_dma_dev_quarantine(chan, fault);
             thread_abandon(self);
         }
         return 0;

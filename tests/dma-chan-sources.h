@@ -37,7 +37,7 @@
 #define dpdk_dma_owner_give_up DP(dpdk_dma_owner_give_up)
 #define dpdk_dma_owner_init DP(dpdk_dma_owner_init)
 #define dpdk_dma_owner_take_up DP(dpdk_dma_owner_take_up)
-#define dpdk_dma_chan_is_overdue DP(dpdk_dma_chan_is_overdue)
+#define dpdk_dma_chan_fault DP(dpdk_dma_chan_fault)
 #define dpdk_dma_chan_reap DP(dpdk_dma_chan_reap)
 #define dpdk_dma_chan_redo DP(dpdk_dma_chan_redo)
 #define dpdk_dma_chan_room DP(dpdk_dma_chan_room)
@@ -61,12 +61,13 @@
 #define dpdk_dma_probe_is_kernel_queue DP(dpdk_dma_probe_is_kernel_queue)
 #define dpdk_dma_probe_start DP(dpdk_dma_probe_start)
 #define dpdk_dma_probe_lcore DP(dpdk_dma_probe_lcore)
-#define dpdk_dma_probe_unfit DP(dpdk_dma_probe_unfit)
+#define dpdk_dma_probe_add_channels DP(dpdk_dma_probe_add_channels)
 
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
 #include "dpdk-dma-chan.h"
 #include "dpdk-dma-dev.h"
+#include "timeval.h"
 
 /* Engines work when they are told to: what copies cost is not measured.
  * DMA is as cheap for a packet as the CPU is for 1024 bytes. */
@@ -94,7 +95,9 @@ fake_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
 #include "dpdk-dma-probe.c"
 #undef this_module
 #define this_module dpdk_dma_dev_module
+#define time_msec() ((long long int) (fake.tsc / (FAKE_HZ / 1000)))
 #include "dpdk-dma-dev.c"
+#undef time_msec
 #undef this_module
 
 /* What the helper thread does about devices that failed, and the threads that

@@ -267,6 +267,10 @@ fake_dma_completed(int16_t id, uint16_t vchan, const uint16_t max,
     *has_error = false;
     if (vc->failure) {
         *has_error = true;
+    } else if (vc->beyond_help) {
+        /* All is well. */
+        n = MIN(max, vc->head - vc->read);
+        vc->read += n;
     } else {
         while (n < max && vc->read < vc->done
                && !fake_copy(vc, vc->read)->fails) {
@@ -290,6 +294,20 @@ fake_dma_completed(int16_t id, uint16_t vchan, const uint16_t max,
     dev->overreport = 0;
     ovs_mutex_unlock(&dev->mutex);
     return n;
+}
+
+static int
+fake_dma_vchan_status(int16_t id, uint16_t vchan,
+                      enum rte_dma_vchan_status *status)
+{
+    const struct fake_vchan *vc = &fake.devs[id].vchans[vchan];
+
+    /* idxd has no such thing. */
+    *status = (fake.devs[id].driver == FAKE_IOAT && vc->beyond_help
+               ? RTE_DMA_VCHAN_HALTED_ERROR
+               : vc->done == vc->rung ? RTE_DMA_VCHAN_IDLE
+               : RTE_DMA_VCHAN_ACTIVE);
+    return 0;
 }
 
 /* That of ioat is told as its driver does. */
@@ -319,7 +337,7 @@ fake_dma_completed_status(int16_t id, uint16_t vchan, const uint16_t max,
         for (int i = 0; i < MIN(n + 1, max); i++) {
             status[i] = RTE_DMA_STATUS_SUCCESSFUL;
         }
-        vc->read += n;
+        vc->read = MIN(vc->read + n, vc->head);
         if (n < max && vc->halted) {
             status[n++] = RTE_DMA_STATUS_BUS_ERROR;
             vc->read++;
@@ -487,6 +505,8 @@ fake_delay_us(unsigned int us)
 #define rte_dma_stop fake_dma_stop
 #define rte_dma_submit fake_dma_submit
 #define rte_dma_vchan_setup fake_dma_vchan_setup
+#define rte_dma_vchan_status(ID, VCHAN, STATUS) \
+    fake_dma_vchan_status(ID, VCHAN, STATUS)
 #define rte_eal_iova_mode() fake.iova_mode
 
 #endif /* fake-dmadev.h */

@@ -117,7 +117,8 @@ run_error_and_more(const unsigned int *which, size_t n, unsigned int max)
     ovs_assert(!fake.devs[0].vchans[0].failure);
 }
 
-/* The driver reports as done what the engine never began. */
+/* The driver reports as done what the engine never began, also of copies that
+ * come later: that one is not believed any more. */
 static void
 test_error_and_no_recovery(void)
 {
@@ -131,6 +132,11 @@ test_error_and_no_recovery(void)
     ovs_assert(reap(f, 64) == 20);
     ovs_assert(dpdk_dma_chan_errors(f->chan));
     check_in_flight(f, 0);
+    ovs_assert(!dpdk_dma_chan_fault(f->chan, 1000));
+    send_packets(f, 5, 1);
+    dpdk_dma_chan_doorbell(f->chan);
+    ovs_assert(!reap(f, 64));
+    ovs_assert(dpdk_dma_chan_fault(f->chan, 1000));
 }
 
 /* The driver loses one report if it is asked for less than it has. */

@@ -35,7 +35,7 @@ is_overdue_after(struct flow *f, unsigned int ms)
 {
     fake_ms(ms);
     ovs_assert(!reap(f, 64));
-    return dpdk_dma_chan_is_overdue(f->chan, 1000);
+    return dpdk_dma_chan_fault(f->chan, 1000) != NULL;
 }
 
 static void
@@ -140,7 +140,7 @@ test_reported_copies_are_not_overdue(void)
     ovs_assert(!reap(f, 0));
     for (int i = 0; i < 5; i++) {
         fake_ms(600);
-        ovs_assert(!dpdk_dma_chan_is_overdue(f->chan, 1000));
+        ovs_assert(!dpdk_dma_chan_fault(f->chan, 1000));
     }
     ovs_assert(reap(f, 64) == 5);
 }

@@ -194,6 +194,26 @@ check_stuck_goes_on(void)
     ovs_assert(dpdk_dma_dev_start_all() == 1);
 }
 
+/* It is tried again, seldom. */
+static void
+test_stop_late(void)
+{
+    start_two(FAKE_IOAT);
+    fake.devs[0].stop_fails = 101;
+    fail_two();
+    stop_failed();
+    for (int i = 0; i < 2; i++) {
+        check_stuck();
+        ovs_assert(atomic_count_get(&fake.devs[0].n_stops) == 100 + i);
+        fake_ms(1000);
+        stop_failed();
+    }
+    ovs_assert(atomic_count_get(&fake.devs[0].n_stops) == 102);
+    check_state(0, DPDK_DMA_DEV_DEAD);
+    redo_dead();
+    check_two_are_back();
+}
+
 static void
 test_stop_never(void)
 {
@@ -447,6 +467,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(quarantine),
     DMA_TEST_CASE(stop_waits_for_all_owners),
     DMA_TEST_CASE(stop_at_the_third_try),
+    DMA_TEST_CASE(stop_late),
     DMA_TEST_CASE(stop_never),
     DMA_TEST_CASE(queue_of_the_kernel),
     DMA_TEST_CASE(names_of_queues_of_the_kernel),

@@ -102,7 +102,7 @@ fake_get_dev_id_by_name(const char *name)
 #define dpdk_dma_probe_is_kernel_queue dp_dma_probe_is_kernel_queue
 #define dpdk_dma_probe_start dp_dma_probe_start
 #define dpdk_dma_probe_lcore dp_dma_probe_lcore
-#define dpdk_dma_probe_unfit dp_dma_probe_unfit
+#define dpdk_dma_probe_add_channels dp_dma_probe_add_channels
 #include "dpdk-dma-probe.c"
 
 /* Cases. */

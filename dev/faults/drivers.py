@@ -51,7 +51,8 @@ def hang_until_late(w):
     if w.in_flight() == 0:
         raise Failure("nothing is in flight any more")
     w.page.clear()
-    wait_logged(w, "completed its last copies")
+    # Whichever comes first.
+    wait_logged(w, "completed its last copies|is stopped")
     expect_resumed(w)
     expect_nothing_lost(w, limit=None)
 

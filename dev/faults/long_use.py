@@ -52,6 +52,9 @@ class LongUse:
     def support(self):
         self.setting("vhost-async-support", ("true", "false", "True"))
 
+    def receive(self):
+        self.setting("vhost-async-rx", ("true", "false"))
+
     def port_option(self):
         self.switch.vsctl("set", "Interface", self.name,
                           "options:vhost-async=%s"
@@ -86,12 +89,13 @@ class LongUse:
         self.switch.vsctl("del-port", "dst2")
         self.w.add_port("dst2")
 
-    ACTIONS = (pmd_mask, dma_map, threshold, timeout, support, port_option,
-               mtu, queues, port, move, server_port)
+    ACTIONS = (pmd_mask, dma_map, threshold, timeout, support, receive,
+               port_option, mtu, queues, port, move, server_port)
 
     def restore(self):
         """As it was in the beginning."""
-        for key in ("vhost-async-dma-map", "vhost-async-timeout"):
+        for key in ("vhost-async-dma-map", "vhost-async-timeout",
+                    "vhost-async-rx"):
             self.switch.set(key, None)
         self.switch.set("vhost-async-threshold", "1024")
         self.switch.set("pmd-cpu-mask", PMD_MASKS[0])

@@ -21,7 +21,7 @@ from dev import lab as lablib
 from dev.dma_devices import kernel_queue, plugin as devices
 from dev.dma_model import ctl, plugin
 from dev.faults import (attacks, drivers, engines, hostile, leaving, long_use,
-                        memory, ports, waits)
+                        memory, ports, source, waits)
 from dev.faults.frontend import FrontEndError
 from dev.faults.packets import Failure
 from dev.lab import LabError
@@ -52,6 +52,9 @@ DRIVERS = BOTH + (KERNEL,)
 
 # Two queue pairs, each with a thread of its own that sends to it.
 MULTI = dict(sinks=2, pairs=2, pmds=2, devs=2)
+
+# Packets are received by DMA, too.
+RX = dict(config={"vhost-async-rx": "true"})
 
 SCENARIOS = {
     "set-mem-table": Scenario(
@@ -119,6 +122,36 @@ SCENARIOS = {
         engines.refuse_and_swap, 5, model="latency_us=5000"),
     "ring-full": Scenario(
         engines.ring_full, model="latency_us=100", sinks=2),
+    "rx-set-mem-table": Scenario(
+        source.set_mem_table, 5, model="latency_us=5000", sinks=2, **RX),
+    "rx-get-vring-base": Scenario(
+        source.get_vring_base, 5, model="latency_us=5000", sinks=2, **RX),
+    "rx-get-vring-base-multi": Scenario(
+        source.get_vring_base, model="latency_us=5000", **MULTI, **RX),
+    "rx-resume": Scenario(
+        source.resume, 5, model="latency_us=5000", sinks=2, **RX),
+    "rx-off-on": Scenario(
+        source.option_off_on, 1, model="latency_us=2000", sinks=2, **RX),
+    "rx-hang": Scenario(
+        engines.engine_hangs, 0, "engine", model="latency_us=100", sinks=2,
+        **RX),
+    "rx-hang-short": Scenario(
+        engines.hang_for_a_time, model="latency_us=100", sinks=2, **RX),
+    "rx-errors-stop": Scenario(
+        engines.errors, 2, model="latency_us=100", **RX),
+    "rx-refuse-once": Scenario(
+        engines.refuse_once, 5, model="latency_us=100", sinks=2, **RX),
+    "rx-refuse-in-packet": Scenario(
+        engines.refuse_in_packet, model="latency_us=100", **RX),
+    "rx-delete-source": Scenario(
+        ports.delete_source, 2, model="latency_us=20000", sinks=2, **RX),
+    "rx-mtu": Scenario(
+        ports.change_mtu, model="latency_us=20000", sinks=2, **RX),
+    "rx-pmd-cpu-mask": Scenario(
+        ports.change_pmd_mask, model="latency_us=20000", sinks=2, **RX),
+    "rx-hostile": Scenario(
+        attacks.hostile_guest, 300, soak=None, model="latency_us=1000",
+        sinks=3, server=("dst0", "dst1"), seconds=600, **RX),
     "delete-port": Scenario(
         ports.delete_port, 2, model="latency_us=20000", sinks=2),
     "delete-bridge": Scenario(
@@ -172,10 +205,10 @@ SCENARIOS = {
         drivers.slow_stop, 0, "engine", None, sinks=2,
         model="latency_us=100", drivers=("ioat",), only_drivers=True),
     "stop-late": Scenario(
-        drivers.stop_late, None, "engine", None, sinks=2,
+        drivers.stop_late, 0, "engine", None, sinks=2,
         model="latency_us=100", drivers=("ioat",), only_drivers=True),
     "beyond-recovery": Scenario(
-        drivers.beyond_recovery, None, "engine", None, sinks=2,
+        drivers.beyond_recovery, 0, "engine", None, sinks=2,
         model="latency_us=100", drivers=("ioat",), only_drivers=True),
 }
 
