@@ -61,6 +61,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/vhost-async-vq.h \
 	lib/vhost-guest-mem.c \
 	lib/vhost-guest-mem.h \
+	lib/vhost-guest-pages.c \
+	lib/vhost-guest-pages.h \
 	lib/vhost-net-hdr.h \
 	lib/vhost-net-offload.h \
 	lib/vhost-vring-layout.h \

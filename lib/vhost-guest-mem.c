@@ -46,6 +46,7 @@
 #include "openvswitch/vlog.h"
 #include "ovs-atomic.h"
 #include "util.h"
+#include "vhost-guest-pages.h"
 
 #ifdef VHOST_ASYNC_HAVE_VFIO
 #include <linux/vfio.h>
@@ -54,16 +55,7 @@
 
 VLOG_DEFINE_THIS_MODULE(vhost_guest_mem);
 
-#ifndef MADV_POPULATE_WRITE     /* Linux before 5.14. */
-#define MADV_POPULATE_WRITE 23
-#endif
-
 #define VFIO_MODULE "/sys/module/vfio"
-
-/* See Documentation/admin-guide/mm/pagemap.rst of Linux. */
-#define PAGEMAP "/proc/self/pagemap"
-#define PAGEMAP_PRESENT (UINT64_C(1) << 63)
-#define PAGEMAP_PFN ((UINT64_C(1) << 55) - 1)
 
 /* Addresses of the IOMMU that are mapped for the engines.  In PA mode, two
  * ports of one guest have the same pages at the same ones. */
@@ -81,8 +73,8 @@ static struct ovs_mutex vfio_mutex = OVS_MUTEX_INITIALIZER;
 static struct ovs_list vfio_ranges OVS_GUARDED_BY(vfio_mutex)
     = OVS_LIST_INITIALIZER(&vfio_ranges);
 
-/* Tables that were destroyed.  One stays while it owns a range: because
- * another table uses it as well, or because it cannot be unmapped.  DPDK maps
+/* Tables that were destroyed.  A region stays while its table owns a range in
+ * it: another table uses it, too, or it cannot be unmapped.  DPDK maps
  * ranges again by their virtual addresses when a device comes after the last
  * one went (rte_vfio_setup_device(), 22.11), and where these are IOVAs too,
  * other memory that came to lie there could not be mapped: the kernel would
@@ -201,13 +193,17 @@ map_region(struct vhost_guest_region *r,
 
 /* Frees 'mem', of which nothing is mapped for vfio. */
 static void
+free_region(struct vhost_guest_region *r)
+{
+    free(r->pages);
+    munmap(r->map, r->map_size);
+}
+
+static void
 free_table(struct vhost_guest_mem *mem)
 {
     while (mem->n_regions) {
-        struct vhost_guest_region *r = &mem->regions[--mem->n_regions];
-
-        free(r->pages);
-        munmap(r->map, r->map_size);
+        free_region(&mem->regions[--mem->n_regions]);
     }
     free(mem->ranges);
     free(mem);
@@ -308,106 +304,6 @@ vhost_guest_mem_from_library(const struct vhost_guest_mem *mem,
         }
     }
     return NULL;
-}
-
-/* Physical addresses. */
-
-/* Returns the physical address of the page at 'va', of 'size' bytes, or
- * RTE_BAD_IOVA, by 'pagemap', a file descriptor.  In case the guest never used
- * it, sees to it that there is a page, and that we have it mapped.
- *
- * rte_mem_virt2phy() (22.11 to 26.07) would take what the kernel notes of a
- * page that is swapped out for an address. */
-static rte_iova_t
-find_page(uint8_t *va, size_t size, int pagemap)
-{
-    uint64_t small_page = getpagesize();
-    uint64_t entry;
-    rte_iova_t iova;
-
-    /* Unlike an access, this fails without a signal, and the page is then not
-     * present. */
-    if (madvise(va, size, MADV_POPULATE_WRITE) && errno == EINVAL) {
-        atomic_uint8_t *p = ALIGNED_CAST(atomic_uint8_t *, va);
-        uint8_t orig;
-
-        /* The kernel is too old.  There is a page to be had: mmap() of
-         * hugetlbfs has reserved it.  The guest may be writing there, hence
-         * atomic; it orders nothing. */
-        atomic_add_explicit(p, 0, &orig, memory_order_relaxed);
-    }
-    if (pread(pagemap, &entry, sizeof entry,
-              (uintptr_t) va / small_page * sizeof entry) != sizeof entry
-        || !(entry & PAGEMAP_PRESENT)) {
-        return RTE_BAD_IOVA;
-    }
-    /* Without CAP_SYS_ADMIN it is 0. */
-    iova = (entry & PAGEMAP_PFN) * small_page;
-    return iova && !(iova & (size - 1)) ? iova : RTE_BAD_IOVA;
-}
-
-/* Numbers of the pages of 'r' in its mapping, [*first, *end). */
-static void
-get_pages(const struct vhost_guest_region *r, size_t *first, size_t *end)
-{
-    uint64_t ofs = r->va - (uint8_t *) r->map;
-
-    *first = ofs >> r->page_shift;
-    *end = ((ofs + r->size - 1) >> r->page_shift) + 1;
-}
-
-/* Fills in 'pages' of 'r', by 'pagemap', unless that was done before.  Returns
- * true if any is known. */
-static bool
-find_pages(struct vhost_guest_region *r, int pagemap)
-{
-    bool known = false, done = r->pages != NULL;
-    size_t first, end;
-
-    if (!done && !r->hugetlbfs) {
-        /* Small pages move.  None is known, and they need not be counted. */
-        r->page_shift = log_2_ceil(r->map_size);
-    }
-    get_pages(r, &first, &end);
-    if (!done) {
-        r->pages = xmalloc(end * sizeof *r->pages);
-    }
-    for (size_t i = 0; i < end; i++) {
-        if (!done) {
-            r->pages[i] = (i < first || !r->hugetlbfs ? RTE_BAD_IOVA
-                           : find_page((uint8_t *) r->map
-                                       + (i << r->page_shift),
-                                       (size_t) 1 << r->page_shift, pagemap));
-        }
-        known |= r->pages[i] != RTE_BAD_IOVA;
-    }
-    return known;
-}
-
-/* Finds the physical addresses of 'mem', once: others may be looking at them.
- * Returns NULL or why engines get nowhere. */
-static const char *
-find_physical(struct vhost_guest_mem *mem)
-{
-    bool huge = false, known = false;
-    int pagemap = -1;
-
-    for (unsigned int i = 0; i < mem->n_regions; i++) {
-        struct vhost_guest_region *r = &mem->regions[i];
-
-        if (!r->pages && pagemap < 0) {
-            pagemap = open(PAGEMAP, O_RDONLY | O_CLOEXEC);
-        }
-        huge |= r->hugetlbfs;
-        known |= find_pages(r, pagemap);
-    }
-    if (pagemap >= 0) {
-        close(pagemap);
-    }
-    return (known || !mem->n_regions ? NULL
-            : huge ? "physical addresses cannot be read (CAP_SYS_ADMIN)"
-            : "physical addresses are in use, and guest memory is not on "
-              "hugetlbfs");
 }
 
 /* vfio.
@@ -548,7 +444,6 @@ map_range(struct vhost_guest_mem *mem, uint8_t *va, uint64_t iova,
         *range = (struct vhost_guest_range) {
             .iova = iova, .len = len, .va = va, .owner = mem
         };
-        mem->n_owned++;
         ovs_list_push_front(&vfio_ranges, &range->node);
     }
     use_range(mem, range);
@@ -570,7 +465,7 @@ map_physical(struct vhost_guest_mem *mem, const struct vhost_guest_region *r,
     const char *error;
     size_t first, end;
 
-    get_pages(r, &first, &end);
+    vhost_guest_pages_range(r, &first, &end);
     for (size_t i = first; i < end; i++) {
         struct vhost_guest_range *range = NULL;
 
@@ -594,6 +489,22 @@ map_physical(struct vhost_guest_mem *mem, const struct vhost_guest_region *r,
     return map_range(mem, va, iova, len, no_device);
 }
 
+static bool
+owns_range_in(const struct vhost_guest_mem *mem,
+              const struct vhost_guest_region *r)
+    OVS_REQUIRES(vfio_mutex)
+{
+    const struct vhost_guest_range *range;
+
+    LIST_FOR_EACH (range, node, &vfio_ranges) {
+        if (range->owner == mem
+            && (size_t) (range->va - (uint8_t *) r->map) < r->map_size) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Makes 'mem' no user of any range, unmaps what nobody uses, and frees the
  * tables that have to stay no more. */
 static void
@@ -609,7 +520,6 @@ unuse_ranges(struct vhost_guest_mem *mem)
     }
     LIST_FOR_EACH_SAFE (range, node, &vfio_ranges) {
         if (!range->n_users && vfio_unmap(range)) {
-            range->owner->n_owned--;
             ovs_list_remove(&range->node);
             free(range);
         } else if (!range->n_users) {
@@ -618,7 +528,13 @@ unuse_ranges(struct vhost_guest_mem *mem)
         }
     }
     LIST_FOR_EACH_SAFE (gone, node, &leaving) {
-        if (!gone->n_owned) {
+        for (unsigned int i = gone->n_regions; i-- > 0;) {
+            if (!owns_range_in(gone, &gone->regions[i])) {
+                free_region(&gone->regions[i]);
+                gone->regions[i] = gone->regions[--gone->n_regions];
+            }
+        }
+        if (!gone->n_regions) {
             ovs_list_remove(&gone->node);
             free_table(gone);
         }
@@ -674,7 +590,7 @@ vhost_guest_mem_map_for_dma(struct vhost_guest_mem *mem)
     const char *error = NULL;
 
     if (rte_eal_iova_mode() == RTE_IOVA_PA) {
-        error = find_physical(mem);
+        error = vhost_guest_pages_find(mem);
     }
     if (!error && vfio_in_use()) {
         ovs_mutex_lock(&vfio_mutex);

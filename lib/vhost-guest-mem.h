@@ -76,7 +76,6 @@ struct vhost_guest_mem {
     /* For vfio, protected by a mutex of vhost-guest-mem.c. */
     struct vhost_guest_range **ranges;  /* That it uses, each once. */
     size_t n_ranges, allocated_ranges;
-    size_t n_owned;             /* Ranges that were mapped at its addresses. */
     struct ovs_list node;       /* Of those that are to be freed. */
 };
 

@@ -293,6 +293,34 @@ test_vfio_ports_share_pages(void)
     check_gone();
 }
 
+/* Of a table that is gone, only those regions stay whose pages others use. */
+static void
+test_vfio_regions_go_one_by_one(void)
+{
+    static const uint64_t others[] = { PRESENT | 0x400, PRESENT | 0x401 };
+    struct vhost_guest_mem *mems[2];
+    int fd = new_file(9 * PAGE), n;
+
+    fake.iova_mode = RTE_IOVA_PA;
+    fake.page_size = PAGE;
+    fake.vfio = fake.device = true;
+    add_region(0, 0, 9 * PAGE, 0, fd, PAGE);
+    add_region(0, 16 * PAGE, 2 * PAGE, 0, new_file(2 * PAGE), PAGE);
+    add_region(1, 0, 9 * PAGE, 0, fd, PAGE);
+    mems[0] = create_with_pages(0, scattered);
+    fake.pagemap[1].entries = others;
+    mems[1] = create_with_pages(1, scattered);
+    n = count_mappings();
+    check_error(vhost_guest_mem_map_for_dma(mems[0]), NULL);
+    check_error(vhost_guest_mem_map_for_dma(mems[1]), NULL);
+    ovs_assert(fake.n_mappings == 5);
+    vhost_guest_mem_destroy(mems[0]);
+    ovs_assert(fake.n_mappings == 4 && count_mappings() == n - 1);
+    vhost_guest_mem_destroy(mems[1]);
+    ovs_assert(!fake.n_mappings && count_mappings() == n - 3);
+    check_gone();
+}
+
 /* Two tables that have some pages in common. */
 static void
 test_vfio_tables_overlap(void)
@@ -378,6 +406,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(vfio_joins_pages),
     DMA_TEST_CASE(vfio_regions_share_a_page),
     DMA_TEST_CASE(vfio_ports_share_pages),
+    DMA_TEST_CASE(vfio_regions_go_one_by_one),
     DMA_TEST_CASE(vfio_tables_overlap),
     DMA_TEST_CASE(vfio_threads),
 };

@@ -261,6 +261,9 @@ fake_pread(int fd, void *entry, size_t size, off_t ofs)
 #define rte_vfio_is_enabled fake_vfio_is_enabled
 #define rte_vfio_noiommu_is_enabled() fake.noiommu
 #define rte_vhost_get_mem_table fake_get_mem_table
+#define vhost_guest_pages_find DP(vhost_guest_pages_find)
+#define vhost_guest_pages_range DP(vhost_guest_pages_range)
+#include "vhost-guest-pages.c"
 #include "vhost-guest-mem.c"
 #undef fstatfs
 #undef madvise

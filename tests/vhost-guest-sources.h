@@ -177,6 +177,9 @@ void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
 #define mmap counted_mmap
 #define munmap counted_munmap
 #define this_module vhost_guest_mem_module
+#define vhost_guest_pages_find DP(vhost_guest_pages_find)
+#define vhost_guest_pages_range DP(vhost_guest_pages_range)
+#include "vhost-guest-pages.c"
 #include "vhost-guest-mem.c"
 #undef this_module
 #undef mmap

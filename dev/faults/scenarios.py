@@ -126,8 +126,6 @@ SCENARIOS = {
         source.set_mem_table, 5, model="latency_us=5000", sinks=2, **RX),
     "rx-get-vring-base": Scenario(
         source.get_vring_base, 5, model="latency_us=5000", sinks=2, **RX),
-    "rx-get-vring-base-multi": Scenario(
-        source.get_vring_base, model="latency_us=5000", **MULTI, **RX),
     "rx-resume": Scenario(
         source.resume, 5, model="latency_us=5000", sinks=2, **RX),
     "rx-off-on": Scenario(

@@ -128,10 +128,7 @@ def hotplug(w):
     guest.swap_memory()
     w.arrive(guest)
     w.wait_locked(locked + ((guest.memory.size - guest.old.size) >> 10))
-    if w.mode == "va":
-        # By physical addresses the first table stays with all of its regions,
-        # as long as those of others have mappings for vfio in common with it.
-        w.wait_unmapped([guest.old.name])
+    w.wait_unmapped([guest.old.name])
     left = bytes(guest.old.map)
     w.deliver(guest, N_FEW)
     if left != bytes(guest.old.map):
