@@ -28,11 +28,12 @@
  *
  * Configuration, status and statistics are the main thread's; callbacks for
  * devices are those of whichever thread the vhost library has call them;
- * sending is any thread's.  The rest is in vhost-async-port.h.
+ * sending is any thread's, receiving that of who polls the rxq.  The rest is
+ * in vhost-async-port.h.
  *
  * Lock order: dpdk_mutex, the mutex of the netdev, the list of ports
  * (vhost-async-port.h), control of a guest (vhost-async-guest.h), the mutex of
- * a port, the lock of a txq (vhost-async-txq.h). */
+ * a port, the lock of a virtqueue (vhost-async-vq.h). */
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -641,8 +641,7 @@ vhost_async_guest_enable(struct vhost_async_port *port,
  *
  * A sender that holds the tx lock of the netdev, or the helper's thread, when
  * all senders know of the txqs: who sends by the library then holds the lock
- * of 'vq'.  An rxq: who polls it, as the only one that receives by the
- * library. */
+ * of 'vq'.  An rxq: who polls it, who alone receives by the library. */
 bool
 vhost_async_guest_take_over(struct vhost_async_port *port,
                             struct vhost_async_vq *vq)

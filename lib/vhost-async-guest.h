@@ -31,11 +31,12 @@
  * ========
  *
  * Between pre_msg_handle and post_msg_handle of a message that changes what we
- * read of a ring, no thread of ours is at it: the locks of its txqs are held,
- * and senders do not wait for them (vhost_async_vq_close()).  Messages that
- * take memory away or begin to log it wait for copies in flight, but not long:
- * memory is mapped by ourselves (vhost-guest-mem.h), and the old mapping stays
- * until no engine writes to it (vhost-async-old-mem.h).
+ * read of a ring, no thread of ours is at it: the locks of its virtqueues are
+ * held, and senders and pollers do not wait for them (vhost_async_vq_close()).
+ * Messages that take memory away or begin to log it wait for copies in flight
+ * to the guest, but not long: memory is mapped by ourselves
+ * (vhost-guest-mem.h), and the old mapping stays until no engine uses it
+ * (vhost-async-old-mem.h).
  *
  * A message that fails is not seen again.  It is over when the next one comes,
  * or after a while, when the helper's thread opens the gate.  If it was to
@@ -51,20 +52,20 @@
  * =============
  *
  * Who is in 'control' of a guest may change it: the thread of the vhost
- * library before and after each message, callbacks for a device, senders and
- * the helper's thread for the moment that it takes to take over a ring.  While
- * the library handles a message nobody is, but senders and the helper stay
- * away.  Those do not wait for control; others wait for each other, as there
- * is nothing in between that waits for more than copies in flight.  It is
- * taken before locks of txqs and after those of the library; nobody calls the
+ * library before and after each message, callbacks for a device, senders,
+ * pollers and the helper's thread for the moment that it takes to take over a
+ * ring.  While the library handles a message nobody is, but these stay away.
+ * Those do not wait for control; others wait for each other, as there is
+ * nothing in between that waits for more than copies in flight.  It is taken
+ * before locks of virtqueues and after those of the library; nobody calls the
  * library in a way that locks while in control.
  *
  * Who waits for whom
  * ==================
  *
  * Locks come in this order: the library's of a ring, the list of ports,
- * control of a guest, the mutex of a port, the lock of a txq, the mutex of
- * devices or of the map of channels.
+ * control of a guest, the mutex of a port, the lock of a virtqueue, the mutex
+ * of devices or of the map of channels.
  *
  *   thread, when              holding           waits for             at most
  *   ------------------------  ----------------  --------------------  -------
@@ -77,9 +78,9 @@
  *   PMD, receives             nothing           who is at the rxq     a burst
  *   PMD, gate closed          nothing           nobody
  *   PMD, reloads or ends      nothing           its own copies        [2]
- *   main, shows or counts     ports, a port     who is at a txq,      a burst
+ *   main, shows or counts     ports, a port     who is at a queue,    a burst
  *                                               if that is open
- *   main, txqs go             a port            who is at a txq       a burst
+ *   main, queues go           a port            who is at a txq       a burst
  *   main, an engine starts    nothing of ours   copies that try it    100 ms
  *                                                                     each
  *   main, DMA is turned off   nothing of ours   drivers that stop     100 ms

@@ -91,7 +91,7 @@ old_mem_is_in_use(const struct old_mem *old)
     return false;
 }
 
-/* Destroys what no engine writes to any more.  Returns how many tables are
+/* Destroys what no engine uses any more.  Returns how many tables are
  * left. */
 unsigned int
 vhost_async_old_mem_free(void)

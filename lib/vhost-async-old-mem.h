@@ -18,7 +18,7 @@
 #define VHOST_ASYNC_OLD_MEM_H 1
 
 /* Memory of guests that they do not have any more, kept mapped for as long as
- * engines may write to it: until each channel has reaped what it had been
+ * engines may use it: until each channel has reaped what it had been
  * handed by then.
  *
  * What a channel was handed before there was the memory, or for others, is no

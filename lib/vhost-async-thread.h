@@ -18,9 +18,9 @@
 #define VHOST_ASYNC_THREAD_H 1
 
 /* What a PMD thread does about copies by DMA, once per iteration and whatever
- * the number of txqs: it has the engine start with those of the iteration,
- * reaps its channel, tells each txq which of its packets are there, and has it
- * publish them.
+ * the number of virtqueues: it has the engine start with those of the
+ * iteration, reaps its channel, tells each virtqueue which of its packets are
+ * there, and has txqs publish them.
  *
  * dpif-netdev-dma.c claims the channel and calls these functions.
  *

@@ -22,7 +22,7 @@
  * A table is a snapshot of what the vhost library knows of the guest's memory
  * at one moment, with mappings of our own of the same files.  They last as
  * long as the table, whatever the library unmaps meanwhile: an engine that
- * still writes to the old memory of a guest hurts nobody.
+ * still uses the old memory of a guest hurts nobody.
  *
  * Engines see memory by IOVA: by our virtual addresses if EAL's mode is VA,
  * page by page by physical ones if it is PA.  Where a vfio container is in
