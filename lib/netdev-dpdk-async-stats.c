@@ -316,12 +316,17 @@ vq_describe(struct vhost_async_vq *vq, const char *why)
     return stuck ? stuck : how;
 }
 
-/* Why packets from the guest of 'async' are copied by CPU, or NULL if they are
- * not; 'why' is the same for packets to it. */
-static const char *
-async_why_rx_cpu(const struct netdev_dpdk_async *async, const char *why)
+/* What becomes of packets of 'rxq' of a port that is on CPU because of 'why',
+ * or else received from by CPU because of 'why_rx', or by DMA.  The caller
+ * frees it. */
+static char *
+rxq_describe(struct vhost_async_rxq *rxq, const char *why, const char *why_rx)
 {
-    return why ? why : netdev_dpdk_async_rx_refusal(async);
+    const char *how = vq_describe(&rxq->vq, why ? why : why_rx);
+
+    /* What the port says of itself is not said again. */
+    return (!why && why_rx && !strcmp(how, "CPU")
+            ? xasprintf("CPU: %s", why_rx) : xstrdup(how));
 }
 
 static void
@@ -356,13 +361,15 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
 }
 
 static void
-format_rxq(struct ds *ds, struct vhost_async_rxq *rxq, const char *why)
+format_rxq(struct ds *ds, struct vhost_async_rxq *rxq, const char *why,
+           const char *why_rx)
 {
     struct vhost_async_rx_totals t = { .in_flight = 0 };
+    char *how = rxq_describe(rxq, why, why_rx);
 
     vhost_async_rxq_get_totals(rxq, true, &t);
-    ds_put_format(ds, "  rxq %"PRIu16": %s\n", rxq->vq.qid,
-                  vq_describe(&rxq->vq, why));
+    ds_put_format(ds, "  rxq %"PRIu16": %s\n", rxq->vq.qid, how);
+    free(how);
     ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
                   "in flight: %"PRIu64" packets\n",
                   t.dma_packets, t.dma_bytes, t.in_flight);
@@ -388,7 +395,7 @@ netdev_dpdk_async_format(struct ds *ds)
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
         struct netdev_dpdk_async *async = netdev_dpdk_async_of_port(port);
         const char *why = async_why_cpu(async);
-        const char *why_rx = async_why_rx_cpu(async, why);
+        const char *why_rx = netdev_dpdk_async_rx_refusal(async);
 
         ds_put_format(ds, "port %s: %s%s%s\n", port->name,
                       why ? "CPU: " : "DMA", why ? why : "",
@@ -397,7 +404,7 @@ netdev_dpdk_async_format(struct ds *ds)
         ovs_mutex_lock(&port->mutex);
         VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
             if (vq->rx) {
-                format_rxq(ds, vhost_async_rxq_of_vq(vq), why_rx);
+                format_rxq(ds, vhost_async_rxq_of_vq(vq), why, why_rx);
             } else {
                 format_txq(ds, vhost_async_txq_of_vq(vq), why);
             }
@@ -438,14 +445,16 @@ txq_to_json(struct vhost_async_txq *txq, const char *why)
 }
 
 static struct json *
-rxq_to_json(struct vhost_async_rxq *rxq, const char *why)
+rxq_to_json(struct vhost_async_rxq *rxq, const char *why, const char *why_rx)
 {
     struct vhost_async_rx_totals t = { .in_flight = 0 };
+    char *how = rxq_describe(rxq, why, why_rx);
     struct json *json = json_object_create();
 
     vhost_async_rxq_get_totals(rxq, true, &t);
     json_object_put(json, "rxq", json_integer_create(rxq->vq.qid));
-    json_object_put_string(json, "copies", vq_describe(&rxq->vq, why));
+    json_object_put_string(json, "copies", how);
+    free(how);
 #define PUT(NAME, MEMBER)                                           \
     json_object_put(json, NAME, json_integer_create(t.MEMBER))
     PUT("dma-packets", dma_packets);
@@ -476,7 +485,7 @@ netdev_dpdk_async_to_json(void)
         struct json *rxqs = json_array_create_empty();
         struct json *json = json_object_create();
         const char *why = async_why_cpu(async);
-        const char *why_rx = async_why_rx_cpu(async, why);
+        const char *why_rx = netdev_dpdk_async_rx_refusal(async);
 
         json_object_put_string(json, "name", port->name);
         json_object_put_string(json, "copies", why ? "CPU" : "DMA");
@@ -489,7 +498,7 @@ netdev_dpdk_async_to_json(void)
         VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
             if (vq->rx) {
                 json_array_add(rxqs, rxq_to_json(vhost_async_rxq_of_vq(vq),
-                                                 why_rx));
+                                                 why, why_rx));
             } else {
                 json_array_add(txqs, txq_to_json(vhost_async_txq_of_vq(vq),
                                                  why));
