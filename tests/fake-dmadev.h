@@ -300,13 +300,16 @@ static int
 fake_dma_vchan_status(int16_t id, uint16_t vchan,
                       enum rte_dma_vchan_status *status)
 {
-    const struct fake_vchan *vc = &fake.devs[id].vchans[vchan];
+    struct fake_dev *dev = &fake.devs[id];
+    const struct fake_vchan *vc = &dev->vchans[vchan];
 
+    ovs_mutex_lock(&dev->mutex);
     /* idxd has no such thing. */
-    *status = (fake.devs[id].driver == FAKE_IOAT && vc->beyond_help
+    *status = (dev->driver == FAKE_IOAT && vc->beyond_help
                ? RTE_DMA_VCHAN_HALTED_ERROR
                : vc->done == vc->rung ? RTE_DMA_VCHAN_IDLE
                : RTE_DMA_VCHAN_ACTIVE);
+    ovs_mutex_unlock(&dev->mutex);
     return 0;
 }
 
