@@ -354,6 +354,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
 
         if (OVS_UNLIKELY(vhost_vring_take(vr, vr->hdr_len + len, &txq->buf)
                          != VHOST_VRING_TAKEN)) {
+            vhost_async_vq_none_taken(&txq->vq);
             *obstacle = VHOST_ASYNC_FULL;
             break;
         }

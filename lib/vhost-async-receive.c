@@ -404,6 +404,7 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     struct rx_burst b;
 
     if (!rx_take(vr, &b, mode)) {
+        vhost_async_vq_none_taken(&rxq->vq);
         return 0;
     }
     rxq->n_offered = b.n == RX_BURST ? vhost_vring_n_offered(vr) : 0;

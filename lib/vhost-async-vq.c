@@ -31,7 +31,11 @@
 #include <rte_pause.h>
 
 #include "coverage.h"
+#include "openvswitch/vlog.h"
 
+VLOG_DEFINE_THIS_MODULE(vhost_async_vq);
+
+COVERAGE_DEFINE(vhost_async_broken);
 COVERAGE_DEFINE(vhost_async_contended);
 COVERAGE_DEFINE(vhost_async_notify);
 
@@ -272,6 +276,21 @@ vhost_async_vq_stop(struct vhost_async_vq *vq)
                                     ? VHOST_ASYNC_VQ_STUCK
                                     : VHOST_ASYNC_VQ_STOPPED));
     vq->log_all = false;
+    vq->told_broken = false;
+}
+
+/* Tells the log why the guest is left alone from now on.  The holder of the
+ * lock, once. */
+void
+vhost_async_vq_tell_broken(struct vhost_async_vq *vq)
+{
+    static struct vlog_rate_limit rl = VLOG_RATE_LIMIT_INIT(5, 5);
+
+    vq->told_broken = true;
+    COVERAGE_INC(vhost_async_broken);
+    VLOG_WARN_RL(&rl, "%s: %s %"PRIu16": the guest %s; this ring is not used "
+                 "until the guest sets it up anew.", vq->port,
+                 vhost_async_vq_kind(vq), vq->qid, vq->vring.broken);
 }
 
 /* Makes 'fd', which then belongs to 'vq', what notifies the guest; -1 if it

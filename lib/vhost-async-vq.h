@@ -127,6 +127,7 @@ struct vhost_async_vq {
         struct vhost_async_pkt *pkts;   /* As many as the ring may have. */
         atomic_uint64_t notifications;  /* Of the guest. */
         bool log_all;           /* What is in flight was not logged. */
+        bool told_broken;       /* The log was told of it. */
         bool is_closed;         /* By who is in control of the guest. */
         int callfd;             /* Ours; -1 if the guest polls. */
     );
@@ -154,6 +155,7 @@ void vhost_async_vq_stop(struct vhost_async_vq *);
 void vhost_async_vq_end_stuck(struct vhost_async_vq *);
 void vhost_async_vq_set_callfd(struct vhost_async_vq *, int fd);
 void vhost_async_vq_notify(struct vhost_async_vq *);
+void vhost_async_vq_tell_broken(struct vhost_async_vq *);
 
 void vhost_async_vq_pause(int attempt);
 int vhost_async_vq_waits_for(const struct vhost_async_vq *);
@@ -254,6 +256,16 @@ vhost_async_vq_in_flight(const struct vhost_async_vq *vq_)
     atomic_read_relaxed(&vq->published, &published);
     atomic_read_relaxed(&vq->taken, &sent);
     return sent - published;
+}
+
+/* To be called when nothing could be taken off the ring: if that is because
+ * the guest broke it, the log is told, once.  The holder of the lock. */
+static inline void
+vhost_async_vq_none_taken(struct vhost_async_vq *vq)
+{
+    if (OVS_UNLIKELY(vq->vring.broken && !vq->told_broken)) {
+        vhost_async_vq_tell_broken(vq);
+    }
 }
 
 /* Notes that all copies of packet 'seq' are done.  Any thread that reaped the

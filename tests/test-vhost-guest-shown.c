@@ -207,6 +207,8 @@ test_broken(void)
 
     ring_avail(r)->idx += r->size + 1;
     ovs_assert(!port_send(the_port, r, 0, 1, LARGE));
+    ovs_assert(!port_send(the_port, r, 0, 1, SMALL));
+    ovs_assert(atomic_count_get(&n_vhost_async_broken) == 1);
     line = shown_line("  txq 0: ");
     ovs_assert(line && strcmp(line, "DMA") && strcmp(line, "CPU"));
     free(line);

@@ -560,6 +560,7 @@ test_nonsense(void)
     FOR_EACH_LAYOUT (layout) {
         for (size_t i = 0; i < ARRAY_SIZE(reasons); i++) {
             struct port *p = port_create(layout, 16, 2048);
+            unsigned int n_broken = atomic_count_get(&n_vhost_async_broken);
             struct guest_ring *g = &p->guest;
 
             guest_send(p, 3, LARGE);
@@ -577,6 +578,9 @@ test_nonsense(void)
             ovs_assert(!strcmp(p->rxq->vq.vring.broken, reasons[i]));
             guest_send(p, 3, SMALL);
             ovs_assert(!port_poll(p, &pmds[0]));
+            ovs_assert(!port_poll(p, &pmds[0]));
+            ovs_assert(atomic_count_get(&n_vhost_async_broken)
+                       == n_broken + 1);
             g->n_used = g->n_offered;
             port_finish_lost(p, 4);
         }

@@ -110,6 +110,7 @@
 #define vhost_async_vq_set_state DP(vhost_async_vq_set_state)
 #define vhost_async_vq_start DP(vhost_async_vq_start)
 #define vhost_async_vq_stop DP(vhost_async_vq_stop)
+#define vhost_async_vq_tell_broken DP(vhost_async_vq_tell_broken)
 #define vhost_async_vq_try_unlock DP(vhost_async_vq_try_unlock)
 #define vhost_async_vq_trylock_or_leave DP(vhost_async_vq_trylock_or_leave)
 #define vhost_async_vq_uninit DP(vhost_async_vq_uninit)
@@ -171,7 +172,9 @@ static struct rte_mbuf *dp_rx_rarp(struct rte_mempool *,
                                    const struct rte_ether_addr *);
 static void *dp_malloc(size_t);
 
+#define this_module vhost_async_vq_module
 #include "vhost-async-vq.c"
+#undef this_module
 #include "vhost-async-txq.c"
 #include "vhost-async-rxq.c"
 #include "vhost-async-cost.c"

@@ -95,8 +95,8 @@ class Reasons:
     """For what reasons rings were seen not to be used any more: what a guest
     wrote made no sense."""
 
-    BROKEN = re.compile(r"^  txq \d+: ((?:gave|named|offers|took|starts) .*)$",
-                        re.M)
+    BROKEN = re.compile(
+        r"^  [rt]xq \d+: ((?:gave|named|offers|took|starts) .*)$", re.M)
 
     def __init__(self, w):
         self.w, self.seen = w, set()
