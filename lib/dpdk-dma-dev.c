@@ -54,9 +54,13 @@ VLOG_DEFINE_THIS_MODULE(dpdk_dma_dev);
  * after 200 looks, idxd_pci_dev_stop() after 1000. */
 #define DMA_STOP_TRIES 100
 
-/* How long the main thread waits for drivers and engines that do not answer,
- * in milliseconds. */
+/* How long the main thread waits for drivers that do not answer, in
+ * milliseconds. */
 #define DMA_WAIT_MS 100
+
+/* How long it waits for engines that do not copy what is to try them, all of
+ * them together: those of software may not get to run for a while. */
+#define DMA_TRY_MS 1000
 
 /* How often the helper thread looks whether threads let go of a device that
  * failed, and whether one that cannot be stopped completed something. */
@@ -358,9 +362,8 @@ dma_dev_note_stop(const struct dma_dev *dev)
 unsigned int
 dpdk_dma_dev_start_all(void)
 {
-    /* For engines that do nothing, all together. */
     uint64_t deadline_tsc = rte_get_tsc_cycles() + (rte_get_tsc_hz() / 1000
-                                                    * DMA_WAIT_MS);
+                                                    * DMA_TRY_MS);
 
     dma_dev_discover(dpdk_dma_dev_map());
     for (size_t i = 0; i < dma_dev_count(); i++) {
