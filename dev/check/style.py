@@ -12,6 +12,10 @@ from dev.ovs import series, tree
 
 MAX_HOOK_LINES = 250
 
+# What an operator has to read.
+TOPIC = "Documentation/topics/dpdk/vhost-async.rst"
+MAX_TOPIC_LINES = 600
+
 # As in the Makefile.am of OVS.
 FLAKE8_IGNORE = ("E121,E123,E125,E126,E127,E128,E129,E131,E203,E722,W503,"
                  "W504,F811,D,H,I")
@@ -128,6 +132,9 @@ def scripts(suite):
 
 
 def documentation(suite):
+    n = len(read(os.path.join(ROOT, TOPIC)).splitlines())
+    suite.add("%s has %d lines, %d are too many" % (TOPIC, n, MAX_TOPIC_LINES),
+              n < MAX_TOPIC_LINES)
     record(suite, [("documentation builds with no warning", [
         "/usr/bin/sphinx-build", "-W", "-n", "-q", "--keep-going", "-b",
         "html", "-d", out("check/doctrees"),
