@@ -185,31 +185,6 @@ vhost_async_chan_look_for_room(struct dpdk_dma_chan *chan, unsigned int n,
     return n <= *room;
 }
 
-/* Whether a packet, whose buffers were taken, goes by DMA: if its pieces are
- * worth it, and 'chan' has room for them.  '*room' is how many copies it takes
- * at least, and is updated.  A packet can have more pieces than a channel
- * takes at all. */
-static inline bool
-txq_fits(const struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
-         const struct dpdk_dma_limits *limits, const struct rte_mbuf *pkt,
-         unsigned int *room)
-{
-    unsigned int n = txq->buf.n_segs + pkt->nb_segs - 1;
-
-    if (OVS_UNLIKELY(pkt->pkt_len < (uint64_t) n * limits->min_piece)) {
-        return false;
-    }
-    if (OVS_UNLIKELY(txq->vq.vring.mem->regions[0].pages)) {
-        /* By physical addresses.  What lies behind a page can be anywhere,
-         * also of a buffer that did not come from a mempool. */
-        if (RTE_MBUF_HAS_EXTBUF(pkt)) {
-            return false;
-        }
-        n += (pkt->pkt_len >> 12) + 1;
-    }
-    return vhost_async_chan_make_room(chan, n, room);
-}
-
 static inline void
 txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
 {
@@ -222,20 +197,6 @@ txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
         vhost_async_count(rte_is_broadcast_ether_addr(ea)
                           ? &txq->stats.broadcast : &txq->stats.multicast, 1);
     }
-}
-
-/* Whether packets may go by DMA now.  The pages that an engine writes are not
- * logged: while a guest is migrated the CPU copies. */
-static inline bool
-txq_may_use(const struct vhost_async_txq *txq,
-            const struct dpdk_dma_chan *chan)
-{
-    bool dma;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_txq *, txq)->vq.dma,
-                        &dma);
-    return dma && chan && !dpdk_dma_chan_failed(chan)
-           && txq->vq.vring.log_vid < 0 && !txq->vq.vring.mem->no_dma;
 }
 
 /* Copies the rest of a packet, which is 'len' bytes, and has 'self' learn how
@@ -338,7 +299,9 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         *obstacle = VHOST_ASYNC_DOWN;
         return 0;
     }
-    may_use = txq_may_use(txq, chan);
+    /* The pages that an engine writes are not logged: while a guest is
+     * migrated the CPU copies. */
+    may_use = vhost_async_vq_may_use(&txq->vq, chan) && vr->log_vid < 0;
     use_dma = may_use && vhost_async_cost_choose(&self->cost, pkts, cnt,
                                                  &timed);
 
@@ -361,7 +324,9 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         txq_count_packet(txq, pkt);
         txq_write_header(txq, pkt, &c);
         if (use_dma && len >= self->cost.limits.min_len && i != timed
-            && txq_fits(txq, chan, &self->cost.limits, pkt, &room)) {
+            && vhost_async_chan_fits(chan, vr->mem, &self->cost.limits, pkt,
+                                     txq->buf.n_segs + pkt->nb_segs - 1,
+                                     &room)) {
             done = txq_copy_by_dma(txq, chan, &c, len);
         }
         if (OVS_UNLIKELY(i == timed)) {

@@ -107,7 +107,7 @@ rx_copy_by_cpu(struct rx_cursor *c, uint32_t len)
  * many bytes that were. */
 static inline uint32_t
 rx_copy_by_dma(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
-            struct rx_cursor *c, uint32_t len)
+               struct rx_cursor *c, uint32_t len)
 {
     uint32_t done = 0;
 
@@ -227,7 +227,7 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
  * and has '*c' point to what follows. */
 static inline void
 rx_read_header(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
-            struct virtio_net_hdr *hdr, struct rx_cursor *c)
+               struct virtio_net_hdr *hdr, struct rx_cursor *c)
 {
     uint32_t n, size = vr->hdr_len;
     uint8_t bytes[sizeof(struct virtio_net_hdr_mrg_rxbuf)];
@@ -254,7 +254,7 @@ rx_read_header(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
  * being there.  Returns false if more are needed to tell. */
 static bool
 rx_apply_offloads(struct rte_mbuf *mbuf, const struct virtio_net_hdr *hdr,
-               const struct vhost_async_rx_mode *mode, uint32_t avail)
+                  const struct vhost_async_rx_mode *mode, uint32_t avail)
 {
     uint32_t len = mbuf->pkt_len;
     bool ok;
@@ -268,30 +268,6 @@ rx_apply_offloads(struct rte_mbuf *mbuf, const struct virtio_net_hdr *hdr,
     mbuf->pkt_len = len;
     mbuf->data_len = len;
     return ok;
-}
-
-/* Whether the rest of a packet goes by DMA: if its pieces are worth it, and
- * 'chan' has room for them.  '*room' is as for vhost_async_chan_make_room(),
- * and is updated. */
-static inline bool
-rx_fits(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
-     const struct dpdk_dma_limits *limits, const struct vhost_vring_pkt *pkt,
-     const struct rte_mbuf *mbuf, unsigned int *room)
-{
-    unsigned int n = pkt->n_segs;
-
-    if (OVS_UNLIKELY(mbuf->pkt_len < (uint64_t) n * limits->min_piece)) {
-        return false;
-    }
-    if (OVS_UNLIKELY(mem->regions[0].pages)) {
-        /* By physical addresses.  What lies behind a page can be anywhere,
-         * also of a buffer that did not come from a mempool. */
-        if (RTE_MBUF_HAS_EXTBUF(mbuf)) {
-            return false;
-        }
-        n += (mbuf->pkt_len >> 12) + 1;
-    }
-    return vhost_async_chan_make_room(chan, n, room);
 }
 
 /* Has the CPU copy the 'len' bytes of a packet, and 'cost' learn how long that
@@ -320,7 +296,8 @@ rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
 
     rx_read_header(vr, pkt, &hdr, &c);
     if (chan && len >= cost->limits.min_len && len > VHOST_ASYNC_RX_HEAD
-        && rx_fits(vr->mem, chan, &cost->limits, pkt, mbuf, room)) {
+        && vhost_async_chan_fits(chan, vr->mem, &cost->limits, mbuf,
+                                 pkt->n_segs, room)) {
         by_cpu = VHOST_ASYNC_RX_HEAD;
     }
     if (OVS_UNLIKELY(timed)) {
@@ -341,19 +318,6 @@ rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
         }
     }
     return done > 0;
-}
-
-/* Whether packets may come by DMA now.  The guest's memory is only read: that
- * its dirty pages are logged makes no difference. */
-static inline bool
-rx_may_use(const struct vhost_async_rxq *rxq, const struct dpdk_dma_chan *chan)
-{
-    bool dma;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_rxq *, rxq)->vq.dma,
-                        &dma);
-    return dma && chan && !dpdk_dma_chan_failed(chan)
-           && !rxq->vq.vring.mem->no_dma;
 }
 
 static void
@@ -408,7 +372,9 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
         return 0;
     }
     rxq->n_offered = b.n == RX_BURST ? vhost_vring_n_offered(vr) : 0;
-    if (!rx_may_use(rxq, chan)
+    /* The guest's memory is only read: that its dirty pages are logged makes
+     * no difference. */
+    if (!vhost_async_vq_may_use(&rxq->vq, chan)
         || !vhost_async_cost_choose(cost, b.mbufs, b.n, &timed)) {
         chan = NULL;
     }
