@@ -236,6 +236,13 @@ packed_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return take_any(vr, len, buf);
 }
 
+/* The guest tells of each buffer where that is. */
+static uint32_t
+packed_n_offered(const struct vhost_vring *vr OVS_UNUSED)
+{
+    return 0;
+}
+
 static bool
 packed_may_have_pkt(const struct vhost_vring *vr)
 {
@@ -449,6 +456,7 @@ packed_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_packed = {
     .areas = packed_areas,
     .take = packed_take,
+    .n_offered = packed_n_offered,
     .may_have_pkt = packed_may_have_pkt,
     .take_pkt = packed_take_pkt,
     .publish = packed_publish,

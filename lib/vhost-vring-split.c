@@ -206,20 +206,31 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return VHOST_VRING_TAKEN;
 }
 
-static enum vhost_vring_result
-split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
+/* Has buffers be there to be taken, if the guest offers some. */
+static inline enum vhost_vring_result
+see_next(struct vhost_vring *vr)
 {
-    enum vhost_vring_result r;
-    uint16_t head;
-
     if (vr->avail_seen == vr->avail_idx) {
-        r = look_for_more(vr);
+        enum vhost_vring_result r = look_for_more(vr);
+
         if (OVS_UNLIKELY(r != VHOST_VRING_TAKEN)) {
             return r;
         }
         if (vr->avail_seen == vr->avail_idx) {
             return VHOST_VRING_EMPTY;
         }
+    }
+    return VHOST_VRING_TAKEN;
+}
+
+static enum vhost_vring_result
+split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
+{
+    enum vhost_vring_result r = see_next(vr);
+    uint16_t head;
+
+    if (r != VHOST_VRING_TAKEN) {
+        return r;
     }
     head = read_head(vr, 0);
     if (OVS_LIKELY(head < vr->size)) {
@@ -236,30 +247,32 @@ split_take(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return take_any(vr, len, buf);
 }
 
+static uint32_t
+split_n_offered(const struct vhost_vring *vr)
+{
+    uint16_t n = (vhost_vring_load16(&avail_of(vr)->idx, memory_order_relaxed)
+                  - vr->avail_idx);
+
+    return MIN(n, vr->size);
+}
+
 static bool
 split_may_have_pkt(const struct vhost_vring *vr)
 {
     return (vr->avail_seen != vr->avail_idx
-            || vhost_vring_load16(&avail_of(vr)->idx, memory_order_relaxed)
-               != vr->avail_idx);
+            || split_n_offered(vr));
 }
 
 static enum vhost_vring_result
 split_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
 {
     struct vhost_vring_fill fill = vhost_vring_begin_pkt(pkt);
-    enum vhost_vring_result r;
+    enum vhost_vring_result r = see_next(vr);
     struct vring_desc d;
     uint16_t head;
 
-    if (vr->avail_seen == vr->avail_idx) {
-        r = look_for_more(vr);
-        if (OVS_UNLIKELY(r != VHOST_VRING_TAKEN)) {
-            return r;
-        }
-        if (vr->avail_seen == vr->avail_idx) {
-            return VHOST_VRING_EMPTY;
-        }
+    if (r != VHOST_VRING_TAKEN) {
+        return r;
     }
     head = read_head(vr, 0);
     if (OVS_UNLIKELY(head >= vr->size)) {
@@ -400,6 +413,7 @@ split_get_base(const struct vhost_vring *vr)
 const struct vhost_vring_layout vhost_vring_split = {
     .areas = split_areas,
     .take = split_take,
+    .n_offered = split_n_offered,
     .may_have_pkt = split_may_have_pkt,
     .take_pkt = split_take_pkt,
     .publish = split_publish,

@@ -228,23 +228,6 @@ vhost_vring_forget(struct vhost_vring *vr)
     vr->n_taken = vr->n_published;
 }
 
-/* Returns the number of buffers that the guest offers, beyond those that were
- * taken, 0 if that is not known.  The ring is mapped. */
-uint32_t
-vhost_vring_n_offered(const struct vhost_vring *vr)
-{
-    const struct vring_avail *avail
-        = ALIGNED_CAST(const struct vring_avail *, vr->avail);
-    uint16_t n;
-
-    if (vr->packed) {
-        return 0;
-    }
-    n = (vhost_vring_load16(&avail->idx, memory_order_relaxed)
-         - vr->avail_idx);
-    return MIN(n, vr->size);
-}
-
 /* Logs that 'len' bytes at 'va', which lie in region number 'region' of the
  * guest, were written, if its dirty pages are logged.  To be called after the
  * write, by whichever CPU or engine, and before vhost_vring_publish().

@@ -119,6 +119,7 @@ struct vhost_vring_layout {
     /* As the public functions of the same names. */
     enum vhost_vring_result (*take)(struct vhost_vring *, uint32_t len,
                                     struct vhost_vring_buf *);
+    uint32_t (*n_offered)(const struct vhost_vring *);
     bool (*may_have_pkt)(const struct vhost_vring *);
     enum vhost_vring_result (*take_pkt)(struct vhost_vring *,
                                         struct vhost_vring_pkt *);
@@ -177,7 +178,6 @@ void vhost_vring_set_base(struct vhost_vring *, uint16_t avail,
                           uint16_t used);
 uint16_t vhost_vring_get_base(const struct vhost_vring *);
 void vhost_vring_forget(struct vhost_vring *);
-uint32_t vhost_vring_n_offered(const struct vhost_vring *);
 void vhost_vring_log(const struct vhost_vring *, const uint8_t *va,
                      uint32_t region, uint32_t len);
 
@@ -203,6 +203,14 @@ vhost_vring_take(struct vhost_vring *vr, uint32_t len,
 {
     return (OVS_UNLIKELY(vr->broken)
             ? VHOST_VRING_BROKEN : vr->layout->take(vr, len, buf));
+}
+
+/* Returns the number of buffers that the guest offers, beyond those that were
+ * taken, 0 if that is not known.  The ring is mapped. */
+static inline uint32_t
+vhost_vring_n_offered(const struct vhost_vring *vr)
+{
+    return vr->layout->n_offered(vr);
 }
 
 /* Whether it is worth the while to call vhost_vring_take_pkt().  The ring is

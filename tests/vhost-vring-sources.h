@@ -32,7 +32,6 @@
 #define vhost_vring_init DP(vhost_vring_init)
 #define vhost_vring_log DP(vhost_vring_log)
 #define vhost_vring_map DP(vhost_vring_map)
-#define vhost_vring_n_offered DP(vhost_vring_n_offered)
 #define vhost_vring_open_table DP(vhost_vring_open_table)
 #define vhost_vring_packed DP(vhost_vring_packed)
 #define vhost_vring_set_base DP(vhost_vring_set_base)
