@@ -329,6 +329,14 @@ rxq_describe(struct vhost_async_rxq *rxq, const char *why, const char *why_rx)
             ? xasprintf("CPU: %s", why_rx) : xstrdup(how));
 }
 
+/* Appends what txqs and rxqs have totals of alike. */
+#define FORMAT_COPIES(DS, T)                                                \
+    ds_put_format(DS, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "    \
+                  "in flight: %"PRIu64" packets\n"                          \
+                  "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",       \
+                  (T).dma_packets, (T).dma_bytes, (T).in_flight,            \
+                  (T).cpu_packets, (T).cpu_bytes)
+
 static void
 format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
 {
@@ -338,11 +346,7 @@ format_txq(struct ds *ds, struct vhost_async_txq *txq, const char *why)
     vhost_async_txq_get_totals(txq, true, &t);
     ds_put_format(ds, "  txq %"PRIu16": %s\n", txq->vq.qid,
                   vq_describe(&txq->vq, why));
-    ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
-                  "in flight: %"PRIu64" packets\n",
-                  t.dma_packets, t.dma_bytes, t.in_flight);
-    ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  t.cpu_packets, t.cpu_bytes);
+    FORMAT_COPIES(ds, t);
     ds_put_format(ds, "    memory: %"PRIuSIZE" bytes",
                   vhost_async_txq_memory(txq) + ring);
     if (ring) {
@@ -370,13 +374,9 @@ format_rxq(struct ds *ds, struct vhost_async_rxq *rxq, const char *why,
     vhost_async_rxq_get_totals(rxq, true, &t);
     ds_put_format(ds, "  rxq %"PRIu16": %s\n", rxq->vq.qid, how);
     free(how);
-    ds_put_format(ds, "    by DMA: %"PRIu64" packets, %"PRIu64" bytes; "
-                  "in flight: %"PRIu64" packets\n",
-                  t.dma_packets, t.dma_bytes, t.in_flight);
-    ds_put_format(ds, "    by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
-                  t.cpu_packets, t.cpu_bytes);
+    FORMAT_COPIES(ds, t);
     ds_put_format(ds, "    memory: %"PRIuSIZE" bytes\n",
-                  sizeof *rxq + vhost_async_vq_memory(&rxq->vq));
+                  vhost_async_rxq_memory(rxq));
     if (t.bad_drops) {
         ds_put_format(ds, "    dropped: %"PRIu64" too short or too long\n",
                       t.bad_drops);
@@ -465,8 +465,7 @@ rxq_to_json(struct vhost_async_rxq *rxq, const char *why, const char *why_rx)
     PUT("bad-drops", bad_drops);
 #undef PUT
     json_object_put(json, "memory",
-                    json_integer_create(sizeof *rxq
-                                        + vhost_async_vq_memory(&rxq->vq)));
+                    json_integer_create(vhost_async_rxq_memory(rxq)));
     return json;
 }
 

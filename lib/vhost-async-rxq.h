@@ -120,4 +120,12 @@ vhost_async_rxq_has_room(const struct vhost_async_rxq *rxq, uint32_t n)
     return vhost_async_vq_in_flight(&rxq->vq) + n <= VHOST_ASYNC_RXQ_MAX_PKTS;
 }
 
+/* Returns the number of bytes that 'rxq' takes, with all that it points to.
+ * Any thread, while the ring does not change. */
+static inline size_t
+vhost_async_rxq_memory(const struct vhost_async_rxq *rxq)
+{
+    return sizeof *rxq + vhost_async_vq_memory(&rxq->vq);
+}
+
 #endif /* vhost-async-rxq.h */
