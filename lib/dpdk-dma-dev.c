@@ -598,9 +598,8 @@ dpdk_dma_dev_stop_all(void)
 
 /* Has devices stopped that failed and that no thread is using any more, those
  * that could not be stopped tried again, and sees whether these completed all
- * they had.  For the
- * helper thread, which does not wait for drivers: dpdk_dma_dev_seq() changes
- * when one has stopped its device, or given up. */
+ * they had.  For the helper thread, which does not wait for drivers:
+ * dpdk_dma_dev_seq() changes when one has stopped its device, or given up. */
 void
 dpdk_dma_dev_stop_failed(void)
 {
