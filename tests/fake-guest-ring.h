@@ -118,6 +118,25 @@ guest_ring_avail_flags(const struct guest_ring *g)
                                : VRING_PACKED_DESC_F_USED);
 }
 
+/* Writes a descriptor of the next buffer.  The flags of the first one, for
+ * which 'head_flags' is not NULL, are stored there, to be written last. */
+static void
+guest_ring_add_packed(struct guest_ring *g, uint64_t gpa, uint32_t len,
+                      uint16_t flags, uint16_t *head_flags)
+{
+    struct vring_packed_desc *d = &g->pdesc[g->avail_pos];
+
+    d->addr = gpa;
+    d->len = len;
+    d->id = g->n_offered % g->n_bufs;
+    *(head_flags ? head_flags : &d->flags)
+        = flags | guest_ring_avail_flags(g);
+    if (++g->avail_pos == g->size) {
+        g->avail_pos = 0;
+        g->avail_wrap = !g->avail_wrap;
+    }
+}
+
 static void
 guest_ring_offer_packed(struct guest_ring *g)
 {
@@ -125,22 +144,11 @@ guest_ring_offer_packed(struct guest_ring *g)
     uint16_t head_flags = 0;
 
     for (uint32_t i = 0; i < g->n_pieces; i++) {
-        struct vring_packed_desc *d = &g->pdesc[g->avail_pos];
-        uint16_t flags = (VRING_DESC_F_WRITE | guest_ring_avail_flags(g)
-                          | (i + 1 < g->n_pieces ? VRING_DESC_F_NEXT : 0));
-
-        d->addr = guest_ring_gpa(g, g->n_offered, i);
-        d->len = g->piece_len;
-        d->id = g->n_offered % g->n_bufs;
-        if (i) {
-            d->flags = flags;
-        } else {
-            head_flags = flags;
-        }
-        if (++g->avail_pos == g->size) {
-            g->avail_pos = 0;
-            g->avail_wrap = !g->avail_wrap;
-        }
+        guest_ring_add_packed(
+            g, guest_ring_gpa(g, g->n_offered, i), g->piece_len,
+            (VRING_DESC_F_WRITE
+             | (i + 1 < g->n_pieces ? VRING_DESC_F_NEXT : 0)),
+            i ? NULL : &head_flags);
     }
     guest_store(&head->flags, head_flags);
 }
@@ -337,8 +345,8 @@ guest_ring_table_gpa(const struct guest_ring *g, uint32_t buf)
 static void
 guest_ring_send_packed(struct guest_ring *g, const uint32_t lens[])
 {
-    uint32_t buf = g->n_offered, n = g->indirect ? 1 : g->n_pieces;
     struct vring_packed_desc *head = &g->pdesc[g->avail_pos];
+    uint32_t buf = g->n_offered;
     uint16_t head_flags = 0;
 
     if (g->indirect) {
@@ -351,25 +359,14 @@ guest_ring_send_packed(struct guest_ring *g, const uint32_t lens[])
                 .addr = guest_ring_gpa(g, buf, i), .len = lens[i],
             };
         }
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        struct vring_packed_desc *d = &g->pdesc[g->avail_pos];
-        uint16_t flags = (guest_ring_avail_flags(g)
-                          | (g->indirect ? VRING_DESC_F_INDIRECT : 0)
-                          | (i + 1 < n ? VRING_DESC_F_NEXT : 0));
-
-        d->addr = (g->indirect ? guest_ring_table_gpa(g, buf)
-                   : guest_ring_gpa(g, buf, i));
-        d->len = g->indirect ? g->n_pieces * 16 : lens[i];
-        d->id = buf % g->n_bufs;
-        if (i) {
-            d->flags = flags;
-        } else {
-            head_flags = flags;
-        }
-        if (++g->avail_pos == g->size) {
-            g->avail_pos = 0;
-            g->avail_wrap = !g->avail_wrap;
+        guest_ring_add_packed(g, gpa, g->n_pieces * 16,
+                              VRING_DESC_F_INDIRECT, &head_flags);
+    } else {
+        for (uint32_t i = 0; i < g->n_pieces; i++) {
+            guest_ring_add_packed(
+                g, guest_ring_gpa(g, buf, i), lens[i],
+                i + 1 < g->n_pieces ? VRING_DESC_F_NEXT : 0,
+                i ? NULL : &head_flags);
         }
     }
     guest_store(&head->flags, head_flags);

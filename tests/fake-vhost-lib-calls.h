@@ -141,66 +141,122 @@ lib_log_write(int vid, uint64_t gpa, uint64_t size)
 
 /* The data plane. */
 
-static bool
-lib_enqueue_split(struct lib_dev *dev, struct lib_vq *vq, struct rte_mbuf *pkt)
+/* Where the guest has a ring. */
+struct lib_split {
+    struct vring_desc *descs;
+    struct vring_avail *avail;
+    struct vring_used *used;
+};
+
+static struct lib_split
+lib_split_of(struct lib_dev *dev, const struct lib_vq *vq)
 {
     uint64_t len = 0;
-    struct vring_desc *descs = ALIGNED_CAST(
-        struct vring_desc *,
-        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
-    struct vring_avail *avail = ALIGNED_CAST(
-        struct vring_avail *,
-        lib_find(dev, LIB_BY_USER, vq->avail, &len, NULL));
-    struct vring_used *used = ALIGNED_CAST(
-        struct vring_used *,
-        lib_find(dev, LIB_BY_USER, vq->used, &len, NULL));
-    uint16_t head;
-    uint8_t *dst;
 
-    if (avail->idx == vq->avail_idx) {
-        return false;
-    }
-    head = avail->ring[vq->avail_idx++ % vq->vring.size];
-    dst = lib_find(dev, LIB_BY_GPA, descs[head].addr, &len, NULL);
-    memset(dst, 0, 12);
-    dst[10] = 1;
-    memcpy(dst + 12, rte_pktmbuf_mtod(pkt, uint8_t *), pkt->pkt_len);
-    used->ring[vq->used_idx++ % vq->vring.size] = (struct vring_used_elem) {
-        .id = head, .len = 12 + pkt->pkt_len
+    return (struct lib_split) {
+        .descs = ALIGNED_CAST(struct vring_desc *,
+                              lib_find(dev, LIB_BY_USER, vq->desc, &len,
+                                       NULL)),
+        .avail = ALIGNED_CAST(struct vring_avail *,
+                              lib_find(dev, LIB_BY_USER, vq->avail, &len,
+                                       NULL)),
+        .used = ALIGNED_CAST(struct vring_used *,
+                             lib_find(dev, LIB_BY_USER, vq->used, &len,
+                                      NULL)),
     };
-    used->idx = vq->used_idx;
-    return true;
 }
 
-static bool
-lib_enqueue_packed(struct lib_dev *dev, struct lib_vq *vq,
-                   struct rte_mbuf *pkt)
+/* Takes the next buffer that the guest offers.  Returns its descriptor, or
+ * NULL. */
+static struct vring_desc *
+lib_split_take(const struct lib_split *ring, struct lib_vq *vq, uint16_t *head)
+{
+    if (ring->avail->idx == vq->avail_idx) {
+        return NULL;
+    }
+    *head = ring->avail->ring[vq->avail_idx++ % vq->vring.size];
+    return ring->descs + *head;
+}
+
+static void
+lib_split_use(const struct lib_split *ring, struct lib_vq *vq, uint16_t head,
+              uint32_t len)
+{
+    ring->used->ring[vq->used_idx++ % vq->vring.size]
+        = (struct vring_used_elem) { .id = head, .len = len };
+    ring->used->idx = vq->used_idx;
+}
+
+/* The same for a packed ring. */
+static struct vring_packed_desc *
+lib_packed_next(struct lib_dev *dev, const struct lib_vq *vq)
 {
     uint64_t len = 0;
     struct vring_packed_desc *d = ALIGNED_CAST(
         struct vring_packed_desc *,
         lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
     bool wrap = vq->avail_idx & 0x8000;
-    uint8_t *dst;
 
     d += vq->avail_idx & 0x7fff;
-    if (!(d->flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap
-        || !(d->flags & 1 << VRING_PACKED_DESC_F_USED) != wrap) {
-        return false;
-    }
-    dst = lib_find(dev, LIB_BY_GPA, d->addr, &len, NULL);
-    memset(dst, 0, 12);
-    dst[10] = 1;
-    memcpy(dst + 12, rte_pktmbuf_mtod(pkt, uint8_t *), pkt->pkt_len);
-    d->len = 12 + pkt->pkt_len;
-    d->flags = (VRING_DESC_F_WRITE
-                | (wrap ? 1 << VRING_PACKED_DESC_F_AVAIL
-                          | 1 << VRING_PACKED_DESC_F_USED : 0));
+    return (!(d->flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap
+            || !(d->flags & 1 << VRING_PACKED_DESC_F_USED) != wrap
+            ? NULL : d);
+}
+
+static void
+lib_packed_use(struct lib_vq *vq, struct vring_packed_desc *d, uint32_t len,
+               uint16_t flags)
+{
+    bool wrap = vq->avail_idx & 0x8000;
+
+    d->len = len;
+    d->flags = (flags | (wrap ? 1 << VRING_PACKED_DESC_F_AVAIL
+                                | 1 << VRING_PACKED_DESC_F_USED : 0));
     if ((++vq->avail_idx & 0x7fff) == vq->vring.size) {
         vq->avail_idx = wrap ? 0 : 0x8000;
     }
     vq->used_idx = vq->avail_idx;
-    return true;
+}
+
+/* Copies 'pkt' behind a header at 'gpa'.  Returns how many bytes that are. */
+static uint32_t
+lib_place(struct lib_dev *dev, uint64_t gpa, const struct rte_mbuf *pkt)
+{
+    uint64_t len = 0;
+    uint8_t *dst = lib_find(dev, LIB_BY_GPA, gpa, &len, NULL);
+
+    memset(dst, 0, 12);
+    dst[10] = 1;
+    memcpy(dst + 12, rte_pktmbuf_mtod(pkt, uint8_t *), pkt->pkt_len);
+    return 12 + pkt->pkt_len;
+}
+
+static bool
+lib_enqueue_split(struct lib_dev *dev, struct lib_vq *vq,
+                  struct rte_mbuf *pkt)
+{
+    struct lib_split ring = lib_split_of(dev, vq);
+    const struct vring_desc *d;
+    uint16_t head;
+
+    d = lib_split_take(&ring, vq, &head);
+    if (d) {
+        lib_split_use(&ring, vq, head, lib_place(dev, d->addr, pkt));
+    }
+    return d != NULL;
+}
+
+static bool
+lib_enqueue_packed(struct lib_dev *dev, struct lib_vq *vq,
+                   struct rte_mbuf *pkt)
+{
+    struct vring_packed_desc *d = lib_packed_next(dev, vq);
+
+    if (d) {
+        lib_packed_use(vq, d, lib_place(dev, d->addr, pkt),
+                       VRING_DESC_F_WRITE);
+    }
+    return d != NULL;
 }
 
 static uint16_t
@@ -252,28 +308,16 @@ static struct rte_mbuf *
 lib_dequeue_split(struct lib_dev *dev, struct lib_vq *vq,
                   struct rte_mempool *mp)
 {
-    uint64_t len = 0;
-    struct vring_desc *descs = ALIGNED_CAST(
-        struct vring_desc *,
-        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
-    struct vring_avail *avail = ALIGNED_CAST(
-        struct vring_avail *,
-        lib_find(dev, LIB_BY_USER, vq->avail, &len, NULL));
-    struct vring_used *used = ALIGNED_CAST(
-        struct vring_used *,
-        lib_find(dev, LIB_BY_USER, vq->used, &len, NULL));
-    struct rte_mbuf *m;
+    struct lib_split ring = lib_split_of(dev, vq);
+    const struct vring_desc *d;
+    struct rte_mbuf *m = NULL;
     uint16_t head;
 
-    if (avail->idx == vq->avail_idx) {
-        return NULL;
+    d = lib_split_take(&ring, vq, &head);
+    if (d) {
+        m = lib_receive(dev, mp, d->addr, d->len);
+        lib_split_use(&ring, vq, head, 0);
     }
-    head = avail->ring[vq->avail_idx++ % vq->vring.size];
-    m = lib_receive(dev, mp, descs[head].addr, descs[head].len);
-    used->ring[vq->used_idx++ % vq->vring.size] = (struct vring_used_elem) {
-        .id = head
-    };
-    used->idx = vq->used_idx;
     return m;
 }
 
@@ -281,26 +325,13 @@ static struct rte_mbuf *
 lib_dequeue_packed(struct lib_dev *dev, struct lib_vq *vq,
                    struct rte_mempool *mp)
 {
-    uint64_t len = 0;
-    struct vring_packed_desc *d = ALIGNED_CAST(
-        struct vring_packed_desc *,
-        lib_find(dev, LIB_BY_USER, vq->desc, &len, NULL));
-    bool wrap = vq->avail_idx & 0x8000;
-    struct rte_mbuf *m;
+    struct vring_packed_desc *d = lib_packed_next(dev, vq);
+    struct rte_mbuf *m = NULL;
 
-    d += vq->avail_idx & 0x7fff;
-    if (!(d->flags & 1 << VRING_PACKED_DESC_F_AVAIL) == wrap
-        || !(d->flags & 1 << VRING_PACKED_DESC_F_USED) != wrap) {
-        return NULL;
+    if (d) {
+        m = lib_receive(dev, mp, d->addr, d->len);
+        lib_packed_use(vq, d, 0, 0);
     }
-    m = lib_receive(dev, mp, d->addr, d->len);
-    d->len = 0;
-    d->flags = (wrap ? 1 << VRING_PACKED_DESC_F_AVAIL
-                       | 1 << VRING_PACKED_DESC_F_USED : 0);
-    if ((++vq->avail_idx & 0x7fff) == vq->vring.size) {
-        vq->avail_idx = wrap ? 0 : 0x8000;
-    }
-    vq->used_idx = vq->avail_idx;
     return m;
 }
 
