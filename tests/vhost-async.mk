@@ -52,6 +52,8 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest-stats.c \
 	tests/test-vhost-guest-take-over.c \
 	tests/test-vhost-guest.c \
+	tests/test-vhost-rxq-guest.c \
+	tests/test-vhost-rxq-offload.c \
 	tests/test-vhost-rxq.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \
@@ -67,6 +69,7 @@ tests_ovstest_SOURCES += \
 	tests/vhost-guest-mem-fixture.h \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
+	tests/vhost-rxq-fixture.h \
 	tests/vhost-thread-fixture.h \
 	tests/vhost-txq-fixture.h \
 	tests/vhost-vring-fixture.h \
