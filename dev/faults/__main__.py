@@ -29,6 +29,7 @@ from dev.common.command import program
 from dev.faults.scenarios import (DRIVERS, SCENARIOS, Result, add_arguments,
                                   guarded, selection)
 from dev.faults.world import World
+from dev.lab import suite
 
 
 def run_scenario(name, args):
@@ -86,10 +87,8 @@ def parse_args():
 def main():
     args = parse_args()
     if args.list:
-        for name in args.names:
-            print("%-26s %s" % (name, " ".join(
-                SCENARIOS[name].function.__doc__.split())))
-        return 0
+        return suite.show(args.names, {
+            name: scenario.function for name, scenario in SCENARIOS.items()})
     return guarded("faults", lambda: run_all(args), args)
 
 

@@ -24,7 +24,7 @@ from dev.faults import (attacks, drivers, engines, hostile, leaving, long_use,
                         memory, ports, source, waits)
 from dev.faults.frontend import FrontEndError
 from dev.faults.packets import Failure
-from dev.lab import LabError
+from dev.lab import LabError, suite
 
 
 class Scenario:
@@ -281,7 +281,7 @@ def add_arguments(parser):
 
 def guarded(name, function, args):
     """Runs 'function', which needs what 'args' name.  Returns its status."""
-    try:
+    def checked():
         lablib.Switch.check_build(args.build)
         if args.driver:
             lablib.need_driver("dma_" + args.driver.split("-")[0])
@@ -289,9 +289,5 @@ def guarded(name, function, args):
         else:
             lablib.need_file(args.model, plugin.REMEDY)
         return function()
-    except LabError as e:
-        lablib.say("%s: %s" % (name, e))
-        return 1
-    except lablib.Interrupted as e:
-        lablib.say("%s: interrupted by %s" % (name, e.name))
-        return 128 + e.signum
+
+    return suite.guarded(name, checked)

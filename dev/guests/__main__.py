@@ -19,18 +19,16 @@ and guests, has them talk, and compares what arrived with what was sent.  One
 line tells how each ended, the last line how many.
 """
 
-import argparse
 import os
 import sys
 import time
 
 from dev import lab as lablib
-from dev.common.command import Stop, program
 from dev.dma_model import plugin
 from dev.guests import exchange, image, life, memory, migration, moves
 from dev.guests.qemu import accelerator
 from dev.guests.stage import World
-from dev.lab import LabError
+from dev.lab import LabError, suite
 
 SCENARIOS = {**exchange.SCENARIOS, **life.SCENARIOS, **memory.SCENARIOS,
              **migration.SCENARIOS, **moves.SCENARIOS}
@@ -76,42 +74,12 @@ def run_scenario(name, args):
     return not why
 
 
-def parse_args():
-    parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__.splitlines()[0],
-        epilog="Scenarios: " + " ".join(SCENARIOS))
-    parser.add_argument("names", nargs="*", metavar="SCENARIO",
-                        help="only these")
-    parser.add_argument("--build", default="out/defer")
-    parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
-    parser.add_argument("--quick", action="store_true", help="a selection")
-    parser.add_argument("--list", action="store_true")
-    args = parser.parse_args()
-    for name in args.names:
-        if name not in SCENARIOS:
-            parser.error("there is no scenario %s; --list names them" % name)
-    args.names = args.names or list(QUICK if args.quick else SCENARIOS)
-    return args
-
-
 def main():
-    args = parse_args()
+    args = suite.parse_args(__doc__, SCENARIOS, QUICK)
     if args.list:
-        for name in args.names:
-            function = SCENARIOS[name][0]
-            print("%-22s %s" % (name, " ".join(function.__doc__.split())))
-        return 0
-    try:
-        return run_all(args)
-    except (LabError, Stop) as e:
-        lablib.say("guests: %s" % e)
-        return 1
-    except lablib.Interrupted as e:
-        lablib.say("guests: interrupted by " + e.name)
-        return 128 + e.signum
-    except KeyboardInterrupt:
-        lablib.say("guests: interrupted; run it again to go on")
-        return 130
+        return suite.show(args.names, {
+            name: function for name, (function, _) in SCENARIOS.items()})
+    return suite.guarded("guests", lambda: run_all(args))
 
 
 def run_all(args):

@@ -22,13 +22,10 @@ KERNEL_ARGS = "console=ttyS0 loglevel=5 memhp_default_state=online"
 # With these come those that they depend on.
 MODULES = ("virtio_pci", "virtio_net", "virtio_balloon")
 
-# Commands come in through the second serial port, each with a number that
-# the answer ends with, next to the exit status.  The shell that reads them
-# forgets the beginning of a line when a child of its own ends meanwhile, so
-# what goes on in the background is a child of another one, the first process.
-INIT = """\
+# What the first process does first, with what make_initramfs() puts there.
+INIT_BEGIN = """\
 #!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /sbin /usr/bin /usr/sbin
+/bin/busybox mkdir -p /proc /sys /dev /root /tmp /sbin /usr/bin /usr/sbin
 /bin/busybox --install -s
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -36,6 +33,13 @@ mount -t devtmpfs dev /dev
 for module in $(cat /modules/order); do
     insmod /modules/$module.ko
 done
+"""
+
+# Commands come in through the second serial port, each with a number that
+# the answer ends with, next to the exit status.  The shell that reads them
+# forgets the beginning of a line when a child of its own ends meanwhile, so
+# what goes on in the background is a child of another one, the first process.
+INIT = INIT_BEGIN + """\
 ip link set lo up
 stty -F /dev/ttyS1 raw -echo
 exec > /dev/ttyS1 2>&1

@@ -21,7 +21,6 @@ before, without the machine.  One line tells how each scenario ended, the last
 line how many.
 """
 
-import argparse
 import os
 import re
 import sys
@@ -29,12 +28,11 @@ import time
 
 from dev import lab as lablib
 from dev.common.children import capture, python
-from dev.common.command import Stop, program
 from dev.guests import image
 from dev.guests.qemu import accelerator
 from dev.iommu import machine, plugin
 from dev.iommu.scenarios import SCENARIOS
-from dev.lab import LabError
+from dev.lab import LabError, suite
 
 
 def driver():
@@ -91,42 +89,11 @@ def run_machine(args, names):
     return len(passed)
 
 
-def parse_args():
-    parser = argparse.ArgumentParser(
-        prog=program(), description=__doc__.splitlines()[0],
-        epilog="Scenarios: " + " ".join(NAMES))
-    parser.add_argument("names", nargs="*", metavar="SCENARIO",
-                        help="only these")
-    parser.add_argument("--build", default="out/defer")
-    parser.add_argument("--logs", metavar="DIR", help="keep all logs there")
-    parser.add_argument("--quick", action="store_true", help="a selection")
-    parser.add_argument("--list", action="store_true")
-    args = parser.parse_args()
-    for name in args.names:
-        if name not in NAMES:
-            parser.error("there is no scenario %s; --list names them" % name)
-    args.names = args.names or list(QUICK if args.quick else NAMES)
-    return args
-
-
 def main():
-    args = parse_args()
+    args = suite.parse_args(__doc__, NAMES, QUICK)
     if args.list:
-        for name in args.names:
-            print("%-16s %s" % (name,
-                                " ".join(NAMES[name].__doc__.split())))
-        return 0
-    try:
-        return run_all(args)
-    except (LabError, Stop) as e:
-        lablib.say("iommu: %s" % e)
-        return 1
-    except lablib.Interrupted as e:
-        lablib.say("iommu: interrupted by " + e.name)
-        return 128 + e.signum
-    except KeyboardInterrupt:
-        lablib.say("iommu: interrupted; run it again to go on")
-        return 130
+        return suite.show(args.names, NAMES)
+    return suite.guarded("iommu", lambda: run_all(args))
 
 
 def run_all(args):

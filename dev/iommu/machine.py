@@ -50,16 +50,7 @@ KERNEL_ARGS = ("console=ttyS0 loglevel=4 panic=-1 mitigations=off "
                "intel_iommu=on hugepages=%d" % HUGEPAGES)
 
 # What the command prints goes to the second serial port.
-INIT = """\
-#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /root /sbin /usr/bin /usr/sbin
-/bin/busybox --install -s
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-for module in $(cat /modules/order); do
-    insmod /modules/$module.ko
-done
+INIT = image.INIT_BEGIN + """\
 mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=262144,cache=loose \
 root /root
 for where in run tmp var/tmp; do
