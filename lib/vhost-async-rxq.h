@@ -121,11 +121,11 @@ vhost_async_rxq_has_room(const struct vhost_async_rxq *rxq, uint32_t n)
 }
 
 /* Returns the number of bytes that 'rxq' takes, with all that it points to.
- * Any thread, while the ring does not change. */
+ * Any thread. */
 static inline size_t
 vhost_async_rxq_memory(const struct vhost_async_rxq *rxq)
 {
-    return sizeof *rxq + vhost_async_vq_memory(&rxq->vq);
+    return sizeof *rxq + vhost_async_counter(&rxq->vq.memory);
 }
 
 #endif /* vhost-async-rxq.h */

@@ -178,9 +178,9 @@ vhost_async_txq_drain(struct vhost_async_txq *txq, uint64_t deadline_tsc)
 }
 
 /* Returns the number of bytes that 'txq' takes, with all that it points to,
- * but for what the engine has.  Any thread, while the ring does not change. */
+ * but for what the engine has.  Any thread. */
 size_t
 vhost_async_txq_memory(const struct vhost_async_txq *txq)
 {
-    return sizeof *txq + vhost_async_vq_memory(&txq->vq);
+    return sizeof *txq + vhost_async_counter(&txq->vq.memory);
 }

@@ -253,6 +253,8 @@ vhost_async_vq_start(struct vhost_async_vq *vq,
         vq->pkts = xzalloc_cacheline(n_pkts * sizeof *vq->pkts);
         vq->pkts_mask = n_pkts - 1;
     }
+    atomic_store_relaxed(&vq->memory, n_pkts * (sizeof *vq->pkts
+                                                + sizeof *vq->vring.chains));
     if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STOPPED) {
         vhost_async_vq_set_state(vq, VHOST_ASYNC_VQ_DISABLED);
     }
@@ -350,20 +352,4 @@ vhost_async_vq_waits_for(const struct vhost_async_vq *vq)
 
     return (vhost_async_vq_in_flight(vq)
             ? vq->pkts[seq & vq->pkts_mask].chan : -1);
-}
-
-/* Returns the number of bytes that 'vq' points to.  Any thread, while the ring
- * does not change. */
-size_t
-vhost_async_vq_memory(const struct vhost_async_vq *vq)
-{
-    size_t n = 0;
-
-    if (vq->pkts) {
-        n += (vq->pkts_mask + 1) * sizeof *vq->pkts;
-    }
-    if (vq->vring.chains) {
-        n += (vq->vring.chains_mask + 1) * sizeof *vq->vring.chains;
-    }
-    return n;
 }

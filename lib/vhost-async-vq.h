@@ -126,6 +126,7 @@ struct vhost_async_vq {
         uint32_t pkts_mask;
         struct vhost_async_pkt *pkts;   /* As many as the ring may have. */
         atomic_uint64_t notifications;  /* Of the guest. */
+        atomic_uint64_t memory;         /* Bytes that it points to. */
         bool log_all;           /* What is in flight was not logged. */
         bool told_broken;       /* The log was told of it. */
         bool is_closed;         /* By who is in control of the guest. */
@@ -159,7 +160,6 @@ void vhost_async_vq_tell_broken(struct vhost_async_vq *);
 
 void vhost_async_vq_pause(int attempt);
 int vhost_async_vq_waits_for(const struct vhost_async_vq *);
-size_t vhost_async_vq_memory(const struct vhost_async_vq *);
 
 static inline struct vhost_async_vq *
 vhost_async_vq_of_owner(struct dpdk_dma_owner *owner)

@@ -102,7 +102,6 @@
 #define vhost_async_vq_init DP(vhost_async_vq_init)
 #define vhost_async_vq_lock DP(vhost_async_vq_lock)
 #define vhost_async_vq_lock_unless_closed DP(vhost_async_vq_lock_unless_closed)
-#define vhost_async_vq_memory DP(vhost_async_vq_memory)
 #define vhost_async_vq_notify DP(vhost_async_vq_notify)
 #define vhost_async_vq_open DP(vhost_async_vq_open)
 #define vhost_async_vq_pause DP(vhost_async_vq_pause)
