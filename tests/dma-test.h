@@ -19,10 +19,11 @@
 
 /* What the test programs of vhost async share: each is a table of cases.
  *
- *     ovstest PROGRAM [--seed=N] [CASE...]
+ *     ovstest PROGRAM [--ms=N] [--seed=N] [CASE...]
  *
- * runs the cases that are named, all by default.  The seed of those that
- * choose at random is printed, so that a failure can be repeated. */
+ * runs the cases that are named, all by default; those in which threads run in
+ * parallel for N milliseconds each.  The seed of those that choose at random
+ * is printed, so that a failure can be repeated. */
 
 #include <errno.h>
 #include <signal.h>
@@ -33,6 +34,7 @@
 #include <unistd.h>
 
 #include "openvswitch/vlog.h"
+#include "ovs-atomic.h"
 #include "random.h"
 #include "timeval.h"
 #include "util.h"
@@ -41,6 +43,9 @@
  * never comes is killed. */
 #define DMA_TEST_TIMEOUT 60
 
+/* For how long one in which threads run in parallel does, in milliseconds. */
+static long long int dma_test_ms = 300;
+
 struct dma_test_case {
     const char *name;
     void (*run)(void);
@@ -48,6 +53,15 @@ struct dma_test_case {
 
 /* The case in the function test_NAME(). */
 #define DMA_TEST_CASE(NAME) { #NAME, test_##NAME }
+
+/* The function test_NAME(), of a program whose cases are plans that its
+ * run_plan() carries out. */
+#define DMA_TEST_PLAN(NAME, ...)                                \
+    static void                                                 \
+    test_##NAME(void)                                           \
+    {                                                           \
+        run_plan(&(const struct plan) { __VA_ARGS__ });         \
+    }
 
 static inline const struct dma_test_case *
 dma_test_find(const struct dma_test_case *cases, size_t n, const char *name)
@@ -111,6 +125,9 @@ dma_test_main(const struct dma_test_case *cases, size_t n, int argc,
     vlog_set_levels(NULL, VLF_ANY_DESTINATION, VLL_OFF);
     vlog_set_levels(NULL, VLF_CONSOLE, VLL_EMER);
 
+    if (first < argc && !strncmp(argv[first], "--ms=", 5)) {
+        dma_test_ms = strtoul(argv[first++] + 5, NULL, 10);
+    }
     if (first < argc && !strncmp(argv[first], "--seed=", 7)) {
         seed = strtoul(argv[first++] + 7, NULL, 0);
     }
@@ -129,6 +146,30 @@ dma_test_main(const struct dma_test_case *cases, size_t n, int argc,
     if (!passed) {
         exit(EXIT_FAILURE);
     }
+}
+
+/* What all threads of a case do by and by, if it has several. */
+enum dma_test_phase {
+    DMA_TEST_SEND,
+    DMA_TEST_SETTLE,            /* As before, but without new packets. */
+    DMA_TEST_END,
+};
+
+static OVS_UNUSED atomic_int dma_test_phase;
+
+static inline enum dma_test_phase
+dma_test_phase_get(void)
+{
+    int value;
+
+    atomic_read_explicit(&dma_test_phase, &value, memory_order_acquire);
+    return value;
+}
+
+static inline void
+dma_test_phase_set(enum dma_test_phase value)
+{
+    atomic_store_explicit(&dma_test_phase, value, memory_order_release);
 }
 
 #endif /* dma-test.h */

@@ -433,6 +433,19 @@ guest_ring_send(struct guest_ring *g,
     return true;
 }
 
+/* The driver begins anew, with a ring of 'size', which must not be more than
+ * at first.  Nobody is at the ring. */
+static void
+guest_ring_reset(struct guest_ring *g, uint32_t size)
+{
+    memset(g->mem, 0, 3 * GUEST_AREA);
+    g->size = g->setup.size = size;
+    g->n_bufs = size / g->n_pieces;
+    g->n_offered = g->n_used = 0;
+    g->avail_pos = g->used_pos = 0;
+    g->avail_wrap = g->used_wrap = true;
+}
+
 static void
 guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
                 uint32_t n_pieces, uint32_t piece_len)
@@ -442,10 +455,8 @@ guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
     memset(g, 0, sizeof *g);
     g->features = features;
     g->packed = features & GUEST_F(VIRTIO_F_RING_PACKED);
-    g->size = size;
     g->n_pieces = n_pieces;
     g->piece_len = piece_len;
-    g->n_bufs = size / n_pieces;
 
     g->mem_size = ROUND_UP(3 * GUEST_AREA + size * (piece_len + 16), 4096);
     g->mem = mmap(NULL, g->mem_size, PROT_READ | PROT_WRITE,
@@ -467,11 +478,10 @@ guest_ring_init(struct guest_ring *g, uint64_t features, uint32_t size,
         .desc = (const void *) va,
         .avail = (const void *) (va + GUEST_AREA),
         .used = (const void *) (va + 2 * GUEST_AREA),
-        .size = size,
         .features = features,
         .log_vid = -1,
     };
-    g->avail_wrap = g->used_wrap = true;
+    guest_ring_reset(g, size);
 }
 
 /* Where the ring starts, as rte_vhost_get_vring_base() has it. */
@@ -496,9 +506,26 @@ guest_ring_from_library(const struct vhost_guest_mem *mem, const void *va,
     return r->va + ofs;
 }
 
+/* Has the guest's memory be told of anew.  Nobody uses what was told before:
+ * where that is. */
+static OVS_UNUSED void
+guest_ring_move(struct guest_ring *g)
+{
+    struct vhost_guest_mem *old = CONST_CAST(struct vhost_guest_mem *,
+                                             g->setup.mem);
+
+    g->setup.mem = xmemdup(old, sizeof *old);
+    if (old != &g->table) {
+        free(old);
+    }
+}
+
 static void
 guest_ring_destroy(struct guest_ring *g)
 {
+    if (g->setup.mem != &g->table) {
+        free(CONST_CAST(struct vhost_guest_mem *, g->setup.mem));
+    }
     munmap(g->mem, g->mem_size);
 }
 

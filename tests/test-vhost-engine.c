@@ -52,14 +52,6 @@ static void disturb(void);
 #include "timeval.h"
 #include "util.h"
 
-/* What is at the beginning of each packet, behind its addresses.  All that
- * follows is 'seq', its lowest byte. */
-struct stamp {
-    uint32_t sender, port;
-    uint32_t seq, len;
-};
-#define STAMP_OFS 16
-
 /* A case. */
 struct plan {
     size_t n_ports, n_chans, n_without, n_others;
@@ -74,28 +66,9 @@ struct plan {
 };
 
 static struct plan plan;
-static long long int case_ms = 300;
-
-/* What all threads do by and by. */
-enum phase {
-    PHASE_SEND,
-    PHASE_SETTLE,               /* As before, but without new packets. */
-    PHASE_END,
-};
-
-static atomic_int phase;
 
 /* Of lone packets. */
 static atomic_uint32_t lone_round, lone_sent;
-
-static enum phase
-phase_get(void)
-{
-    int value;
-
-    atomic_read_explicit(&phase, &value, memory_order_acquire);
-    return value;
-}
 
 static void
 disturb(void)
@@ -110,19 +83,14 @@ disturb(void)
 static void
 guest_check(struct port *p, const struct guest_pkt *pkt)
 {
-    const uint8_t *rest = pkt->data + STAMP_OFS + sizeof(struct stamp);
-    struct stamp stamp;
+    struct stamp stamp = stamp_get(pkt->data, pkt->len);
 
-    memcpy(&stamp, pkt->data + STAMP_OFS, sizeof stamp);
-    ovs_assert(pkt->len == stamp.len && stamp.port == p - ports
-               && stamp.sender < n_senders);
+    ovs_assert(stamp.port == p - ports && stamp.sender < n_senders);
     if (stamp.seq < p->seqs[stamp.sender]) {
         ovs_fatal(0, "packet %"PRIu32" of sender %"PRIu32" came late",
                   stamp.seq, stamp.sender);
     }
     p->seqs[stamp.sender] = stamp.seq + 1;
-    ovs_assert(*rest == (uint8_t) stamp.seq);
-    ovs_assert(!memcmp(rest, rest + 1, pkt->data + pkt->len - rest - 1));
 }
 
 static void *
@@ -130,7 +98,7 @@ guest_main(void *pkt_)
 {
     struct guest_pkt *pkt = pkt_;
 
-    while (phase_get() != PHASE_END) {
+    while (dma_test_phase_get() != DMA_TEST_END) {
         for (size_t i = 0; i < n_ports; i++) {
             struct port *p = &ports[i];
             int n;
@@ -141,7 +109,7 @@ guest_main(void *pkt_)
             }
             guest_ring_offer(&p->guest, UINT32_MAX);
         }
-        if (plan.slow_guest && phase_get() == PHASE_SEND) {
+        if (plan.slow_guest && dma_test_phase_get() == DMA_TEST_SEND) {
             usleep(random_range(200));
         }
         sched_yield();
@@ -149,68 +117,13 @@ guest_main(void *pkt_)
     return NULL;
 }
 
-/* What vhost-async-guest.c does about a message that stops the ring, and one
- * that starts it again. */
-static void
-stop_and_start(struct port *p)
-{
-    struct vhost_async_txq *txq = p->txq;
-    uint64_t wait = rte_get_tsc_hz() / 1000000 * random_range(200);
-    uint16_t base;
-
-    vhost_async_vq_close(&txq->vq);
-    vhost_async_txq_drain(txq, rte_get_tsc_cycles() + wait);
-    base = vhost_vring_get_base(&txq->vq.vring);
-    vhost_async_vq_stop(&txq->vq);
-    vhost_async_vq_open(&txq->vq);
-    vhost_async_engine_unlock(NULL, txq);
-
-    for (;;) {
-        bool stopped;
-
-        vhost_async_vq_lock(&txq->vq);
-        stopped = vhost_async_vq_state(&txq->vq) == VHOST_ASYNC_VQ_STOPPED;
-        if (stopped) {
-            ovs_assert(!port_start(p, base));
-        }
-        vhost_async_engine_unlock(NULL, txq);
-        if (stopped) {
-            break;
-        }
-        usleep(random_range(100));
-    }
-}
-
 static void *
 message_main(void *aux OVS_UNUSED)
 {
-    while (phase_get() == PHASE_SEND) {
+    while (dma_test_phase_get() == DMA_TEST_SEND) {
         struct port *p = &ports[random_range(n_ports)];
-        struct vhost_async_txq *txq = p->txq;
 
-        switch (random_range(3)) {
-        case 0:
-            stop_and_start(p);
-            break;
-        case 1:
-            /* Memory is somewhere else, copies are in flight. */
-            vhost_async_vq_close(&txq->vq);
-            usleep(random_range(100));
-            vhost_vring_unmap(&txq->vq.vring);
-            ovs_assert(!vhost_async_vq_start(&txq->vq, &p->guest.setup));
-            vhost_async_vq_open(&txq->vq);
-            vhost_async_engine_unlock(NULL, txq);
-            break;
-        default:
-            for (int i = 0; i < 2; i++) {
-                vhost_async_vq_lock(&txq->vq);
-                vhost_async_vq_set_state(&txq->vq,
-                                          (i ? VHOST_ASYNC_VQ_RUNNING
-                                           : VHOST_ASYNC_VQ_DISABLED));
-                vhost_async_engine_unlock(NULL, txq);
-            }
-            break;
-        }
+        vq_ring_message(&p->txq->vq, &p->guest);
         usleep(random_range(500));
     }
     return NULL;
@@ -221,7 +134,7 @@ message_main(void *aux OVS_UNUSED)
 static void *
 engine_main(void *aux OVS_UNUSED)
 {
-    while (phase_get() != PHASE_END) {
+    while (dma_test_phase_get() != DMA_TEST_END) {
         for (size_t i = 0; i < plan.n_chans; i++) {
             if (plan.copies_fail && !random_range(20)) {
                 fake_fail(i, 0, random_range(4));
@@ -236,12 +149,12 @@ engine_main(void *aux OVS_UNUSED)
 static void *
 helper_main(void *aux OVS_UNUSED)
 {
-    long long int fail = time_msec() + case_ms / 2;
+    long long int fail = time_msec() + dma_test_ms / 2;
     struct dpdk_dma_chan *chan;
     struct dpdk_dma_done done[8];
     unsigned int n;
 
-    while (phase_get() != PHASE_END) {
+    while (dma_test_phase_get() != DMA_TEST_END) {
         if (fail && time_msec() > fail) {
             dpdk_dma_dev_quarantine(dpdk_dma_map_get(dpdk_dma_dev_map(), 0),
                                     "for a test");
@@ -276,11 +189,9 @@ sender_make(struct sender *s, size_t port, struct rte_mbuf **pkts,
 
     for (n = 0; n < max; n++) {
         struct dp_pkt *pkt = &s->pool[s->next % s->pool_size];
-        bool large = random_range(100) < plan.large_percent;
         struct stamp stamp = {
             .sender = s - senders, .port = port, .seq = s->seqs[port],
-            .len = large ? 1024 + random_range(MAX_LEN - 1024)
-                         : 64 + random_range(100),
+            .len = stamp_len(plan.large_percent),
         };
 
         if (!dp_pkt_take(pkt)) {
@@ -288,9 +199,7 @@ sender_make(struct sender *s, size_t port, struct rte_mbuf **pkts,
         }
         s->next++;
         s->seqs[port]++;
-        memset(pkt->data, stamp.seq, stamp.len);
-        memset(pkt->data, 0, STAMP_OFS);
-        memcpy(pkt->data + STAMP_OFS, &stamp, sizeof stamp);
+        stamp_put(pkt->data, &stamp);
         pkts[n] = dp_pkt_make(pkt, stamp.len, 1 + random_range(2));
     }
     s->n_made += n;
@@ -329,10 +238,10 @@ sender_main(void *s_)
     struct sender *s = s_;
     uint32_t round = 0;
 
-    while (phase_get() != PHASE_END) {
+    while (dma_test_phase_get() != DMA_TEST_END) {
         uint32_t now, orig;
 
-        if (phase_get() == PHASE_SEND) {
+        if (dma_test_phase_get() == DMA_TEST_SEND) {
             if (!plan.lone) {
                 sender_send(s, 8);
             } else {
@@ -464,7 +373,7 @@ run_plan(const struct plan *plan_)
         senders[i].pthread = ovs_thread_create("sender", sender_main,
                                                &senders[i]);
     }
-    end = time_msec() + case_ms;
+    end = time_msec() + dma_test_ms;
     while (time_msec() < end) {
         if (plan.lone) {
             uint32_t n = 0, orig;
@@ -480,14 +389,14 @@ run_plan(const struct plan *plan_)
             usleep(1000);
         }
     }
-    atomic_store_explicit(&phase, PHASE_SETTLE, memory_order_release);
+    dma_test_phase_set(DMA_TEST_SETTLE);
     if (plan.messages) {
         xpthread_join(others[--n_threads], NULL);
     }
     settle();
     /* The guest gets the last ones. */
     usleep(20000);
-    atomic_store_explicit(&phase, PHASE_END, memory_order_release);
+    dma_test_phase_set(DMA_TEST_END);
     for (size_t i = 0; i < n_senders; i++) {
         xpthread_join(senders[i].pthread, NULL);
     }
@@ -506,30 +415,24 @@ run_plan(const struct plan *plan_)
     }
 }
 
-#define PLAN(NAME, ...)                                         \
-    static void                                                 \
-    test_##NAME(void)                                           \
-    {                                                           \
-        run_plan(&(const struct plan) { __VA_ARGS__ });         \
-    }
-
-PLAN(one_txq, .n_ports = 1, .n_chans = 2, .n_without = 1, .n_others = 1,
-     .size = 256, .large_percent = 50)
-PLAN(several_txqs, .n_ports = 3, .n_chans = 3, .n_others = 1, .size = 128,
-     .large_percent = 70)
-PLAN(without_channels, .n_ports = 2, .n_without = 3, .n_others = 1,
-     .size = 256)
-PLAN(vring_full, .n_ports = 2, .n_chans = 2, .n_without = 1, .n_others = 1,
-     .size = 16, .large_percent = 50, .slow_guest = true)
-PLAN(messages, .n_ports = 2, .n_chans = 2, .n_without = 1, .n_others = 1,
-     .size = 64, .large_percent = 50, .messages = true)
-PLAN(reloads, .n_ports = 2, .n_chans = 2, .n_without = 2, .size = 256,
-     .large_percent = 50, .reloads = true)
-PLAN(failures, .n_ports = 2, .n_chans = 3, .n_others = 1, .size = 128,
-     .large_percent = 70, .messages = true, .copies_fail = true,
-     .engine_fails = true)
-PLAN(lone_packets, .n_ports = 1, .n_chans = 2, .n_without = 1, .n_others = 1,
-     .size = 256, .large_percent = 60, .lone = true)
+DMA_TEST_PLAN(one_txq, .n_ports = 1, .n_chans = 2, .n_without = 1,
+              .n_others = 1, .size = 256, .large_percent = 50)
+DMA_TEST_PLAN(several_txqs, .n_ports = 3, .n_chans = 3, .n_others = 1,
+              .size = 128, .large_percent = 70)
+DMA_TEST_PLAN(without_channels, .n_ports = 2, .n_without = 3, .n_others = 1,
+              .size = 256)
+DMA_TEST_PLAN(vring_full, .n_ports = 2, .n_chans = 2, .n_without = 1,
+              .n_others = 1, .size = 16, .large_percent = 50,
+              .slow_guest = true)
+DMA_TEST_PLAN(messages, .n_ports = 2, .n_chans = 2, .n_without = 1,
+              .n_others = 1, .size = 64, .large_percent = 50, .messages = true)
+DMA_TEST_PLAN(reloads, .n_ports = 2, .n_chans = 2, .n_without = 2, .size = 256,
+              .large_percent = 50, .reloads = true)
+DMA_TEST_PLAN(failures, .n_ports = 2, .n_chans = 3, .n_others = 1, .size = 128,
+              .large_percent = 70, .messages = true, .copies_fail = true,
+              .engine_fails = true)
+DMA_TEST_PLAN(lone_packets, .n_ports = 1, .n_chans = 2, .n_without = 1,
+              .n_others = 1, .size = 256, .large_percent = 60, .lone = true)
 
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(one_txq),
@@ -545,12 +448,6 @@ static const struct dma_test_case cases[] = {
 static void
 test_vhost_engine_main(int argc, char *argv[])
 {
-    if (argc > 1 && !strncmp(argv[1], "--ms=", 5)) {
-        case_ms = strtoul(argv[1] + 5, NULL, 10);
-        argv[1] = argv[0];
-        argv++;
-        argc--;
-    }
     printf("engine %s\n", VHOST_ASYNC_ENGINE);
     dma_test_main(cases, ARRAY_SIZE(cases), argc, argv);
 }

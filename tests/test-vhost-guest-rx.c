@@ -216,7 +216,7 @@ stop(uint64_t layout)
     ovs_assert(!port_poll(p, r, 0));
     base = vm_stop_ring(r);
     ovs_assert(!ring_reclaim(r) && base == ring_base(r));
-    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STOPPED && !dp_rx_n);
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STOPPED && !dp_rx_n());
     r->start = r->vm->packed ? 0 : r->start + r->n_used;
     r->n_taken -= 7;
     vm_start_ring(r);
@@ -247,7 +247,7 @@ stop_stuck(uint64_t layout)
     ovs_assert(fake.tsc - start < FAKE_HZ * 3);
     ovs_assert(!ring_reclaim(r) && base == ring_base(r));
     ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STUCK);
-    ovs_assert(dp_rx_n == 7);
+    ovs_assert(dp_rx_n() == 7);
     vm_start_ring(r);
     r->n_taken -= 7;
     ring_send(r, 7, LARGE);
@@ -258,7 +258,7 @@ stop_stuck(uint64_t layout)
     }
     others.engines = true;
     settle();
-    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_RUNNING && !dp_rx_n);
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_RUNNING && !dp_rx_n());
     receive(p, r, 7);
     finish(p, vm);
 }
@@ -297,7 +297,7 @@ test_leave(void)
     ring_send(r, 9, LARGE);
     ovs_assert(!port_poll(p, r, 0));
     vm_leave(vm);
-    ovs_assert(!rx_totals(p).dma_packets && !dp_rx_n);
+    ovs_assert(!rx_totals(p).dma_packets && !dp_rx_n());
     r->n_got = r->n_taken;
     vm_boot(vm, p->path);
     check_receive(p, r, 5, LARGE);

@@ -211,10 +211,7 @@ check_shredded(uint32_t piece_len)
         g->setup.size = g->size = 512;
         g->n_bufs = 512;
         p->rxq = vhost_async_rxq_create("port", 0, VHOST_ASYNC_VQ_STOPPED);
-        ovs_assert(!vhost_async_vq_start(&p->rxq->vq, &g->setup));
-        vhost_vring_set_base(&p->rxq->vq.vring, guest_ring_base(g),
-                             guest_ring_base(g));
-        vhost_async_vq_set_state(&p->rxq->vq, VHOST_ASYNC_VQ_RUNNING);
+        vq_ring_start(&p->rxq->vq, g, guest_ring_base(g));
         for (uint32_t i = 0; i < n; i++) {
             guest_put_desc(g, i, piece_len, i + 1 < n);
         }
@@ -266,7 +263,7 @@ test_huge(void)
             guest_offer_chain(g);
             ovs_assert(n <= VHOST_VRING_MAX_SEGS);
             ovs_assert(!port_poll(p, i % 2 ? &pmds[0] : NULL));
-            ovs_assert(!dp_rx_n);
+            ovs_assert(!dp_rx_n());
             ovs_assert(COUNTER(p, bad_drops) == 1);
             port_finish(p);
         }

@@ -218,7 +218,7 @@ test_stop_with_copies_in_flight(void)
         vhost_async_vq_stop(vq);
         vhost_async_rxq_free_done(p->rxq);
         ovs_assert(vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK);
-        ovs_assert(dp_rx_n == 3);
+        ovs_assert(dp_rx_n() == 3);
         vhost_async_vq_open(vq);
         vhost_async_rxq_unlock(p->rxq);
 
@@ -227,7 +227,7 @@ test_stop_with_copies_in_flight(void)
         ovs_assert(vhost_async_vq_trylock(vq));
         vhost_async_rxq_free_done(p->rxq);
         vhost_async_rxq_unlock(p->rxq);
-        ovs_assert(!dp_rx_n && !guest_ring_reclaim(&p->guest));
+        ovs_assert(!dp_rx_n() && !guest_ring_reclaim(&p->guest));
         ovs_assert(vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STOPPED);
 
         ovs_assert(!vhost_async_vq_start(vq, &p->guest.setup));

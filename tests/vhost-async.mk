@@ -69,6 +69,7 @@ tests_ovstest_SOURCES += \
 	tests/vhost-guest-mem-fixture.h \
 	tests/vhost-guest-sources.h \
 	tests/vhost-ring-cases.h \
+	tests/vhost-ring-fixture.h \
 	tests/vhost-rxq-fixture.h \
 	tests/vhost-thread-fixture.h \
 	tests/vhost-txq-fixture.h \

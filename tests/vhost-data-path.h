@@ -154,6 +154,7 @@ dp_ring_sc_dequeue_burst(struct rte_ring *r, void **objs, unsigned int n,
 
 /* The headers first, so that a directory of changed ones comes before that of
  * the sources. */
+#include "vhost-async-vq.h"
 #include "vhost-async-copy.h"
 #include "vhost-async-receive.h"
 #include "vhost-async-rxq.h"
@@ -174,17 +175,17 @@ static void *dp_malloc(size_t);
 #define this_module vhost_async_vq_module
 #include "vhost-async-vq.c"
 #undef this_module
-#include "vhost-async-txq.c"
-#include "vhost-async-rxq.c"
-#include "vhost-async-cost.c"
-#include "vhost-async-copy.c"
-#include "vhost-async-receive.c"
 #ifdef DP_BEFORE_UNLOCK
 /* Something happens right before a lock is given up. */
 #undef vhost_async_vq_try_unlock
 #define vhost_async_vq_try_unlock(VQ) \
     (DP_BEFORE_UNLOCK(VQ), DP(vhost_async_vq_try_unlock)(VQ))
 #endif
+#include "vhost-async-txq.c"
+#include "vhost-async-rxq.c"
+#include "vhost-async-cost.c"
+#include "vhost-async-copy.c"
+#include "vhost-async-receive.c"
 #include VHOST_ASYNC_ENGINE_SOURCE
 #ifdef DP_PUBLISH
 /* Something else happens with what a thread reaped. */
@@ -297,9 +298,17 @@ struct dp_rx_mbuf {
     uint8_t buf[RTE_PKTMBUF_HEADROOM + DP_RX_ROOM];
 };
 
-/* How many are out, and may be yet; for tests of one thread. */
-static unsigned int dp_rx_n;
+/* How many are out. */
+static atomic_count dp_rx_count;
+
+/* How many may be yet, of one rxq: the holder of its lock takes them. */
 static OVS_UNUSED unsigned int dp_rx_left = UINT_MAX;
+
+static inline unsigned int
+dp_rx_n(void)
+{
+    return atomic_count_get(&dp_rx_count);
+}
 
 static struct rte_mbuf *
 dp_rx_alloc(struct rte_mempool *mp OVS_UNUSED)
@@ -310,7 +319,7 @@ dp_rx_alloc(struct rte_mempool *mp OVS_UNUSED)
         return NULL;
     }
     dp_rx_left--;
-    dp_rx_n++;
+    atomic_count_inc(&dp_rx_count);
     m = xmalloc(sizeof *m);
     memset(m, 0xbb, sizeof *m);
     memset(&m->mbuf, 0, sizeof m->mbuf);
@@ -338,8 +347,7 @@ dp_rx_alloc_bulk(struct rte_mempool *mp, struct rte_mbuf **mbufs,
 static void
 dp_rx_free(struct rte_mbuf *mbuf)
 {
-    ovs_assert(dp_rx_n);
-    dp_rx_n--;
+    ovs_assert(atomic_count_dec(&dp_rx_count));
     if (RTE_MBUF_HAS_EXTBUF(mbuf)) {
         mbuf->shinfo->free_cb(mbuf->buf_addr, mbuf->shinfo->fcb_opaque);
     }

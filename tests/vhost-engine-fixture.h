@@ -24,12 +24,12 @@
 
 #include "ovs-thread.h"
 #include "util.h"
+#include "vhost-ring-fixture.h"
 
 #define MAX_PORTS 4
 #define MAX_CHANS 4
 #define MAX_SENDERS 8
 #define MAX_BURST 32
-#define MAX_LEN 1518
 #define BUF_LEN 2048
 
 struct port {
@@ -72,16 +72,6 @@ rte_vhost_log_write(int vid OVS_UNUSED, uint64_t gpa OVS_UNUSED,
     OVS_NOT_REACHED();
 }
 
-static const char *
-port_start(struct port *p, uint16_t base)
-{
-    const char *error = vhost_async_vq_start(&p->txq->vq, &p->guest.setup);
-
-    vhost_vring_set_base(&p->txq->vq.vring, base, base);
-    vhost_async_vq_set_state(&p->txq->vq, VHOST_ASYNC_VQ_RUNNING);
-    return error;
-}
-
 static void
 port_create(struct port *p, uint64_t features, uint32_t size)
 {
@@ -90,7 +80,7 @@ port_create(struct port *p, uint64_t features, uint32_t size)
     p->txq = vhost_async_txq_create("port", 0, &p->tx_retries,
                                     VHOST_ASYNC_VQ_STOPPED);
     ovs_assert(vhost_async_engine_txq_init(p->txq));
-    ovs_assert(!port_start(p, guest_ring_base(&p->guest)));
+    vq_ring_start(&p->txq->vq, &p->guest, guest_ring_base(&p->guest));
     guest_ring_offer(&p->guest, UINT32_MAX);
 }
 

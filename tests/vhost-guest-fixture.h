@@ -457,7 +457,7 @@ finish(struct port *p, struct vm *g)
     }
     port_remove(p);
     settle();
-    ovs_assert(!n_maps && !dp_rx_n);
+    ovs_assert(!n_maps && !dp_rx_n());
     ovs_assert(ovs_list_is_empty(&old_vqs));
     check_no_leak();
 }

@@ -25,6 +25,7 @@
  * what a case says.  The test defines DP() before it includes this. */
 
 #include "vhost-data-path.h"
+#include "vhost-ring-fixture.h"
 #include "vhost-thread-fixture.h"
 
 #define SMALL 100
@@ -75,11 +76,8 @@ port_create_pieces(uint64_t features, uint32_t size, uint32_t n_pieces,
     p->fd = eventfd(0, EFD_NONBLOCK);
     p->rxq = vhost_async_rxq_create("port", 0, VHOST_ASYNC_VQ_STOPPED);
     vq = &p->rxq->vq;
-    ovs_assert(!vhost_async_vq_start(vq, &p->guest.setup));
-    vhost_vring_set_base(&vq->vring, guest_ring_base(&p->guest),
-                         guest_ring_base(&p->guest));
+    vq_ring_start(vq, &p->guest, guest_ring_base(&p->guest));
     vhost_async_vq_set_callfd(vq, dup(p->fd));
-    vhost_async_vq_set_state(vq, VHOST_ASYNC_VQ_RUNNING);
     return p;
 }
 
@@ -184,7 +182,7 @@ port_finish_lost(struct port *p, unsigned int n_lost)
     ovs_assert(COUNTER(p, dma_packets) + COUNTER(p, cpu_packets) == p->n_got);
     ovs_assert(COUNTER(p, dma_bytes) + COUNTER(p, cpu_bytes) == p->bytes);
     vhost_async_rxq_destroy(p->rxq);
-    ovs_assert(!dp_rx_n);
+    ovs_assert(!dp_rx_n());
     close(p->fd);
     guest_ring_destroy(&p->guest);
     for (size_t i = 0; i < N_PKTS; i++) {
