@@ -15,7 +15,8 @@
  */
 
 /* Tests of an rxq whose ring is ours: what a guest sends comes up once, in
- * order, byte by byte, whoever copies it, and its buffers go back to it. */
+ * order, byte by byte, whoever copies it, and its buffers go back to it.
+ * test-vhost-rxq-threads.c has threads. */
 
 #undef NDEBUG
 #include <config.h>

@@ -54,6 +54,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-guest.c \
 	tests/test-vhost-rxq-guest.c \
 	tests/test-vhost-rxq-offload.c \
+	tests/test-vhost-rxq-threads.c \
 	tests/test-vhost-rxq.c \
 	tests/test-vhost-thread.c \
 	tests/test-vhost-txq-guest.c \

@@ -121,6 +121,7 @@ rescue(void)
     return total;
 }
 
+#ifndef FAKE_REAL_TIME
 /* Has PMD thread 'i' find its engine silent until it gives it up. */
 static OVS_UNUSED void
 hang(unsigned int i)
@@ -133,5 +134,6 @@ hang(unsigned int i)
     ovs_assert(dpdk_dma_chan_failed(pmds[i].claimed));
     ovs_assert(!dpdk_dma_chan_in_use(pmds[i].claimed));
 }
+#endif
 
 #endif /* vhost-thread-fixture.h */
