@@ -58,7 +58,7 @@ check: deps ## the tests, with a selection of check-system, check-faults, check-
 check-style: deps ## checkpatch, flake8, clang and gcc warnings, other configurations
 check-unit: deps ## unit tests
 check-sanitize: deps ## unit tests under address and undefined-behaviour sanitizers
-check-tsan: deps ## completion engines in several threads, under ThreadSanitizer
+check-tsan: deps ## completion engines and rxqs in several threads, under ThreadSanitizer
 check-fuzz: deps ## what guests may write to rings, by libFuzzer, for a minute
 check-system: deps ## all tests with real vhost-user, virtio-user and a dmadev (as root)
 check-packets: deps ## a pcap compared packet by packet, with and without async (as root)

@@ -1,5 +1,6 @@
-# The suite "tsan": tests/test-vhost-engine.c, and with it the completion
-# engine, under ThreadSanitizer; and that these tests find what they are for.
+# The suite "tsan": tests in which threads run in parallel, at the completion
+# engine and at what guests send, under ThreadSanitizer; and that these tests
+# find what they are for.
 #
 # For the latter copies of the sources are broken on purpose, in one place
 # each, and some test must fail.  ThreadSanitizer must report what is not
@@ -34,15 +35,23 @@ CASE = re.compile(r"DMA_TEST_CASE\((\w+)\)")
 RING = "lib/vhost-async-ring.c"
 THREAD = "lib/vhost-async-thread.c"
 VQ = "lib/vhost-async-vq.c"
-TEST = "tests/test-vhost-engine.c"
+VQ_HEADER = "lib/vhost-async-vq.h"
+RXQ = "lib/vhost-async-rxq.c"
+
+# Programs of ovstest.
+ENGINE_TEST = "test-vhost-engine"
+RXQ_TEST = "test-vhost-rxq-threads"
+TESTS = (ENGINE_TEST, RXQ_TEST)
 
 
 class Broken:
     """A variant in which 'pattern' of 'source' is 'text' instead, and what
-    the output of 'case' must tell."""
+    the output of 'case' of the program 'test' must tell."""
 
-    def __init__(self, name, source, pattern, text, case, finding, tsan=True):
+    def __init__(self, name, source, pattern, text, case, finding, tsan=True,
+                 test=ENGINE_TEST):
         self.name = name
+        self.test = test
         self.source = source
         self.pattern = pattern
         self.text = text
@@ -52,6 +61,7 @@ class Broken:
 
 
 RACE = "WARNING: ThreadSanitizer: data race"
+REPORT = "WARNING: ThreadSanitizer: "      # Of a race, or that it was freed.
 NOBODY = "nobody sees to the others"
 LATE = "came late"
 BUSY = "assertion !vhost_async_thread_is_busy"
@@ -71,6 +81,22 @@ BROKEN = [
     Broken("who reaps leaves no word", VQ,
            r"if \(lock_cas\(vq, &word, word \| VHOST_ASYNC_PENDING\)\)",
            "if (vq)", "lone_packets", NOBODY, tsan=False),
+    Broken("an rxq's lock is given up without a release", VQ,
+           r"(&vq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
+           "compete", RACE, test=RXQ_TEST),
+    Broken("who reaps does not release what was copied", VQ_HEADER,
+           r"(&pkt->done, true, memory_order_)release", r"\1relaxed",
+           "turns", RACE, test=RXQ_TEST),
+    Broken("who polls does not acquire what was copied", RXQ,
+           r"(&done, memory_order_)acquire", r"\1relaxed",
+           "turns", RACE, test=RXQ_TEST),
+    Broken("a ring that stops frees what an engine writes to", RXQ,
+           r"(vhost_async_pkt \*pkt = .{,60}\s+)if \(!pkt_is_done\(pkt\)\)",
+           r"\1if (!pkt)", "messages", REPORT, test=RXQ_TEST),
+    Broken("who closes a ring does not wait for who polls it", VQ,
+           r"(vhost_async_vq_close\(.*?for \(int i = 1; ; i\+\+\) \{\s+if \()"
+           r"!\(word & VHOST_ASYNC_LOCKED\)", r"\1vq",
+           "messages", RACE, test=RXQ_TEST),
 ]
 
 BROKEN_RING = BROKEN + [
@@ -95,9 +121,13 @@ BROKEN_RING = BROKEN + [
 ]
 
 
-def build(engine, where, tsan, broken=None):
-    """Makes where/ovstest with our own sources compiled anew.  Those which
-    the test includes are searched for in 'where' first."""
+def source_of(test):
+    return "tests/%s.c" % test
+
+
+def build(engine, where, tests, tsan, broken=None):
+    """Makes where/ovstest of 'tests' and our own sources compiled anew.
+    Those which the tests include are searched for in 'where' first."""
     build_dir, src = out(engine), out("src")
     flags = ["-g", "-O1"] + (TSAN if tsan else [])
     log = os.path.join(where, "build.log")
@@ -114,35 +144,39 @@ def build(engine, where, tsan, broken=None):
         write(os.path.join(where, os.path.basename(broken.source)), text)
 
     sources = [os.path.join(src, name)
-               for name in (TEST, "lib/dpdk-dma-map.c", "tests/ovstest.c")]
+               for name in [source_of(test) for test in tests]
+               + ["lib/dpdk-dma-map.c", "tests/ovstest.c"]]
     tree.link_ovstest(build_dir, where, sources, flags, log, include=[where])
 
 
-def run_case(where, case, ms):
-    """Returns whether 'case' passed, and its output."""
-    log = os.path.join(where, case + ".log")
+def cases_of(test):
+    cases = CASE.findall(read(os.path.join(out("src"), source_of(test))))
+    if not cases:
+        raise Stop("%s has no cases" % source_of(test))
+    return [(test, case) for case in cases]
+
+
+def run_case(where, test, case, ms):
+    """Returns whether 'case' of 'test' passed, and its output."""
+    log = os.path.join(where, "%s-%s.log" % (test, case))
     env = child_env(TSAN_OPTIONS="suppressions=%s history_size=4"
                     % os.path.join(ROOT, "dev/check/tsan.supp"))
     # The ThreadSanitizer of gcc 12 cannot do with more random addresses than
     # Debian 12 has, which other kernels do.
     status = run(["setarch", "-R", os.path.join(where, "ovstest"),
-                  "test-vhost-engine", "--ms=%d" % ms, case], log,
-                 env=env)
+                  test, "--ms=%d" % ms, case], log, env=env)
     return not status, read(log)
 
 
 def tsan_suite(suite, engine):
     where = out("check/tsan-" + engine)
-    build(engine, where, True)
-    cases = CASE.findall(read(os.path.join(out("src"), TEST)))
-    cases = [case for case in cases if case != "NAME"]
-    if not cases:
-        raise Stop("%s has no cases" % TEST)
+    build(engine, where, TESTS, True)
+    cases = [case for test in TESTS for case in cases_of(test)]
     progress = Progress("engine %s under ThreadSanitizer" % engine,
                         len(cases))
-    for case in cases:
-        passed, text = run_case(where, case, TSAN_MS)
-        suite.add("%s under ThreadSanitizer" % case,
+    for test, case in cases:
+        passed, text = run_case(where, test, case, TSAN_MS)
+        suite.add("%s %s under ThreadSanitizer" % (test, case),
                   passed and RACE not in text, excerpt(text))
         progress.step(case)
     progress.done()
@@ -152,9 +186,10 @@ def tsan_suite(suite, engine):
                         len(variants))
     for i, broken in enumerate(variants):
         where = out("check/tsan-%s-broken%d" % (engine, i + 1))
-        build(engine, where, broken.tsan, broken)
+        build(engine, where, [broken.test], broken.tsan, broken)
         for _ in range(BROKEN_TRIES):
-            passed, text = run_case(where, broken.case, BROKEN_MS)
+            passed, text = run_case(where, broken.test, broken.case,
+                                    BROKEN_MS)
             if not passed and broken.finding in text:
                 break
         suite.add("found if %s" % broken.name,
