@@ -88,4 +88,9 @@ SCENARIOS = {
     "tso-no-offloads": (guest_guest, {"config": TSO, "device": NO_OFFLOADS}),
     "multiqueue": (multiqueue, {"queues": 2}),
     "packed-ring": (packed_ring, {"device": ",packed=on"}),
+    "guest-guest-rx": (guest_guest, {"device": NO_OFFLOADS, "rx": True}),
+    "tso-rx": (guest_guest, {"config": TSO, "frames": (4000, 65550),
+                             "rx": True}),
+    "packed-ring-rx": (packed_ring, {"device": ",packed=on", "mtu": 9000,
+                                     "rx": True}),
 }

@@ -203,4 +203,7 @@ SCENARIOS = {
     "firmware": (firmware, {}),
     "reboot": (under_traffic(reboot), {}),
     "guest-killed": (under_traffic(killed), {}),
+    "driver-unbind-rx": (under_traffic(unbind), {"rx": True}),
+    "reboot-rx": (under_traffic(reboot), {"rx": True}),
+    "guest-killed-rx": (under_traffic(killed), {"rx": True}),
 }

@@ -158,7 +158,7 @@ dd if=/tmp/file bs=20k skip=$i 2> /dev/null
 """
 
 
-def start_streams(peer, guest):
+def start_streams(w, peer, guest):
     """From 'peer' to 'guest': a file over TCP, datagrams that stay in its
     receive buffers, and pings.
 
@@ -174,7 +174,9 @@ def start_streams(peer, guest):
                      "sha256sum > /tmp/sum" % address(peer))
     peer.background("datagrams send %s 1000000 20000 8800 > /tmp/sent 2>&1"
                     % address(guest))
-    peer.background("ping -i 0.1 -w 300 %s > /tmp/ping" % address(guest))
+    # The answers are long enough for DMA.
+    peer.background("ping -i 0.1 -w 300 -s %d %s > /tmp/ping"
+                    % (8000 if w.rx else 56, address(guest)))
 
 
 def check_streams(w, peer, guest, checksum):
@@ -274,7 +276,7 @@ def move(w, peer, source, switch=None, before=lambda w: None,
     checksum = peer.make_file(FILE_MB)
     target, uri = add_target(w, source, "dst", switch)
 
-    start_streams(peer, source)
+    start_streams(w, peer, source)
     for _ in range(SETTLED):
         wait_for_traffic(w, source.short)
     before(w)
@@ -306,6 +308,8 @@ SCENARIOS = {
                        {"mtu": 9000, "device": LONG_QUEUE, "model": True}),
     "migration-packed": (migration, {"mtu": 9000,
                                      "device": LONG_QUEUE + ",packed=on"}),
+    "migration-rx": (migration, {"mtu": 9000, "device": LONG_QUEUE,
+                                 "rx": True}),
     # Its ports need more buffers.
     "migration-multiqueue": (migration, {"mtu": 9000, "queues": 2,
                                          "memory": 1280,

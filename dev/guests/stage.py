@@ -161,8 +161,10 @@ class World:
     """A switch, its guests, and what was found out about them."""
 
     def __init__(self, lab, args, config=None, mtu=1500, frames=None,
-                 fail_mode="secure", memory=SWITCH_MB, model=False, **guest):
-        """With 'model', there are two engines that can be had to hang."""
+                 fail_mode="secure", memory=SWITCH_MB, model=False, rx=False,
+                 **guest):
+        """With 'model', there are two engines that can be had to hang; with
+        'rx', what guests send is copied by DMA, too."""
         self.lab, self.mtu, self.memory = lab, mtu, memory
         self.build = args.build
         # The size of a frame with a full segment: at least, at most.
@@ -176,6 +178,9 @@ class World:
         self.settings = {"vhost-async-support": "true",
                          "vhost-async-threshold": "1024",
                          "per-port-memory": "true"}
+        self.rx = rx
+        if rx:
+            self.settings["vhost-async-rx"] = "true"
         self.settings.update(config or {})
         self.switches = []
         # By the names of ports, those of others than the first.
@@ -302,7 +307,8 @@ class World:
                 counters = self.counters(guest.short)
                 errors += ["%s=%d for %s" % (key, value, guest.short)
                            for key, value in counters.items() if value
-                           and re.match("tx_async_.*(lost|ring_drops)", key)]
+                           and re.match("(tx|rx)_async_.*(lost|ring_drops|"
+                                        "bad_drops)", key)]
         for switch in self.switches:
             switch.stop()
             errors += [line for line
@@ -334,30 +340,41 @@ def check_file(to, of, got, checksum):
                       "instead of %s" % (to.short, of.short, got, checksum))
 
 
+def check_copied(w, who, way, before, megabytes):
+    """Most of a file went to or came from a guest by DMA."""
+    after = w.counters(who.short)
+    copied, copied_bytes = (
+        after[key] - before[key] for key in
+        (way + "_async_dma_packets", way + "_async_dma_bytes"))
+    # Short frames, such as a few at the end of a window, go by CPU.
+    if w.port_line(who.short) != "DMA" or copied_bytes < (megabytes << 20) / 2:
+        raise Failure("%d bytes %s %s were copied by DMA, of a file of %d "
+                      "MB; the port is on %s"
+                      % (copied_bytes, "to" if way == "tx" else "from",
+                         who.short, megabytes, w.port_line(who.short)))
+    size = copied_bytes // copied
+    w.note("%d packets of %d bytes by DMA%s", copied, size,
+           "" if way == "tx" else " from " + who.short)
+    if not w.frames[0] <= size <= w.frames[1]:
+        raise Failure("packets of %d bytes on average went %s %s, but %d to "
+                      "%d were expected"
+                      % (size, "to" if way == "tx" else "from", who.short,
+                         *w.frames))
+
+
 def deliver(w, to, of, megabytes=FILE_MB):
-    """A file goes over TCP, and by DMA if it goes to a guest."""
+    """A file goes over TCP, and by DMA if it goes to a guest, or comes from
+    one and receiving is by DMA."""
     checksum = of.make_file(megabytes)
-    before = {} if to is w.host else w.counters(to.short)
+    copies = [(who, way, w.counters(who.short))
+              for who, way, by_dma in ((to, "tx", True), (of, "rx", w.rx))
+              if by_dma and who is not w.host]
     begin = time.monotonic()
     check_file(to, of, to.fetch(of), checksum)
     w.note("%d MB to %s: %.1f s", megabytes, to.short,
            time.monotonic() - begin)
-    if to is w.host:
-        return
-    after = w.counters(to.short)
-    copied, copied_bytes = (after[key] - before[key] for key in
-                            ("tx_async_dma_packets", "tx_async_dma_bytes"))
-    # Short frames, such as a few at the end of a window, go by CPU.
-    if w.port_line(to.short) != "DMA" or copied_bytes < (megabytes << 20) / 2:
-        raise Failure("%d bytes to %s were copied by DMA, of a file of %d "
-                      "MB; the port is on %s"
-                      % (copied_bytes, to.short, megabytes,
-                         w.port_line(to.short)))
-    size = copied_bytes // copied
-    w.note("%d packets of %d bytes by DMA", copied, size)
-    if not w.frames[0] <= size <= w.frames[1]:
-        raise Failure("packets of %d bytes on average went to %s, but %d to "
-                      "%d were expected" % (size, to.short, *w.frames))
+    for who, way, before in copies:
+        check_copied(w, who, way, before, megabytes)
 
 
 def talk(w, a, b, megabytes=FILE_MB):
