@@ -29,7 +29,8 @@ from dev.ovs import tree
 # How often each part is done: turns, and processes per variant that share
 # them.
 FULL = {"ideal": (12, 6), "real": (12, 6), "tso": (8, 4), "off": (24, 12),
-        "ports": (12, 6), "guests": (12, 6), "buffers": 5, "crossover": 2,
+        "ports": (12, 6), "guests": (12, 6), "receive": (12, 6),
+        "receive-latency": 7, "buffers": 5, "crossover": 2,
         "latency": 7, "scale": 7, "in-flight": 3, "switch": 3,
         "switch-windows": 4}
 QUICK = {"ideal": (24, 12), "real": (24, 12), "tso": (12, 6),
@@ -118,6 +119,25 @@ def guests_part(loop, engine):
     return rows
 
 
+def receive_part(loop, engine):
+    variants = [STOCK, off(engine)] + [on_both_ways(engine, kind)
+                                       for kind in ("ideal", "real")]
+    progress = Progress("1. receive and reap", FULL["receive"][0])
+    rows = harness.receive(loop, variants, *FULL["receive"], progress)
+    progress.done()
+    return rows
+
+
+def receive_latency_part(loop, engine):
+    progress = Progress("3. latency, from guests", len(harness.LATENCY_SIZES))
+    rows = harness.receive_latency(
+        loop, [STOCK] + [on_both_ways(engine, kind)
+                         for kind in ("ideal", "real")],
+        FULL["receive-latency"], progress)
+    progress.done()
+    return rows
+
+
 def buffers_part(loop, engine):
     progress = Progress("1. send and reap, buffers of the guest",
                         2 * len(harness.BUFFERS))
@@ -189,11 +209,13 @@ def everything(the_lab, loop, engines):
         "results": loop.results,
         "ports": ports_part(loop, engines),
         "guests": guests_part(loop, first),
+        "receive": receive_part(loop, first),
         "buffers": buffers_part(loop, first),
         "free": harness.cost_of_free(loop),
         "crossover": crossover_part(loop, first),
         "switch": switch_part(the_lab, engines, loop.driver),
-        "latency": latency_part(loop, engines),
+        "latency": (latency_part(loop, engines)
+                    + receive_latency_part(loop, first)),
         "memory": memory_part(loop, engines),
         "scale": scale_part(loop, engines)})
     return report

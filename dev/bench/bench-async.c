@@ -42,9 +42,12 @@ async_thread_size(void)
     return sizeof(struct vhost_async_thread);
 }
 
+static struct smap configured = SMAP_INITIALIZER(&configured);
+
 void
 async_configure(const struct smap *other_config)
 {
+    smap_clone(&configured, other_config);
     dpif_netdev_dma_set_config(other_config);
     while (dpif_netdev_dma_wants_reload()) {
         /* There are no PMD threads yet. */
@@ -89,6 +92,8 @@ async_time_next(void)
     if (self) {
         self->sender.cost.n_bursts = 1;
         self->sender.cost.until_trial = 1;
+        self->sender.rx_cost.n_bursts = 1;
+        self->sender.rx_cost.until_trial = 1;
     }
 }
 
@@ -97,7 +102,8 @@ async_in_trial(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && self->sender.cost.n_trial;
+    return self && (self->sender.cost.n_trial
+                    || self->sender.rx_cost.n_trial);
 }
 
 void
@@ -107,8 +113,12 @@ async_get_counters(struct async_counters *c)
 
     memset(c, 0, sizeof *c);
     if (self) {
-        c->dma_packets = vhost_async_counter(&self->sender.stats.dma_packets);
-        c->cpu_packets = vhost_async_counter(&self->sender.stats.cpu_packets);
+        const struct vhost_async_sender_stats *stats = &self->sender.stats;
+
+        c->dma_packets = (vhost_async_counter(&stats->dma_packets)
+                          + vhost_async_counter(&stats->rx_dma_packets));
+        c->cpu_packets = (vhost_async_counter(&stats->cpu_packets)
+                          + vhost_async_counter(&stats->rx_cpu_packets));
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
         c->bursts = vhost_async_counter(&self->sender.stats.bursts);
@@ -124,7 +134,7 @@ async_apply_threshold(int threshold)
     if (threshold != current && async_has_channel()) {
         struct smap config = SMAP_INITIALIZER(&config);
 
-        smap_add(&config, "vhost-async-support", "true");
+        smap_clone(&config, &configured);
         if (threshold >= 0) {
             smap_add_format(&config, "vhost-async-threshold", "%d",
                             threshold);

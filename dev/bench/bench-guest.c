@@ -14,7 +14,7 @@
  * limitations under the License.
  */
 
-/* The guest: its memory, its receive rings and its messages. */
+/* The guest: its memory, its rings and its messages. */
 
 #include <config.h>
 
@@ -85,13 +85,13 @@ guest_init_vring(struct guest *g, struct vring *vring, unsigned int n)
 }
 
 static struct vring_packed_desc *
-guest_packed_desc(const struct guest_rxq *q, unsigned int idx)
+guest_packed_desc(const struct guest_vq *q, unsigned int idx)
 {
     return (struct vring_packed_desc *) q->vring.desc + idx;
 }
 
 static bool
-guest_packed_is_used(const struct guest_rxq *q, unsigned int ahead)
+guest_packed_is_used(const struct guest_vq *q, unsigned int ahead)
 {
     unsigned int pos = q->used + ahead;
     bool wrap = q->wrap ^ (pos >= q->vring.num);
@@ -105,7 +105,7 @@ guest_packed_is_used(const struct guest_rxq *q, unsigned int ahead)
 
 /* Returns how many buffers were used that guest_receive() did not take yet. */
 uint16_t
-guest_n_used(const struct guest_rxq *q)
+guest_n_used(const struct guest_vq *q)
 {
     uint16_t n = 0;
 
@@ -119,7 +119,7 @@ guest_n_used(const struct guest_rxq *q)
 }
 
 static bool
-guest_is_used(const struct guest_rxq *q)
+guest_is_used(const struct guest_vq *q)
 {
     return q->packed ? guest_packed_is_used(q, 0) : guest_n_used(q);
 }
@@ -127,7 +127,7 @@ guest_is_used(const struct guest_rxq *q)
 /* Returns which buffer is the next used one, and in '*len' how many bytes were
  * written to it. */
 static unsigned int
-guest_next_used(const struct guest_rxq *q, uint32_t *len)
+guest_next_used(const struct guest_vq *q, uint32_t *len)
 {
     if (q->packed) {
         const struct vring_packed_desc *d = guest_packed_desc(q, q->used);
@@ -147,7 +147,7 @@ guest_next_used(const struct guest_rxq *q, uint32_t *len)
  * that.  The switch may use it at once if the ring is packed, from
  * guest_publish() on if it is split. */
 static void
-guest_offer_again(struct guest_rxq *q, uint16_t id)
+guest_offer_again(struct guest_vq *q, uint16_t id)
 {
     if (q->packed) {
         struct vring_packed_desc *d = guest_packed_desc(q, q->used);
@@ -168,7 +168,7 @@ guest_offer_again(struct guest_rxq *q, uint16_t id)
 
 /* Makes what was offered visible up to 'idx', if the ring is split. */
 static void
-guest_publish(struct guest_rxq *q, uint16_t idx)
+guest_publish(struct guest_vq *q, uint16_t idx)
 {
     if (!q->packed) {
         atomic_thread_fence(memory_order_release);
@@ -178,7 +178,7 @@ guest_publish(struct guest_rxq *q, uint16_t idx)
 
 /* Offers buffer 'i' for the first time, at place 'i'. */
 static void
-guest_offer_first(struct guest *g, struct guest_rxq *q, unsigned int i)
+guest_offer_first(struct guest *g, struct guest_vq *q, unsigned int i)
 {
     uint64_t addr = guest_address(g, q->bufs + i * q->stride + q->offset);
 
@@ -196,7 +196,7 @@ guest_offer_first(struct guest *g, struct guest_rxq *q, unsigned int i)
 }
 
 void
-guest_init_rxq(struct guest *g, struct guest_rxq *q, unsigned int n,
+guest_init_rxq(struct guest *g, struct guest_vq *q, unsigned int n,
                unsigned int buf_len, unsigned int stride)
 {
     guest_init_vring(g, &q->vring, n);
@@ -216,7 +216,7 @@ guest_init_rxq(struct guest *g, struct guest_rxq *q, unsigned int n,
  * that it is 'size' long and, if 'seq', that it is packet '*seq'.  Returns
  * false if there is none. */
 bool
-guest_receive(struct guest_rxq *q, uint32_t size, const uint32_t *seq)
+guest_receive(struct guest_vq *q, uint32_t size, const uint32_t *seq)
 {
     uint32_t ofs = 0;
     uint16_t n = 1;
@@ -258,6 +258,77 @@ guest_receive(struct guest_rxq *q, uint32_t size, const uint32_t *seq)
     }
     guest_publish(q, q->used + q->vring.num);
     return true;
+}
+
+/* Gives 'g' a virtqueue of 'n' entries to send by, and as many packets as it
+ * may have on their way, of up to 'stride' bytes with their headers. */
+void
+guest_init_txq(struct guest *g, unsigned int n, unsigned int stride)
+{
+    struct guest_vq *q = &g->txq;
+
+    guest_init_vring(g, &q->vring, n);
+    q->stride = stride;
+    q->bufs = guest_alloc(g, (size_t) GUEST_MAX_SENT * stride, 4096);
+    q->packed = settings.packed;
+    q->wrap = true;
+}
+
+/* Returns the bytes of packet 'i' of the guest, which follow its header. */
+uint8_t *
+guest_packet(const struct guest *g, unsigned int i)
+{
+    return g->txq.bufs + (size_t) i * g->txq.stride + HDR_LEN;
+}
+
+/* Sends packets 'i' to 'i' + 'n' - 1, which have 'size' bytes. */
+void
+guest_send(struct guest *g, unsigned int i, unsigned int n, uint32_t size)
+{
+    struct guest_vq *q = &g->txq;
+
+    for (; n; n--, i++) {
+        uint64_t addr = guest_address(g, guest_packet(g, i) - HDR_LEN);
+
+        if (q->packed) {
+            struct vring_packed_desc *d = guest_packed_desc(q, q->used);
+
+            d->addr = addr;
+            d->len = HDR_LEN + size;
+            d->id = q->used;
+            atomic_thread_fence(memory_order_release);
+            *(volatile uint16_t *) &d->flags = (q->wrap ? PACKED_AVAIL
+                                                : PACKED_USED);
+            if (++q->used == q->vring.num) {
+                q->used = 0;
+                q->wrap = !q->wrap;
+            }
+        } else {
+            unsigned int slot = q->used++ & (q->vring.num - 1);
+
+            q->vring.desc[slot] = (struct vring_desc) {
+                .addr = addr, .len = HDR_LEN + size,
+            };
+            q->vring.avail->ring[slot] = slot;
+        }
+    }
+    guest_publish(q, q->used);
+}
+
+/* Returns whether all buffers that the guest sent have come back. */
+bool
+guest_has_all_back(const struct guest *g)
+{
+    const struct guest_vq *q = &g->txq;
+
+    if (q->packed) {
+        unsigned int last = (q->used ? q->used : q->vring.num) - 1;
+        uint16_t flags
+            = *(volatile uint16_t *) &guest_packed_desc(q, last)->flags;
+
+        return !(flags & PACKED_AVAIL) == !(flags & PACKED_USED);
+    }
+    return *(volatile uint16_t *) &q->vring.used->idx == q->used;
 }
 
 /* The guest's side of the vhost-user protocol. */
@@ -446,9 +517,13 @@ guest_connect(struct guest *g, unsigned int n_pairs, bool tso)
     for (int i = 0; i < n_pairs; i++) {
         struct vring tx;
 
-        guest_init_vring(g, &tx, 16);
         guest_set_vring(g, 2 * i, &g->rxqs[i].vring);
-        guest_set_vring(g, 2 * i + 1, &tx);
+        if (!i && g->txq.bufs) {
+            guest_set_vring(g, 1, &g->txq.vring);
+        } else {
+            guest_init_vring(g, &tx, 16);
+            guest_set_vring(g, 2 * i + 1, &tx);
+        }
     }
     for (int i = 0; i < 2 * n_pairs; i++) {
         guest_set_state(g, SET_VRING_ENABLE, i, 1);

@@ -34,17 +34,21 @@
 /* Headroom before the packet, in which the virtio header is. */
 #define GUEST_HEADROOM 128
 
-/* A virtqueue to receive, split or packed.  Of a packed one the descriptors
- * are at 'vring.desc', and what either side says of notifications, at
- * 'vring.avail' and 'vring.used'. */
-struct guest_rxq {
+/* Packets that a guest has on their way to the switch, at most. */
+#define GUEST_MAX_SENT 256
+
+/* A virtqueue to receive or to send, split or packed.  Of a packed one the
+ * descriptors are at 'vring.desc', and what either side says of notifications,
+ * at 'vring.avail' and 'vring.used'. */
+struct guest_vq {
     struct vring vring;
     bool packed;
     uint8_t *bufs;
     uint32_t stride;            /* Bytes from one buffer to the next. */
     uint32_t offset;            /* Of what the switch may write to in it. */
     uint32_t buf_len;           /* Number of these bytes. */
-    uint16_t used;              /* Index of the next used buffer. */
+    uint16_t used;              /* Index of the next used buffer; of a
+                                 * virtqueue to send, of the next to offer. */
     bool wrap;                  /* Packed: its flags when it is. */
 };
 
@@ -54,15 +58,20 @@ struct guest {
     uint8_t *mem;
     size_t size;
     size_t n_used;              /* Bytes of 'mem'. */
-    struct guest_rxq rxqs[MAX_PAIRS];
+    struct guest_vq rxqs[MAX_PAIRS];
+    struct guest_vq txq;        /* Of the first pair. */
 };
 
 void guest_init_memory(struct guest *, size_t size, bool huge);
-void guest_init_rxq(struct guest *, struct guest_rxq *, unsigned int n,
+void guest_init_rxq(struct guest *, struct guest_vq *, unsigned int n,
                     unsigned int buf_len, unsigned int stride);
+void guest_init_txq(struct guest *, unsigned int n, unsigned int stride);
 void guest_connect(struct guest *, unsigned int n_pairs, bool tso);
-bool guest_receive(struct guest_rxq *, uint32_t size, const uint32_t *seq);
-uint16_t guest_n_used(const struct guest_rxq *);
+bool guest_receive(struct guest_vq *, uint32_t size, const uint32_t *seq);
+uint16_t guest_n_used(const struct guest_vq *);
+uint8_t *guest_packet(const struct guest *, unsigned int i);
+void guest_send(struct guest *, unsigned int i, unsigned int n, uint32_t size);
+bool guest_has_all_back(const struct guest *);
 
 /* The byte at 'ofs' of packet 'seq', behind the headers. */
 static inline uint8_t

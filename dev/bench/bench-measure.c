@@ -25,7 +25,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <x86intrin.h>
 
 #include <rte_cycles.h>
 #include <rte_malloc.h>
@@ -40,23 +39,6 @@
 #include "netdev.h"
 #include "ovs-rcu.h"
 #include "util.h"
-
-#define MAX_ROUND 1024
-
-/* Bytes of packets per round that are to stay in the L2 cache. */
-#define WARM_BYTES (512u << 10)
-
-/* Waits for what came before, and what follows waits for it. */
-static inline uint64_t
-clock_read(void)
-{
-    uint64_t tsc;
-
-    _mm_lfence();
-    tsc = __rdtsc();
-    _mm_lfence();
-    return tsc;
-}
 
 uint64_t clock_cost;
 
@@ -73,7 +55,7 @@ clock_calibrate(void)
 }
 
 /* The txqs that a measurement uses, in turn. */
-static struct guest_rxq *
+static struct guest_vq *
 nth_txq(unsigned int i, struct port **port, int *qid)
 {
     *port = &bench_ports[i / settings.n_pairs];
@@ -100,14 +82,6 @@ send_batch(struct port *port, int qid)
     async_after_send();
 }
 
-static inline void
-be_busy(uint64_t since, unsigned int cycles)
-{
-    while (__rdtsc() - since < cycles) {
-        _mm_pause();
-    }
-}
-
 static void
 drain_uncounted(void)
 {
@@ -128,7 +102,7 @@ check_arrival(const struct params *p, bool contents)
     struct rte_mbuf *mbufs[MAX_BURST];
 
     for (uint32_t k = 0; k < MAX(p->spread, 3); k++) {
-        struct guest_rxq *q;
+        struct guest_vq *q;
         struct port *port;
         int qid;
 
@@ -164,7 +138,7 @@ await_txqs(void)
     uint64_t end = deadline();
 
     for (unsigned int i = 0; i < n_txqs(); i++) {
-        struct guest_rxq *q;
+        struct guest_vq *q;
         struct port *port;
         bool found;
         int qid;
@@ -193,7 +167,7 @@ await_txqs(void)
         rte_delay_us_sleep(10000);
         drain_uncounted();
         for (unsigned int i = 0; i < n_txqs(); i++) {
-            struct guest_rxq *q;
+            struct guest_vq *q;
             struct port *port;
             int qid;
 
@@ -252,7 +226,7 @@ largest_packet(const struct params *p)
 static unsigned int
 packets_per_round(const struct params *p)
 {
-    const struct guest_rxq *q = &bench_ports[0].guest.rxqs[0];
+    const struct guest_vq *q = &bench_ports[0].guest.rxqs[0];
     unsigned int size = largest_packet(p);
     unsigned int buffers = DIV_ROUND_UP(size + HDR_LEN, q->buf_len);
     unsigned int n = MIN(settings.ring_size / buffers * p->spread, MAX_ROUND);
@@ -269,14 +243,13 @@ packets_per_round(const struct params *p)
     return n;
 }
 
-/* Returns the busy cycles of a round, and in '*idle' the idle ones. */
 static uint64_t
 run_round(const struct params *p, unsigned int total, uint64_t *idle)
 {
     static struct rte_mbuf *mbufs[MAX_ROUND];
     unsigned int work = p->work * p->burst;
     uint64_t cycles = 0, start, stop = 0, end;
-    struct guest_rxq *q;
+    struct guest_vq *q;
     struct port *port;
     int qid;
 
@@ -328,7 +301,7 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
  * would time fewer by itself.  None is if a threshold is set, or if all are
  * too short for it. */
 static void
-warm_up(const struct params *p, unsigned int total)
+warm_up(const struct params *p, unsigned int total, round_func *round)
 {
     int n = p->threshold < 0 && largest_packet(p) >= 256 ? 40 : 3;
     uint64_t idle;
@@ -337,7 +310,7 @@ warm_up(const struct params *p, unsigned int total)
         if (i < n) {
             async_time_next();
         }
-        run_round(p, total, &idle);
+        round(p, total, &idle);
     }
 }
 
@@ -355,22 +328,20 @@ quantile(const double *sorted, unsigned int n, double q)
     return sorted[MIN((unsigned int) (n * q), n - 1)];
 }
 
+/* Measures rounds of 'total' packets. */
 void
-measure_run(const struct params *p)
+measure_rounds(const struct params *p, unsigned int total, round_func *round)
 {
     double *samples = xmalloc(p->rounds * sizeof *samples);
-    unsigned int total = packets_per_round(p);
     struct async_counters before, after;
     double packets = (double) p->rounds * total;
     double all_idle = 0;
     uint64_t idle;
 
-    async_apply_threshold(p->threshold);
-    check_arrival(p, !settings.no_copy);
-    warm_up(p, total);
+    warm_up(p, total, round);
     async_get_counters(&before);
     for (int i = 0; i < p->rounds; i++) {
-        samples[i] = run_round(p, total, &idle) / (double) total;
+        samples[i] = round(p, total, &idle) / (double) total;
         all_idle += idle;
     }
     async_get_counters(&after);
@@ -389,7 +360,16 @@ measure_run(const struct params *p)
     free(samples);
 }
 
-static void
+void
+measure_run(const struct params *p)
+{
+    async_apply_threshold(p->threshold);
+    check_arrival(p, !settings.no_copy);
+    measure_rounds(p, packets_per_round(p), run_round);
+}
+
+/* Prints those of 'n' packets, in microseconds, which it sorts. */
+void
 print_latencies(double *samples, unsigned int n)
 {
     qsort(samples, n, sizeof *samples, compare_doubles);
@@ -405,7 +385,7 @@ measure_latency(const struct params *p)
 {
     double *samples = xmalloc(p->n * sizeof *samples);
     double hz = rte_get_tsc_hz() / 1e6;
-    struct guest_rxq *q;
+    struct guest_vq *q;
     struct port *port;
     int qid;
 
@@ -447,7 +427,7 @@ load_round(const struct params *p, unsigned int total, double *samples)
     static struct rte_mbuf *mbufs[MAX_ROUND];
     unsigned int sent = 0, seen = 0;
     uint64_t first, end;
-    struct guest_rxq *q;
+    struct guest_vq *q;
     struct port *port;
     int buffers, qid;
 

@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <x86intrin.h>
 
 /* Sizes of packets as they follow each other. */
 struct mix {
@@ -39,11 +40,42 @@ struct params {
     int threshold;              /* Bytes, -1 for the default. */
 };
 
+/* Packets of a round, at most, and how many bytes of them are to stay in the
+ * L2 cache. */
+#define MAX_ROUND 1024
+#define WARM_BYTES (512u << 10)
+
+/* Returns the busy cycles of a round, and in '*idle' the idle ones. */
+typedef uint64_t round_func(const struct params *, unsigned int total,
+                            uint64_t *idle);
+
 /* The cost of reading the clock, which is in each interval. */
 extern uint64_t clock_cost;
 
+/* Waits for what came before, and what follows waits for it. */
+static inline uint64_t
+clock_read(void)
+{
+    uint64_t tsc;
+
+    _mm_lfence();
+    tsc = __rdtsc();
+    _mm_lfence();
+    return tsc;
+}
+
+static inline void
+be_busy(uint64_t since, unsigned int cycles)
+{
+    while (__rdtsc() - since < cycles) {
+        _mm_pause();
+    }
+}
+
 void clock_calibrate(void);
 void await_txqs(void);
+void measure_rounds(const struct params *, unsigned int total, round_func *);
+void print_latencies(double *samples, unsigned int n);
 
 void measure_run(const struct params *);
 void measure_latency(const struct params *);

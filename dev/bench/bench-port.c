@@ -31,6 +31,9 @@
 
 struct port *bench_ports;
 
+/* Bytes of a packet that the guest sends, with its header, at most. */
+#define TX_STRIDE 9216
+
 static void
 port_reconfigure(struct port *p)
 {
@@ -106,6 +109,9 @@ ports_open(void)
     }
     size = settings.n_pairs * ((size_t) settings.ring_size * (stride + 32)
                                + (32 << 10));
+    if (settings.receive) {
+        size += GUEST_MAX_SENT * TX_STRIDE + (64 << 10);
+    }
 
     bench_ports = xcalloc(settings.n_ports, sizeof *bench_ports);
     for (int i = 0; i < settings.n_ports; i++) {
@@ -115,6 +121,9 @@ ports_open(void)
         for (int j = 0; j < settings.n_pairs; j++) {
             guest_init_rxq(g, &g->rxqs[j], settings.ring_size, buf_len,
                            stride);
+        }
+        if (settings.receive) {
+            guest_init_txq(g, settings.ring_size, TX_STRIDE);
         }
         port_open(&bench_ports[i], i, 9000);
     }

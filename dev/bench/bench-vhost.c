@@ -29,6 +29,9 @@
  * it goes on without bursts until everything came back (on the clock, too).
  * Then the guest looks at what arrived.
  *
+ * The other way, too: the guest sends a burst (off the clock), and the thread
+ * receives and reaps (on the clock).
+ *
  * Cycles are counted as dpif-netdev.c does: an iteration that sends or reaps
  * is busy.  One that neither had something to send nor found something to reap
  * is idle, as one is that finds its rxqs empty; its cycles are told, too, as
@@ -56,6 +59,7 @@
 #include "bench-measure.h"
 #include "bench-packet.h"
 #include "bench-port.h"
+#include "bench-receive.h"
 #include "dpdk.h"
 #include "openvswitch/vlog.h"
 #include "ovs-rcu.h"
@@ -115,8 +119,9 @@ parse_param(const char *line, const char *name, unsigned int def)
     return value;
 }
 
-/* Commands: "run", "latency", "load", "idle", "in-flight", "free", "memory";
- * with parameters, as in "run size=64 burst=32". */
+/* Commands: "run", "latency", "load", "idle", "in-flight", "free", "memory",
+ * "receive", "receive-latency"; with parameters, as in "run size=64
+ * burst=32". */
 static void
 main_loop(void)
 {
@@ -156,6 +161,10 @@ main_loop(void)
             measure_in_flight(&p);
         } else if (!strncmp(line, "idle", 4)) {
             measure_idle(&p);
+        } else if (!strncmp(line, "receive ", 8)) {
+            measure_receive(&p);
+        } else if (!strncmp(line, "receive-latency ", 16)) {
+            measure_receive_latency(&p);
         } else if (!strncmp(line, "free ", 5)) {
             measure_free(&p);
         } else if (!strncmp(line, "memory", 6)) {
@@ -199,6 +208,7 @@ usage(void)
            "                    each, descriptors of a virtqueue\n"
            "  --buffer=N        bytes of the guest's buffers\n"
            "  --packed          its virtqueues are packed\n"
+           "  --receive         it sends, too\n"
            "  --tso             userspace TSO, packets of 64 KiB\n"
            "  --no-huge         no hugepages\n"
            "  --no-copy         the engine moves no bytes\n"
@@ -211,7 +221,7 @@ main(int argc, char *argv[])
 {
     enum { OPT_CORE = 1, OPT_CONFIG, OPT_PORTS, OPT_PAIRS, OPT_RING,
            OPT_BUFFER, OPT_PACKED, OPT_TSO, OPT_NO_HUGE, OPT_NO_COPY, OPT_DIR,
-           OPT_VERBOSE };
+           OPT_RECEIVE, OPT_VERBOSE };
     static const struct option options[] = {
         { "core", required_argument, NULL, OPT_CORE },
         { "config", required_argument, NULL, OPT_CONFIG },
@@ -220,6 +230,7 @@ main(int argc, char *argv[])
         { "ring", required_argument, NULL, OPT_RING },
         { "buffer", required_argument, NULL, OPT_BUFFER },
         { "packed", no_argument, NULL, OPT_PACKED },
+        { "receive", no_argument, NULL, OPT_RECEIVE },
         { "tso", no_argument, NULL, OPT_TSO },
         { "no-huge", no_argument, NULL, OPT_NO_HUGE },
         { "no-copy", no_argument, NULL, OPT_NO_COPY },
@@ -263,6 +274,9 @@ main(int argc, char *argv[])
             break;
         case OPT_PACKED:
             settings.packed = true;
+            break;
+        case OPT_RECEIVE:
+            settings.receive = true;
             break;
         case OPT_TSO:
             settings.tso = true;

@@ -44,6 +44,7 @@ struct settings {
     unsigned int ring_size;     /* Descriptors of a virtqueue. */
     unsigned int buf_len;       /* Of the guest, 0 for the default. */
     bool packed;                /* Virtqueues are. */
+    bool receive;               /* The guest sends: it has buffers for that. */
     bool tso;
     bool huge;
     bool no_copy;               /* The engine moves no bytes. */

@@ -13,7 +13,10 @@ GOALS = {"off": 1.01, "off-worst": 1.03, "never": 1.03, "never-real": 1.10,
          "jumbo-real": .45, "jumbo-real-cold": .25, "tso": .25,
          "tso-cold": .45, "imix": .80, "switch": .75, "switch-rate": 1.3,
          "through-64": 1.03, "through": .55, "through-jumbo": .20,
-         "latency": 2., "idle": 1.01}
+         "latency": 2., "idle": 1.01,
+         "receive-off": 1.01, "receive": .75, "receive-jumbo": .30,
+         "receive-never": 1.03, "receive-never-real": 1.10,
+         "receive-latency": 2.}
 
 # Goals that are one cell each: engine, size, burst, cold.
 CELLS = {"mtu": ("ideal", 1518, 32, 0), "mtu-cold": ("ideal", 1518, 32, 1),
@@ -23,6 +26,9 @@ CELLS = {"mtu": ("ideal", 1518, 32, 0), "mtu-cold": ("ideal", 1518, 32, 1),
          "jumbo-real-cold": ("real", 9000, 32, 1),
          "tso": ("ideal", TSO_SIZE, 32, 0),
          "tso-cold": ("ideal", TSO_SIZE, 32, 1)}
+
+# Goals of receiving, bursts of 32, warm, by size.
+RECEIVE = {1518: "receive", 9000: "receive-jumbo"}
 
 # Goals of guest to guest, both copies by DMA, by size.
 THROUGH = {64: "through-64", 1518: "through", 9000: "through-jumbo"}
@@ -76,13 +82,37 @@ def worst_goal(name, results):
                    worst["cycles"] / worst["ratio"]))
 
 
+def mean_goal(name, results, what):
+    n = len(results)
+    mean = [sum(r[key] for r in results) / n
+            for key in ("ratio", "ratio_low", "ratio_high")]
+    return goal(name, mean[0], mean[1:], "mean of %d %s" % (n, what))
+
+
 def off_goals(results):
     mine = [r for r in results if r["variant"] == "off"]
-    n = len(mine)
-    mean = [sum(r[key] for r in mine) / n
-            for key in ("ratio", "ratio_low", "ratio_high")]
-    return [goal("off", mean[0], mean[1:], "mean of %d sizes" % n),
-            worst_goal("off-worst", mine)]
+    return [mean_goal("off", mine, "sizes"), worst_goal("off-worst", mine)]
+
+
+def receive_goals(report, engine):
+    """Those of packets from guests."""
+    found = [mean_goal("receive-off", [r for r in report["receive"]
+                                       if r["variant"] == "off"], "cells")]
+    for kind, name in (("ideal", "receive-never"),
+                       ("real", "receive-never-real")):
+        found.append(worst_goal(name, [
+            r for r in report["receive"]
+            if r["variant"] == "%s-%s-rx" % (engine, kind)]))
+    for size, name in RECEIVE.items():
+        found.append(cell_goal(name, pick(
+            report["receive"], engine + "-ideal-rx", size=size, burst=32,
+            cold=0)))
+    row = pick(report["latency"], engine + "-ideal-rx", size=1518,
+               load="receive")
+    found.append(goal("receive-latency", row["added"],
+                      (row["low"], row["high"]),
+                      "us added to p99 by DMA, less that of the engine"))
+    return found
 
 
 def noise(results):
@@ -125,6 +155,8 @@ def all_goals(report, engine):
     row = pick(report["latency"], engine + "-ideal", size=1518, load="one")
     found.append(goal("latency", row["added"], (row["low"], row["high"]),
                       "us added to p99 by DMA, less that of the engine"))
+    if "receive" in report:
+        found += receive_goals(report, engine)
     row = pick(report["scale"], engine + "-ideal", txqs=512)
     found.append(goal("idle", row["active_ratio"], (row["low"], row["high"]),
                       "one of 512 txqs active against one of 1; all idle: "

@@ -182,6 +182,7 @@ class Runner:
         if variant.build != "stock":
             config["vhost-async-support"] = ("true" if variant.engine
                                              else "false")
+            config["vhost-async-rx"] = "true" if variant.rx else "false"
         cmd = [program(variant.build, layout),
                "--core=%d" % cores.pmds[0], "--dir=" + loop.dir]
         cmd += ["--config=%s=%s" % item for item in config.items()]
@@ -246,7 +247,7 @@ class Loop:
             yield made
 
     def measure(self, part, variants, points, turns, generations, rounds=20,
-                tso=False, progress=None, args=()):
+                tso=False, progress=None, args=(), command="run"):
         """Has all 'variants' measure all 'points' in 'turns' turns, and
         compares them to the first.  As with its functions, where its memory
         happens to lie can make a process faster or slower, so each variant
@@ -263,7 +264,7 @@ class Loop:
             with self.runners(variants, args, tso,
                               generation % LAYOUTS) as runners:
                 for turn in share:
-                    self._turn(turn, runners,
+                    self._turn(command, turn, runners,
                                [(i, p) for i, p in enumerate(points)
                                 if i not in settled], rounds, samples)
                     if progress:
@@ -282,12 +283,13 @@ class Loop:
         return found
 
     @staticmethod
-    def _turn(turn, runners, points, rounds, samples):
+    def _turn(command, turn, runners, points, rounds, samples):
         for i, point in points:
             # Nobody always comes after the same other.
             k = turn % len(runners)
             for runner in runners[k:] + runners[:k]:
-                answer = runner.ask("run", rounds=rounds, work=WORK, **point)
+                answer = runner.ask(command, rounds=rounds, work=WORK,
+                                    **point)
                 key = (i, runner.variant.name)
                 samples.setdefault(key, []).append(answer)
 
@@ -374,6 +376,31 @@ def guests(loop, variants, turns, generations, progress):
             for r in loop.measure("guests", variants, points(SIZES)
                                   + mix_points(), turns, generations,
                                   rounds=10, progress=progress, args=args)]
+
+
+# The other way.
+
+RECEIVE = ("--receive",)
+RECEIVE_SIZES = (64, 512, 1518, 9000)
+RECEIVE_BURSTS = (1, 4, 32)
+
+
+def receive(loop, variants, turns, generations, progress):
+    """What guests send, in packets of a buffer each."""
+    return loop.measure("receive", variants,
+                        points(RECEIVE_SIZES, RECEIVE_BURSTS), turns,
+                        generations, rounds=10, progress=progress,
+                        args=RECEIVE, command="receive")
+
+
+def receive_latency(loop, variants, turns, progress):
+    """As latency(): from when the guest sends until the PMD thread has it."""
+    rows = []
+    with loop.runners(variants, RECEIVE) as runners:
+        for size in LATENCY_SIZES:
+            rows += latency_rows(runners, size, "receive", 0, turns, 2000)
+            progress.step()
+    return rows
 
 
 # Bytes of the guest's buffers: of DPDK's drivers, of Linux when most packets
@@ -468,6 +495,8 @@ def crossing(sizes, cpu, dma):
 # which stock OVS would be busy without rest with bursts of 32.
 LATENCY_SIZES = (1518, 9000)
 LOADS = ("one", "half")
+# One at a time, to a guest and from it.
+ONE_COMMAND = {"one": "latency", "receive": "receive-latency"}
 
 
 def latency(loop, variants, sizes, turns, loads=LOADS, n=2000,
@@ -495,8 +524,9 @@ def latency_rows(runners, size, how, gap, turns, n):
     for turn in range(turns):
         k = turn % len(runners)
         for runner in runners[k:] + runners[:k]:
-            if how == "one":
-                answer = runner.ask("latency", size=size, n=n, threshold=0)
+            if how in ONE_COMMAND:
+                answer = runner.ask(ONE_COMMAND[how], size=size, n=n,
+                                    work=WORK, threshold=0)
             else:
                 answer = runner.ask("load", size=size, n=n, gap=gap,
                                     work=WORK, threshold=0)

@@ -59,8 +59,8 @@ def save(report):
         for r in report["results"]:
             writer.writerow({k: round(v, 4) if isinstance(v, float) else v
                              for k, v in r.items()})
-    for part in ("ports", "buffers", "crossover", "switch", "latency",
-                 "memory", "scale"):
+    for part in ("ports", "receive", "buffers", "crossover", "switch",
+                 "latency", "memory", "scale"):
         rows = report.get(part)
         if rows:
             with open(out("bench", part + ".csv"), "w", newline="") as f:
@@ -84,8 +84,15 @@ def size_name(size):
     return "64 KiB" if size == TSO_SIZE else str(size)
 
 
+def receive_table(report):
+    return cells_table(report["receive"])
+
+
 def loop_table(report, engine):
-    results = [r for r in report["results"] if r["part"] == engine]
+    return cells_table([r for r in report["results"] if r["part"] == engine])
+
+
+def cells_table(results):
     names = list(dict.fromkeys(r["variant"] for r in results))
     rows = [["bytes", "burst", "cache"] + names]
     for r in results:
@@ -111,11 +118,14 @@ def switch_table(report):
     return rows
 
 
+LOAD_NAMES = {"one": "one at a time", "half": "half load",
+              "receive": "from a guest, one at a time"}
+
+
 def latency_table(report):
     rows = [["bytes", "packets", "variant", "p50", "p99", "max", "added"]]
     for r in report["latency"]:
-        rows.append(["%(size)d" % r,
-                     "one at a time" if r["load"] == "one" else "half load",
+        rows.append(["%(size)d" % r, LOAD_NAMES[r["load"]],
                      r["variant"], "%(p50).2f" % r, "%(p99).2f" % r,
                      "%(max).1f" % r,
                      "-" if r["variant"] == "stock" else "%(added).2f" % r])
@@ -206,6 +216,7 @@ def show(title, rows):
 
 TITLES = (
     ("Send and reap, %s: cycles per packet (ratio to stock)", None),
+    ("Receive and reap: cycles per packet (ratio to stock)", receive_table),
     ("Many txqs in turn, 1518 bytes, ideal engine: cycles per packet",
      ports_table),
     ("Guests with packed virtqueues and other buffers than of 2 KiB, ideal "
@@ -321,7 +332,10 @@ def rst_table(rows):
 
 def rst_loop_table(report, engine):
     """Ratios only, for bursts of 32."""
-    rows = loop_table(report, engine)
+    return rst_ratios(loop_table(report, engine))
+
+
+def rst_ratios(rows):
     keep = [i for i, name in enumerate(rows[0]) if i != 1]
     return [[re.sub(r".*\((.*)\)", r"\1", row[i]) for i in keep]
             for row in rows if row[1] in ("burst", "32")]
@@ -353,6 +367,8 @@ def rst(report):
         add("Send and reap with the %s, bursts of 32.  Cycles per packet of "
             "stock, ratios of the others:" % name,
             rst_loop_table(report, engine))
+    add("Receive and reap, bursts of 32.  Cycles per packet of stock, ratios "
+        "of the others:", rst_ratios(receive_table(report)))
     add("%d txqs, to which bursts go in turn, with the ideal engine:"
         % report["ports"][0]["txqs"], ports_table(report))
     for (engine, cold), name in PLOTS.items():
