@@ -554,7 +554,7 @@ netdev_dpdk_async_receive(struct netdev_dpdk_async *async, int vid,
     };
     struct vhost_async_thread *self;
     struct dpdk_dma_chan *chan;
-    uint64_t submitted, fetched, begin;
+    uint64_t submitted, fetched;
     uint16_t n;
 
     if (!rxq) {
@@ -570,7 +570,6 @@ netdev_dpdk_async_receive(struct netdev_dpdk_async *async, int vid,
         return vhost_async_rxq_recv(rxq, self ? &self->sender : NULL, &mode,
                                     pkts, cnt);
     }
-    begin = rte_get_tsc_cycles();
     submitted = dpdk_dma_chan_submitted(chan);
     fetched = vhost_async_counter(&self->sender.stats.rx_dma_packets);
     n = vhost_async_rxq_recv(rxq, &self->sender, &mode, pkts, cnt);
@@ -580,7 +579,8 @@ netdev_dpdk_async_receive(struct netdev_dpdk_async *async, int vid,
             &self->sender.stats.rx_dma_packets) - fetched;
         if (!n) {
             /* To who polls, nothing happened. */
-            self->reap_cycles += rte_get_tsc_cycles() - begin;
+            self->reap_cycles += (rte_get_tsc_cycles()
+                                  - self->sender.rx_began);
         }
     }
     return n;

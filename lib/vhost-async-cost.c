@@ -37,6 +37,9 @@ struct vhost_async_policy vhost_async_policy = {
 #define COST_CPU_BURSTS 128
 #define COST_DMA_BURSTS 256
 
+/* Bursts until the next look for a packet to time, if all are short. */
+#define COST_SHORT_BURSTS 8
+
 /* Packets timed while they go by DMA until there is a trial, and from one to
  * the next, twice as many each time, at most.  A trial may cost ten times of
  * what DMA does, where the bytes are in memory, and is to be less than a
@@ -155,10 +158,11 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
         return dma;
     }
     longest = cost_longest(pkts, cnt);
-    cost->n_bursts = 1;
     if (longest == UINT16_MAX) {
+        cost->n_bursts = cost->n_trial ? 1 : COST_SHORT_BURSTS;
         return dma && !cost->n_trial;
     }
+    cost->n_bursts = 1;
     if (cost->n_trial) {
         cost->n_trial--;
         if (cost->n_trial < COST_TRIAL_TIMED) {

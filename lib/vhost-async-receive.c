@@ -21,6 +21,7 @@
 #include "vhost-async-receive.h"
 
 #include <rte_arp.h>
+#include <rte_cycles.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 #include <rte_memcpy.h>
@@ -46,11 +47,21 @@ COVERAGE_DEFINE(vhost_async_no_mbuf);
 /* Packets while they are fetched. */
 struct rx_burst {
     unsigned int n;
+    unsigned int n_plain;               /* The first ones, 'segs' of which are
+                                         * one each. */
     struct vhost_vring_mark mark;       /* Before them. */
     struct rte_mbuf *mbufs[RX_BURST];   /* One of no bytes is dropped. */
-    struct vhost_vring_pkt pkts[RX_BURST];
+    struct vhost_vring_pkt others[RX_BURST];
     struct vhost_vring_seg segs[RX_SEGS];
 };
+
+static inline struct vhost_vring_pkt
+rx_pkt(struct rx_burst *b, unsigned int i)
+{
+    return OVS_LIKELY(i < b->n_plain) ? (struct vhost_vring_pkt) {
+        .segs = &b->segs[i], .n_segs = 1, .len = b->segs[i].len,
+    } : b->others[i];
+}
 
 /* Where the next byte of a packet comes from and goes to. */
 struct rx_cursor {
@@ -89,7 +100,7 @@ rx_advance(struct rx_cursor *c, uint32_t n)
     c->dst_ofs += n;
 }
 
-static inline void
+static __rte_always_inline void
 rx_copy_by_cpu(struct rx_cursor *c, uint32_t len)
 {
     while (len) {
@@ -101,6 +112,13 @@ rx_copy_by_cpu(struct rx_cursor *c, uint32_t len)
         rx_advance(c, n);
         len -= n;
     }
+}
+
+/* The same, for the uncommon case. */
+static __rte_noinline void
+rx_copy_rest(struct rx_cursor *c, uint32_t len)
+{
+    rx_copy_by_cpu(c, len);
 }
 
 /* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
@@ -168,13 +186,14 @@ rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
     return true;
 }
 
-/* Sets the length of 'mbuf' to that of 'pkt' without its header, or to 0 if it
- * is to be dropped.  The guest has the length be anything. */
+/* Sets the length of 'mbuf' to that of a packet without its header, with which
+ * it is 'len', or to 0 if it is to be dropped.  The guest has the length be
+ * anything. */
 static inline void
-rx_set_len(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
-           struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
+rx_set_len(const struct vhost_vring *vr, uint32_t len, struct rte_mbuf *mbuf,
+           const struct vhost_async_rx_mode *mode)
 {
-    uint32_t len = pkt->len > vr->hdr_len ? pkt->len - vr->hdr_len : 0;
+    len = len > vr->hdr_len ? len - vr->hdr_len : 0;
 
     if (OVS_UNLIKELY(len > rte_pktmbuf_tailroom(mbuf))
         && (len > UINT16_MAX || !mode->extbuf
@@ -186,18 +205,15 @@ rx_set_len(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
     mbuf->data_len = len;
 }
 
-/* Takes packets off the ring, and mbufs for them.  Returns false if there are
- * none. */
-static inline bool
-rx_take(struct vhost_vring *vr, struct rx_burst *b,
-        const struct vhost_async_rx_mode *mode)
+/* The part of rx_take() for packets that are not all plain, 'b->n' of which
+ * are there. */
+static __rte_noinline void
+rx_take_others(struct vhost_vring *vr, struct rx_burst *b)
 {
-    unsigned int n_segs = 0;
+    unsigned int n_segs = b->n;
 
-    b->n = 0;
-    b->mark = vhost_vring_mark(vr);
     while (b->n < RX_BURST && n_segs + VHOST_VRING_MAX_SEGS <= RX_SEGS) {
-        struct vhost_vring_pkt *pkt = &b->pkts[b->n];
+        struct vhost_vring_pkt *pkt = &b->others[b->n];
 
         pkt->segs = &b->segs[n_segs];
         if (vhost_vring_take_pkt(vr, pkt) != VHOST_VRING_TAKEN) {
@@ -209,6 +225,25 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
         n_segs += pkt->n_segs;
         b->n++;
     }
+}
+
+/* Takes packets off the ring, and mbufs for them.  Returns false if there are
+ * none. */
+static inline bool
+rx_take(struct vhost_vring *vr, struct rx_burst *b,
+        const struct vhost_async_rx_mode *mode)
+{
+    bool others;
+
+    b->mark = vhost_vring_mark(vr);
+    b->n = vhost_vring_take_plain_pkts(vr, b->segs, RX_BURST, &others);
+    b->n_plain = b->n;
+    for (unsigned int i = 0; i < b->n; i++) {
+        OVS_PREFETCH(b->segs[i].va);
+    }
+    if (OVS_UNLIKELY(others)) {
+        rx_take_others(vr, b);
+    }
     if (!b->n) {
         return false;
     }
@@ -218,7 +253,7 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
         return false;
     }
     for (unsigned int i = 0; i < b->n; i++) {
-        rx_set_len(vr, &b->pkts[i], b->mbufs[i], mode);
+        rx_set_len(vr, rx_pkt(b, i).len, b->mbufs[i], mode);
     }
     return true;
 }
@@ -281,23 +316,64 @@ rx_copy_timed(struct rx_cursor *c, uint32_t len, struct vhost_async_cost *cost)
     vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
 }
 
-/* Copies a packet, by DMA through 'chan' unless that is NULL, as far as it
- * takes it and 'cost' says so; if 'timed', 'cost' learns from it.  Returns
- * whether a part of it went by DMA. */
+/* Whether a packet of 'len' bytes, behind the header at 'hdr', asks for no
+ * more than to be copied. */
 static inline bool
+rx_is_mere_copy(const struct vhost_vring *vr, const uint8_t *hdr, uint32_t len)
+{
+    return OVS_LIKELY(len && !(vr->has_offloads
+                               && vhost_net_offload_may_ask(hdr)));
+}
+
+/* Copies a packet by DMA that is at '*seg' with its header, but for its first
+ * bytes, if that is as simple as it mostly is and 'cost' says so.  Returns
+ * false if not: it is to be copied in any case. */
+static inline bool
+rx_copy_plain_by_dma(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
+                     const struct vhost_async_cost *cost,
+                     const struct vhost_vring_seg *seg, struct rte_mbuf *mbuf,
+                     unsigned int *room)
+{
+    const uint8_t *src = seg->va + vr->hdr_len;
+    uint32_t len = mbuf->pkt_len;
+    uint8_t *dst = rte_pktmbuf_mtod(mbuf, uint8_t *);
+
+    if (len < cost->limits.min_len || len <= VHOST_ASYNC_RX_HEAD
+        || !rx_is_mere_copy(vr, seg->va, len)
+        || OVS_UNLIKELY(vr->mem->regions[0].pages)
+        || !vhost_async_chan_fits(chan, vr->mem, &cost->limits, mbuf, 1,
+                                  room)) {
+        return false;
+    }
+    rte_memcpy(dst, src, VHOST_ASYNC_RX_HEAD);
+    src += VHOST_ASYNC_RX_HEAD;
+    dst += VHOST_ASYNC_RX_HEAD;
+    return dpdk_dma_chan_add(chan,
+                             rte_pktmbuf_iova_offset(mbuf,
+                                                     VHOST_ASYNC_RX_HEAD),
+                             (uintptr_t) src, dst, src,
+                             len - VHOST_ASYNC_RX_HEAD);
+}
+
+/* Copies packet 'i' of '*b', by DMA through 'chan' unless that is NULL, as far
+ * as it takes it and 'cost' says so; if 'timed', 'cost' learns from it.  Returns
+ * whether a part of it went by DMA. */
+static __rte_noinline bool
 rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
                struct vhost_async_cost *cost, bool timed,
-               const struct vhost_vring_pkt *pkt, struct rte_mbuf *mbuf,
+               struct rx_burst *b, unsigned int i,
                const struct vhost_async_rx_mode *mode, unsigned int *room)
 {
+    struct vhost_vring_pkt pkt = rx_pkt(b, i);
+    struct rte_mbuf *mbuf = b->mbufs[i];
     struct rx_cursor c = { .mbuf = mbuf };
     uint32_t len = mbuf->pkt_len, by_cpu = len, done = 0;
     struct virtio_net_hdr hdr;
 
-    rx_read_header(vr, pkt, &hdr, &c);
+    rx_read_header(vr, &pkt, &hdr, &c);
     if (chan && len >= cost->limits.min_len && len > VHOST_ASYNC_RX_HEAD
         && vhost_async_chan_fits(chan, vr->mem, &cost->limits, mbuf,
-                                 pkt->n_segs, room)) {
+                                 pkt.n_segs, room)) {
         by_cpu = VHOST_ASYNC_RX_HEAD;
     }
     if (OVS_UNLIKELY(timed)) {
@@ -307,30 +383,44 @@ rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
     }
     if (OVS_UNLIKELY(vr->has_offloads && vhost_net_offload_asked(&hdr))
         && !rx_apply_offloads(mbuf, &hdr, mode, by_cpu) && by_cpu < len) {
-        rx_copy_by_cpu(&c, len - by_cpu);
+        rx_copy_rest(&c, len - by_cpu);
         rx_apply_offloads(mbuf, &hdr, mode, len);
         return false;
     }
     if (by_cpu < len) {
         done = rx_copy_by_dma(vr->mem, chan, &c, len - by_cpu);
         if (OVS_UNLIKELY(done < len - by_cpu)) {
-            rx_copy_by_cpu(&c, len - by_cpu - done);
+            rx_copy_rest(&c, len - by_cpu - done);
         }
     }
     return done > 0;
 }
 
-static void
-rx_count_direct(struct vhost_async_rxq *rxq, struct rte_mbuf *const *pkts,
-                uint16_t n)
+/* Has the CPU copy the first packets of '*b', as far as they are plain and ask
+ * for nothing.  Returns how many, 'cnt' at most, that are in 'pkts' then, and
+ * adds their bytes to '*bytes'. */
+static inline uint16_t
+rx_copy_direct(struct vhost_async_rxq *rxq, const struct rx_burst *b,
+               struct rte_mbuf **pkts, uint16_t cnt, uint64_t *bytes)
 {
-    uint64_t bytes = 0;
+    const struct vhost_vring *vr = &rxq->vq.vring;
+    uint16_t n;
 
-    for (uint16_t i = 0; i < n; i++) {
-        bytes += pkts[i]->pkt_len;
+    cnt = MIN(cnt, b->n_plain);
+    for (n = 0; n < cnt; n++) {
+        struct rte_mbuf *mbuf = b->mbufs[n];
+        const uint8_t *src = b->segs[n].va;
+        uint32_t len = mbuf->pkt_len;
+
+        if (!rx_is_mere_copy(vr, src, len)) {
+            break;
+        }
+        rte_memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), src + vr->hdr_len, len);
+        vhost_async_rxq_count_packet(rxq, mbuf);
+        pkts[n] = mbuf;
+        *bytes += len;
     }
-    vhost_async_count(&rxq->stats.cpu_packets, n);
-    vhost_async_count(&rxq->stats.cpu_bytes, bytes);
+    return n;
 }
 
 static void
@@ -360,11 +450,11 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     struct dpdk_dma_chan *chan = self ? self->chan : NULL;
     uint32_t taken = vhost_async_vq_get(&rxq->vq.taken);
     bool in_flight = taken != vhost_async_vq_get(&rxq->vq.published);
-    uint64_t dma_bytes = 0, cpu_bytes = 0;
+    uint64_t dma_bytes = 0, cpu_bytes = 0, direct_bytes = 0;
     struct vhost_vring *vr = &rxq->vq.vring;
     uint32_t n_dma = 0, n_cpu = 0, n_back = 0;
     uint16_t n = 0, timed = UINT16_MAX;
-    unsigned int room = 0;
+    unsigned int i = 0, room = 0;
     struct rx_burst b;
 
     if (!rx_take(vr, &b, mode)) {
@@ -377,9 +467,16 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     if (!vhost_async_vq_may_use(&rxq->vq, chan)
         || !vhost_async_cost_choose(cost, b.mbufs, b.n, &timed)) {
         chan = NULL;
+    } else {
+        self->rx_began = rte_get_tsc_cycles();
     }
 
-    for (unsigned int i = 0; i < b.n; i++) {
+    if (!chan && !in_flight && timed == UINT16_MAX) {
+        i = n = n_back = n_cpu = rx_copy_direct(rxq, &b, pkts, cnt,
+                                                &direct_bytes);
+        cpu_bytes = direct_bytes;
+    }
+    for (; i < b.n; i++) {
         struct rte_mbuf *mbuf = b.mbufs[i];
         uint32_t len = mbuf->pkt_len;
 
@@ -387,9 +484,11 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
             rte_pktmbuf_free(mbuf);
             mbuf = NULL;
             vhost_async_count(&rxq->stats.bad_drops, 1);
-        } else if (rx_copy_packet(vr, i != timed ? chan : NULL, cost,
-                                  i == timed, &b.pkts[i], mbuf, mode,
-                                  &room)) {
+        } else if ((OVS_LIKELY(chan && i < b.n_plain && i != timed)
+                    && rx_copy_plain_by_dma(vr, chan, cost, &b.segs[i], mbuf,
+                                            &room))
+                   || rx_copy_packet(vr, i != timed ? chan : NULL, cost,
+                                     i == timed, &b, i, mode, &room)) {
             vhost_async_vq_add_in_flight(&rxq->vq, taken, mbuf, 1, chan);
             dpdk_dma_chan_end_packet(chan, &rxq->vq.owner, taken++);
             in_flight = true;
@@ -402,8 +501,10 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
         }
         if (!in_flight && OVS_LIKELY(n < cnt)) {
             n_back++;
+            direct_bytes += len;
             if (OVS_LIKELY(mbuf)) {
                 pkts[n++] = mbuf;
+                vhost_async_rxq_count_packet(rxq, mbuf);
             }
         } else {
             vhost_async_vq_add_in_flight(&rxq->vq, taken++, mbuf, 1, NULL);
@@ -417,7 +518,9 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     }
     if (n_back) {
         vhost_async_rxq_returned(rxq, n_back);
-        rx_count_direct(rxq, pkts, n);
+        vhost_async_count(&rxq->stats.cpu_packets, n);
+        vhost_async_count(&rxq->stats.cpu_bytes, direct_bytes);
+        vhost_async_rxq_count(rxq, n, direct_bytes);
     }
     return n;
 }
@@ -435,7 +538,12 @@ rx_announce(struct vhost_async_rxq *rxq,
     memcpy(&mac, rxq->mac, sizeof mac);
     *pkt = rte_net_make_rarp_packet(mode->mp, &mac);
     rxq->announce = !*pkt;
-    return *pkt != NULL;
+    if (!*pkt) {
+        return 0;
+    }
+    vhost_async_rxq_count_packet(rxq, *pkt);
+    vhost_async_rxq_count(rxq, 1, (*pkt)->pkt_len);
+    return 1;
 }
 
 /* Stores packets of the guest in 'pkts', at most 'cnt', and returns their
@@ -464,13 +572,9 @@ vhost_async_rxq_recv(struct vhost_async_rxq *rxq,
         }
         if (OVS_LIKELY(vhost_async_vq_state(&rxq->vq)
                        == VHOST_ASYNC_VQ_RUNNING)
-            && vhost_vring_may_have_pkt(&rxq->vq.vring)
             && vhost_async_rxq_has_room(rxq, RX_BURST)) {
             n += rx_fetch(rxq, self, mode, &pkts[n], cnt - n);
         }
-    }
-    if (n) {
-        vhost_async_rxq_count(rxq, pkts, n);
     }
     vhost_async_rxq_unlock(rxq);
     return n;

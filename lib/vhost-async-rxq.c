@@ -24,9 +24,6 @@
 #include "vhost-async-rxq.h"
 
 #include <rte_cycles.h>
-#include <rte_ether.h>
-
-#include "vhost-net-hdr.h"
 
 /* Creates rxq 'qid' of the port called 'port'.  Its ring is the library's or
  * stopped, as 'state' says. */
@@ -98,6 +95,7 @@ vhost_async_rxq_publish(struct vhost_async_rxq *rxq, struct rte_mbuf **pkts,
             continue;
         }
         pkts[n++] = pkt->mbuf;
+        vhost_async_rxq_count_packet(rxq, pkt->mbuf);
         if (pkt->by_dma) {
             n_dma++;
             dma_bytes += pkt->mbuf->pkt_len;
@@ -108,6 +106,7 @@ vhost_async_rxq_publish(struct vhost_async_rxq *rxq, struct rte_mbuf **pkts,
     if (n_chains) {
         atomic_store_relaxed(&rxq->vq.published, seq);
         vhost_async_rxq_returned(rxq, n_chains);
+        vhost_async_rxq_count(rxq, n, dma_bytes + cpu_bytes);
         vhost_async_count(&rxq->stats.dma_packets, n_dma);
         vhost_async_count(&rxq->stats.dma_bytes, dma_bytes);
         vhost_async_count(&rxq->stats.cpu_packets, n - n_dma);
@@ -160,30 +159,6 @@ vhost_async_rxq_drain(struct vhost_async_rxq *rxq, uint64_t deadline_tsc)
         }
         vhost_async_vq_pause(i);
     }
-}
-
-/* Counts 'cnt' packets that are handed up. */
-void
-vhost_async_rxq_count(struct vhost_async_rxq *rxq,
-                      struct rte_mbuf *const *pkts, uint16_t cnt)
-{
-    struct vhost_async_rxq_stats *stats = &rxq->stats;
-    uint64_t bytes = 0;
-
-    for (uint16_t i = 0; i < cnt; i++) {
-        const struct rte_ether_addr *ea
-            = rte_pktmbuf_mtod(pkts[i], const struct rte_ether_addr *);
-
-        bytes += pkts[i]->pkt_len;
-        vhost_async_count(
-            &stats->size_bins[vhost_net_size_bin(pkts[i]->pkt_len)], 1);
-        if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
-            vhost_async_count(rte_is_broadcast_ether_addr(ea)
-                              ? &stats->broadcast : &stats->multicast, 1);
-        }
-    }
-    vhost_async_count(&stats->good_packets, cnt);
-    vhost_async_count(&stats->good_bytes, bytes);
 }
 
 /* Has the next poll hand up a packet that makes the place of the guest known,

@@ -42,11 +42,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <rte_ether.h>
 #include <rte_mbuf.h>
 
 #include "ovs-atomic.h"
 #include "util.h"
 #include "vhost-async-vq.h"
+#include "vhost-net-hdr.h"
 
 /* Packets that were fetched and not handed up, at most: eight bursts. */
 #define VHOST_ASYNC_RXQ_MAX_PKTS 256
@@ -98,8 +100,6 @@ uint16_t vhost_async_rxq_publish(struct vhost_async_rxq *, struct rte_mbuf **,
 bool vhost_async_rxq_drain(struct vhost_async_rxq *, uint64_t deadline_tsc);
 void vhost_async_rxq_free_done(struct vhost_async_rxq *);
 void vhost_async_rxq_returned(struct vhost_async_rxq *, uint32_t n_chains);
-void vhost_async_rxq_count(struct vhost_async_rxq *, struct rte_mbuf *const *,
-                           uint16_t cnt);
 void vhost_async_rxq_announce(struct vhost_async_rxq *, uint64_t mac);
 void vhost_async_rxq_unlock(struct vhost_async_rxq *);
 void vhost_async_rxq_get_totals(const struct vhost_async_rxq *,
@@ -111,6 +111,30 @@ vhost_async_rxq_of_vq(struct vhost_async_vq *vq)
 {
     ovs_assert(vq->rx);
     return CONTAINER_OF(vq, struct vhost_async_rxq, vq);
+}
+
+/* Counts a packet that is handed up, but for vhost_async_rxq_count(). */
+static inline void
+vhost_async_rxq_count_packet(struct vhost_async_rxq *rxq,
+                             const struct rte_mbuf *pkt)
+{
+    const struct rte_ether_addr *ea
+        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
+    struct vhost_async_rxq_stats *stats = &rxq->stats;
+
+    vhost_async_count(&stats->size_bins[vhost_net_size_bin(pkt->pkt_len)], 1);
+    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
+        vhost_async_count(rte_is_broadcast_ether_addr(ea)
+                          ? &stats->broadcast : &stats->multicast, 1);
+    }
+}
+
+/* Counts 'n' packets of 'bytes' in all that are handed up. */
+static inline void
+vhost_async_rxq_count(struct vhost_async_rxq *rxq, uint32_t n, uint64_t bytes)
+{
+    vhost_async_count(&rxq->stats.good_packets, n);
+    vhost_async_count(&rxq->stats.good_bytes, bytes);
 }
 
 /* Whether 'n' packets can be fetched.  A ring that is smaller has no more. */

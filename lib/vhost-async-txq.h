@@ -93,6 +93,7 @@ struct vhost_async_sender {
 
     struct vhost_async_cost cost;       /* Of what is sent, */
     struct vhost_async_cost rx_cost;    /* ...and of what is received. */
+    uint64_t rx_began;      /* TSC when it began to receive by DMA, last. */
     struct vhost_async_sender_stats stats;
 };
 

@@ -51,6 +51,14 @@ vhost_net_offload_asked(const struct virtio_net_hdr *hdr)
     return hdr->flags || hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE;
 }
 
+/* The same of a header at 'p', which the guest can change. */
+static inline bool
+vhost_net_offload_may_ask(const uint8_t *p)
+{
+    return (p[offsetof(struct virtio_net_hdr, flags)]
+            | p[offsetof(struct virtio_net_hdr, gso_type)]);
+}
+
 /* Finds the headers of 'm' within its first 'avail' bytes, and sets the
  * lengths and the flag of the one of layer 3.  Returns the protocol of layer
  * 4, whose header is there, too, or -1. */

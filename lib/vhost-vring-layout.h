@@ -248,6 +248,33 @@ vhost_vring_taken(struct vhost_vring *vr, const struct vhost_vring_fill *fill,
     vr->n_taken += n_chains;
 }
 
+/* Takes the packet, the one after the 'n' that were noted, that buffer 'id'
+ * with one descriptor has, of 'len' bytes at 'gpa' with 'flags', into '*seg',
+ * and notes it.  Returns false if that is not as simple as it mostly is, or
+ * wrong. */
+static inline bool
+vhost_vring_plain_pkt(struct vhost_vring *vr, uint32_t n, uint64_t gpa,
+                      uint32_t len, uint16_t flags, uint16_t id,
+                      struct vhost_vring_seg *seg)
+{
+    const uint16_t all = (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT
+                          | VRING_DESC_F_INDIRECT);
+    uint32_t part = len;
+
+    if (OVS_UNLIKELY(flags & all || !len || id >= vr->size)) {
+        return false;
+    }
+    seg->va = vhost_guest_mem_lookup(vr->mem, gpa, &part, &vr->hint);
+    seg->len = len;
+    seg->region = vr->hint;
+    if (OVS_UNLIKELY(!seg->va || part != len)) {
+        return false;
+    }
+    /* Nothing is written to it. */
+    vhost_vring_add_chain(vr, n, 0, id, 1);
+    return true;
+}
+
 /* Begins to find out where a packet is that the guest gives. */
 static inline struct vhost_vring_fill
 vhost_vring_begin_pkt(const struct vhost_vring_pkt *pkt)

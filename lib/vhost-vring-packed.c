@@ -243,12 +243,36 @@ packed_n_offered(const struct vhost_vring *vr OVS_UNUSED)
     return 0;
 }
 
-static bool
-packed_may_have_pkt(const struct vhost_vring *vr)
+static unsigned int
+packed_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
+                       unsigned int n, bool *others)
 {
-    uint16_t flags;
+    uint32_t room = vr->size - n_descs_out(vr);
+    uint32_t pos = vr->avail_idx;
+    bool wrap = vr->avail_wrap;
+    unsigned int i;
 
-    return read_flags(vr, vr->avail_idx, vr->avail_wrap, &flags);
+    n = MIN(n, room);
+    for (i = 0; i < n; i++) {
+        struct vring_packed_desc d;
+        uint16_t flags;
+
+        if (!read_flags(vr, pos, wrap, &flags)) {
+            break;
+        }
+        d = read_desc(vr, pos, flags);
+        vhost_vring_prefetch(vr, pos);
+        if (OVS_UNLIKELY(!vhost_vring_plain_pkt(vr, i, d.addr, d.len, flags,
+                                                d.id, &segs[i]))) {
+            *others = true;
+            break;
+        }
+        advance(vr, &pos, &wrap, 1);
+    }
+    vr->avail_idx = pos;
+    vr->avail_wrap = wrap;
+    vr->n_taken += i;
+    return i;
 }
 
 static enum vhost_vring_result
@@ -457,7 +481,7 @@ const struct vhost_vring_layout vhost_vring_packed = {
     .areas = packed_areas,
     .take = packed_take,
     .n_offered = packed_n_offered,
-    .may_have_pkt = packed_may_have_pkt,
+    .take_plain_pkts = packed_take_plain_pkts,
     .take_pkt = packed_take_pkt,
     .publish = packed_publish,
     .take_direct = packed_take_direct,

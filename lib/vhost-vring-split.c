@@ -256,11 +256,35 @@ split_n_offered(const struct vhost_vring *vr)
     return MIN(n, vr->size);
 }
 
-static bool
-split_may_have_pkt(const struct vhost_vring *vr)
+static unsigned int
+split_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
+                      unsigned int n, bool *others)
 {
-    return (vr->avail_seen != vr->avail_idx
-            || split_n_offered(vr));
+    unsigned int i;
+
+    if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
+        && OVS_UNLIKELY(look_for_more(vr) != VHOST_VRING_TAKEN)) {
+        return 0;
+    }
+    n = MIN(n, (uint16_t) (vr->avail_seen - vr->avail_idx));
+    for (i = 0; i < n; i++) {
+        uint16_t head = read_head(vr, i);
+        struct vring_desc d;
+
+        if (OVS_UNLIKELY(head >= vr->size)) {
+            break;
+        }
+        d = read_desc(vr, head);
+        vhost_vring_prefetch(vr, head);
+        if (OVS_UNLIKELY(!vhost_vring_plain_pkt(vr, i, d.addr, d.len, d.flags,
+                                                head, &segs[i]))) {
+            break;
+        }
+    }
+    vr->avail_idx += i;
+    vr->n_taken += i;
+    *others = i < n;
+    return i;
 }
 
 static enum vhost_vring_result
@@ -414,7 +438,7 @@ const struct vhost_vring_layout vhost_vring_split = {
     .areas = split_areas,
     .take = split_take,
     .n_offered = split_n_offered,
-    .may_have_pkt = split_may_have_pkt,
+    .take_plain_pkts = split_take_plain_pkts,
     .take_pkt = split_take_pkt,
     .publish = split_publish,
     .take_direct = split_take_direct,

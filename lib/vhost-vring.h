@@ -120,7 +120,9 @@ struct vhost_vring_layout {
     enum vhost_vring_result (*take)(struct vhost_vring *, uint32_t len,
                                     struct vhost_vring_buf *);
     uint32_t (*n_offered)(const struct vhost_vring *);
-    bool (*may_have_pkt)(const struct vhost_vring *);
+    unsigned int (*take_plain_pkts)(struct vhost_vring *,
+                                    struct vhost_vring_seg[], unsigned int n,
+                                    bool *others);
     enum vhost_vring_result (*take_pkt)(struct vhost_vring *,
                                         struct vhost_vring_pkt *);
     void (*publish)(struct vhost_vring *, unsigned int n_chains);
@@ -213,12 +215,18 @@ vhost_vring_n_offered(const struct vhost_vring *vr)
     return vr->layout->n_offered(vr);
 }
 
-/* Whether it is worth the while to call vhost_vring_take_pkt().  The ring is
- * mapped. */
-static inline bool
-vhost_vring_may_have_pkt(const struct vhost_vring *vr)
+/* Takes packets of a transmit ring, 'n' at most, as far as each is in one
+ * descriptor and one region: where each is goes into 'segs'.  Returns their
+ * number, and sets '*others' to whether it is no more because what follows is
+ * for vhost_vring_take_pkt().  The ring is mapped. */
+static inline unsigned int
+vhost_vring_take_plain_pkts(struct vhost_vring *vr,
+                            struct vhost_vring_seg segs[], unsigned int n,
+                            bool *others)
 {
-    return vr->layout->may_have_pkt(vr);
+    *others = false;
+    return (OVS_UNLIKELY(vr->broken)
+            ? 0 : vr->layout->take_plain_pkts(vr, segs, n, others));
 }
 
 /* Takes the next packet of a transmit ring into '*pkt', whose 'segs' has room

@@ -286,7 +286,56 @@ take(struct input *in)
     ovs_assert(in_segs == len);
 }
 
-/* A packet of the guest is only read. */
+/* Checks the pieces of packets, which are only read, and returns the number of
+ * bytes in them. */
+static uint64_t
+check_segs(const struct vhost_vring_seg *segs, unsigned int n)
+{
+    uint64_t bytes = 0;
+
+    for (unsigned int i = 0; i < n; i++) {
+        const struct vhost_vring_seg *seg = &segs[i];
+        const struct vhost_guest_region *region = &mem.regions[seg->region];
+
+        ovs_assert(seg->region < N_REGIONS && seg->len);
+        ovs_assert(seg->va >= region->va
+                   && seg->va + seg->len <= region->va + region->size);
+        bytes += seg->len;
+    }
+    return bytes;
+}
+
+/* What stops short at a packet is for take_pkt(), which takes it or says
+ * why. */
+static void
+take_plain_pkts(struct input *in)
+{
+    static struct vhost_vring_seg segs[VHOST_VRING_MAX_SEGS];
+    struct vhost_vring_mark mark = vhost_vring_mark(&vr);
+    uint32_t n_out = vhost_vring_n_out(&vr);
+    uint16_t base = vhost_vring_get_base(&vr);
+    bool others;
+    unsigned int n;
+
+    n = vhost_vring_take_plain_pkts(&vr, segs, 1 + get8(in) % 64, &others);
+    ovs_assert(vhost_vring_get_base(&vr) == base);
+    ovs_assert(vhost_vring_n_out(&vr) == n_out + n
+               && vhost_vring_n_out(&vr) <= vr.size);
+    ovs_assert(!n || !vr.broken);
+    check_memory();
+    check_segs(segs, n);
+    if (others) {
+        struct vhost_vring_pkt pkt = { .segs = segs };
+        enum vhost_vring_result r = vhost_vring_take_pkt(&vr, &pkt);
+
+        ovs_assert(r != VHOST_VRING_EMPTY);
+    }
+    if (get8(in) & 1 && !vr.broken) {
+        vhost_vring_put_back(&vr, &mark);
+        ovs_assert(vhost_vring_n_out(&vr) == n_out);
+    }
+}
+
 static void
 take_pkt(struct input *in)
 {
@@ -296,7 +345,6 @@ take_pkt(struct input *in)
     uint32_t n_out = vhost_vring_n_out(&vr);
     uint16_t base = vhost_vring_get_base(&vr);
     enum vhost_vring_result r;
-    uint64_t in_segs = 0;
 
     r = vhost_vring_take_pkt(&vr, &pkt);
     ovs_assert(vhost_vring_get_base(&vr) == base);
@@ -309,16 +357,7 @@ take_pkt(struct input *in)
     }
     ovs_assert(vhost_vring_n_out(&vr) == n_out + 1);
     ovs_assert(pkt.n_segs <= VHOST_VRING_MAX_SEGS);
-    for (unsigned int i = 0; i < pkt.n_segs; i++) {
-        const struct vhost_vring_seg *seg = &segs[i];
-        const struct vhost_guest_region *region = &mem.regions[seg->region];
-
-        ovs_assert(seg->region < N_REGIONS && seg->len);
-        ovs_assert(seg->va >= region->va
-                   && seg->va + seg->len <= region->va + region->size);
-        in_segs += seg->len;
-    }
-    ovs_assert(in_segs == pkt.len);
+    ovs_assert(check_segs(segs, pkt.n_segs) == pkt.len);
     if (get8(in) & 1) {
         vhost_vring_put_back(&vr, &mark);
         ovs_assert(vhost_vring_n_out(&vr) == n_out);
@@ -455,7 +494,9 @@ step(struct input *in, struct vhost_vring_setup *setup)
         if (!vhost_vring_is_mapped(&vr)) {
             break;
         }
-        if (vr.from_guest) {
+        if (vr.from_guest && op & 32) {
+            take_plain_pkts(in);
+        } else if (vr.from_guest) {
             take_pkt(in);
         } else if (op & 32 && !vhost_vring_n_out(&vr)) {
             direct(in);

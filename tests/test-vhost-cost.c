@@ -286,10 +286,10 @@ test_learning(void)
     ovs_assert(!send_bursts(1280, 1, 1518, CPU));
     ovs_assert(cost.n_timed - n == 10);
 
-    /* Short packets tell nothing, but do not keep others from it. */
+    /* Short packets tell nothing, but do not keep others from it for long. */
     send_bursts(1000, 32, 255, CPU);
     ovs_assert(cost.n_timed - n == 10);
-    send_bursts(1, 1, 256, CPU);
+    send_bursts(8, 1, 256, CPU);
     ovs_assert(cost.n_timed - n == 11);
 }
 

@@ -141,6 +141,38 @@ test_pieces(void)
     }
 }
 
+/* Buffers of one descriptor and others follow each other in a burst, in any
+ * order, by CPU and by DMA. */
+static void
+test_mixed_burst(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 64, 2048);
+
+        for (int i = 0; i < 100; i++) {
+            uint32_t few = 1u << random_range(6);
+
+            for (int j = 0; j < BURST; j++) {
+                p->guest.indirect = !random_range(few);
+                guest_send(p, 1, random_range(4) ? SMALL : LARGE);
+            }
+            if (i % 2) {
+                ovs_assert(port_poll(p, NULL) == BURST);
+            } else {
+                port_poll(p, &pmds[0]);
+                settle();
+                port_poll(p, &pmds[0]);
+            }
+            ovs_assert(p->n_got == p->n_sent);
+            ovs_assert(guest_ring_reclaim(&p->guest) == BURST);
+        }
+        port_finish(p);
+    }
+}
+
 static void
 test_failed_copies(void)
 {
@@ -374,11 +406,51 @@ test_notified(void)
     }
 }
 
+/* In PA mode copies end with the page, and pages can be missing. */
+static void
+test_pages(void)
+{
+    struct dpdk_dma_chan *chan;
+    struct vhost_guest_region *r;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    chan = pmds[0].sender.chan;
+    p = port_create(GUEST_SPLIT, 16, 2500);
+    r = &p->guest.table.regions[0];
+    r->page_shift = 12;
+    r->pages = xmalloc((r->size >> 12) * sizeof *r->pages);
+    for (size_t i = 0; i < r->size >> 12; i++) {
+        r->pages[i] = (uintptr_t) r->va + i * 4096;
+    }
+    /* The second one is in two pages. */
+    guest_send(p, 2, 2000);
+    ovs_assert(!port_poll(p, &pmds[0]));
+    ovs_assert(dpdk_dma_chan_in_flight(chan) == 3);
+
+    /* Of the fourth the beginning goes by DMA, of the fifth nothing. */
+    r->pages[(3 * GUEST_AREA >> 12) + 2] = RTE_BAD_IOVA;
+    guest_send(p, 2, 2000);
+    ovs_assert(!port_poll(p, &pmds[0]));
+    ovs_assert(dpdk_dma_chan_in_flight(chan) == 5);
+    guest_send(p, 1, 2000);
+    ovs_assert(!port_poll(p, &pmds[0]));
+    ovs_assert(dpdk_dma_chan_in_flight(chan) == 5);
+    settle();
+    ovs_assert(port_poll(p, &pmds[0]) == 5);
+    ovs_assert(COUNTER(p, cpu_packets) == 1);
+    free(r->pages);
+    r->pages = NULL;
+    port_finish(p);
+}
+
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(by_cpu),
     DMA_TEST_CASE(by_dma),
     DMA_TEST_CASE(order),
     DMA_TEST_CASE(pieces),
+    DMA_TEST_CASE(mixed_burst),
+    DMA_TEST_CASE(pages),
     DMA_TEST_CASE(failed_copies),
     DMA_TEST_CASE(hung_engine),
     DMA_TEST_CASE(stop_with_copies_in_flight),

@@ -79,7 +79,6 @@
 #define vhost_async_thread_reap DP(vhost_async_thread_reap)
 #define vhost_async_chan_look_for_room DP(vhost_async_chan_look_for_room)
 #define vhost_async_rxq_announce DP(vhost_async_rxq_announce)
-#define vhost_async_rxq_count DP(vhost_async_rxq_count)
 #define vhost_async_rxq_create DP(vhost_async_rxq_create)
 #define vhost_async_rxq_destroy DP(vhost_async_rxq_destroy)
 #define vhost_async_rxq_drain DP(vhost_async_rxq_drain)
