@@ -474,10 +474,9 @@ dma_stats_clear(struct unixctl_conn *conn, int argc, const char *argv[],
     ovs_mutex_lock(&threads_mutex);
     LIST_FOR_EACH (t, list_node, &threads) {
         if (argc < 2 || !strcmp(argv[1], t->dp_name)) {
-            /* The copied counters are atomics only for the thread's sake. */
-            memcpy(&t->zero, &t->stats, sizeof t->zero);
-            memcpy(&t->sender_zero, &t->sender.stats,
-                   sizeof t->sender_zero);
+            vhost_async_copy_counters(&t->zero, &t->stats, sizeof t->zero);
+            vhost_async_copy_counters(&t->sender_zero, &t->sender.stats,
+                                      sizeof t->sender_zero);
             atomic_store_relaxed(&t->stats.latency_max, 0);
             found = true;
         }

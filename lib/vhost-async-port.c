@@ -495,15 +495,16 @@ vhost_async_port_clear(struct vhost_async_port *port)
 
     ovs_mutex_lock(&port->mutex);
     VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
-        /* The copied counters are atomics only for the sake of who counts. */
         if (vq->rx) {
             struct vhost_async_rxq *rxq = vhost_async_rxq_of_vq(vq);
 
-            memcpy(&rxq->zero, &rxq->stats, sizeof rxq->zero);
+            vhost_async_copy_counters(&rxq->zero, &rxq->stats,
+                                      sizeof rxq->zero);
         } else {
             struct vhost_async_txq *txq = vhost_async_txq_of_vq(vq);
 
-            memcpy(&txq->zero, &txq->stats, sizeof txq->zero);
+            vhost_async_copy_counters(&txq->zero, &txq->stats,
+                                      sizeof txq->zero);
         }
     }
     ovs_mutex_unlock(&port->mutex);

@@ -222,6 +222,19 @@ vhost_async_counter(const atomic_uint64_t *counter)
     return value;
 }
 
+/* Copies the 'size' bytes of counters at 'src', which their threads go on
+ * counting with, to 'dst'. */
+static inline void
+vhost_async_copy_counters(void *dst_, const void *src_, size_t size)
+{
+    const atomic_uint64_t *src = src_;
+    atomic_uint64_t *dst = dst_;
+
+    for (size_t i = 0; i < size / sizeof *src; i++) {
+        atomic_store_relaxed(&dst[i], vhost_async_counter(&src[i]));
+    }
+}
+
 static inline enum vhost_async_vq_state
 vhost_async_vq_state(const struct vhost_async_vq *vq)
 {
