@@ -62,7 +62,7 @@ struct dpdk_dma_limits {
 int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
                           uint64_t deadline_tsc, struct dpdk_dma_cost *);
 void dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *, uint32_t cpu,
-                              struct dpdk_dma_limits *);
+                              uint32_t head, struct dpdk_dma_limits *);
 
 /* Returns what a packet of 'len' bytes counts for 'min_excess'. */
 static inline int64_t

@@ -134,24 +134,27 @@ shows_limits(const struct vhost_async_thread *t)
            && dpdk_dma_dev_state(t->claimed) == DPDK_DMA_DEV_RUNNING;
 }
 
-/* Sets '*limits' to when DMA is cheaper for 't', by what it learned. */
+/* Sets '*limits' to when DMA is cheaper for 't', by what 'cost' of it
+ * learned. */
 static void
-get_limits(const struct vhost_async_thread *t, struct dpdk_dma_limits *limits)
+get_limits(const struct vhost_async_thread *t,
+           const struct vhost_async_cost *cost, struct dpdk_dma_limits *limits)
 {
     uint32_t cpu;
 
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_thread *,
-                                    t)->sender.cost.cpu, &cpu);
-    dpdk_dma_cost_get_limits(&t->claimed->cost, cpu, limits);
+    atomic_read_relaxed(&CONST_CAST(struct vhost_async_cost *, cost)->cpu,
+                        &cpu);
+    dpdk_dma_cost_get_limits(&t->claimed->cost, cpu, cost->head, limits);
 }
 
 static void
-format_limits(struct ds *ds, const struct vhost_async_thread *t)
+format_limits(struct ds *ds, const struct vhost_async_thread *t,
+              const struct vhost_async_cost *cost, const char *what)
 {
     struct dpdk_dma_limits limits;
 
-    get_limits(t, &limits);
-    ds_put_cstr(ds, "  DMA from");
+    get_limits(t, cost, &limits);
+    ds_put_format(ds, "  %s from", what);
     for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
         ds_put_format(ds, i ? ", %"PRIu64" of %u"
                       : " %"PRIu64" bytes on in bursts of %u",
@@ -225,7 +228,7 @@ dpif_netdev_dma_format_thread(struct ds *ds,
                       "\n", dpdk_dma_chan_in_flight(chan),
                       dpdk_dma_chan_errors(chan));
         if (shows_limits(t)) {
-            format_limits(ds, t);
+            format_limits(ds, t, &t->sender.cost, "DMA");
         }
     } else {
         ds_put_format(ds, "  channel: none\n");
@@ -237,6 +240,9 @@ dpif_netdev_dma_format_thread(struct ds *ds,
     ds_put_format(ds, "  copies by CPU: %"PRIu64" packets, %"PRIu64" bytes\n",
                   n.cpu_packets, n.cpu_bytes);
     if (n.rx_dma_packets || n.rx_cpu_packets) {
+        if (chan && shows_limits(t)) {
+            format_limits(ds, t, &t->sender.rx_cost, "received by DMA");
+        }
         ds_put_format(ds, "  received by DMA: %"PRIu64" packets, %"PRIu64" "
                       "bytes\n", n.rx_dma_packets, n.rx_dma_bytes);
         ds_put_format(ds, "  received by CPU: %"PRIu64" packets, %"PRIu64" "
@@ -269,12 +275,13 @@ chan_to_json(const struct dpdk_dma_chan *chan)
 }
 
 static struct json *
-limits_to_json(const struct vhost_async_thread *t)
+limits_to_json(const struct vhost_async_thread *t,
+               const struct vhost_async_cost *cost)
 {
     struct json *json = json_object_create();
     struct dpdk_dma_limits limits;
 
-    get_limits(t, &limits);
+    get_limits(t, cost, &limits);
     for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
         char *n = xasprintf("%u", burst_sizes[i]);
 
@@ -301,7 +308,10 @@ dpif_netdev_dma_thread_to_json(const struct vhost_async_thread *t)
                     t->claimed ? chan_to_json(t->claimed)
                     : json_null_create());
     if (t->claimed && shows_limits(t)) {
-        json_object_put(json, "dma-from-bytes", limits_to_json(t));
+        json_object_put(json, "dma-from-bytes",
+                        limits_to_json(t, &t->sender.cost));
+        json_object_put(json, "rx-dma-from-bytes",
+                        limits_to_json(t, &t->sender.rx_cost));
     }
     json_object_put(json, "dma-packets", json_integer_create(n.dma_packets));
     json_object_put(json, "dma-bytes", json_integer_create(n.dma_bytes));

@@ -59,6 +59,10 @@ struct vhost_async_policy vhost_async_policy = {
  * interrupted. */
 #define COST_JUMP 2
 
+/* The least that is taken for the first bytes of a packet, in cycles: from less
+ * an average would not come on. */
+#define COST_MIN_HEAD 16
+
 /* Limits stay until the CPU costs this part more or less. */
 #define COST_CHANGE 8
 
@@ -82,12 +86,8 @@ cost_set_limits(struct vhost_async_cost *cost)
 {
     cost->limits_cpu = cost_cpu(cost);
     if (cost->threshold == VHOST_ASYNC_AUTO) {
-        dpdk_dma_cost_get_limits(cost->dma, cost->limits_cpu, &cost->limits);
-        if (cost->head) {
-            /* And there is no faster way for bursts of short ones. */
-            cost->limits.min_len += cost->head;
-            cost->limits.loss = 0;
-        }
+        dpdk_dma_cost_get_limits(cost->dma, cost->limits_cpu, cost->head,
+                                 &cost->limits);
     } else {
         cost->limits = (struct dpdk_dma_limits) { .min_len = cost->threshold };
     }
@@ -110,6 +110,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
         atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
         atomic_store_relaxed(&cost->cpu, dma->cpu);
         cost->cpu_at_most = dma->cpu;
+        cost->head_cycles = MAX(dma->cpu_short, COST_MIN_HEAD);
         cost_set_limits(cost);
     }
 }
@@ -189,6 +190,28 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
     return dma;
 }
 
+/* Returns the average of 'last' and 'sample', which counts less. */
+static uint64_t
+cost_average(uint32_t last, uint64_t sample)
+{
+    sample = MIN(MAX(sample, last / COST_JUMP), (uint64_t) last * COST_JUMP);
+    return ((last * (COST_AVERAGE - UINT64_C(1)) + sample + COST_AVERAGE / 2)
+            / COST_AVERAGE);
+}
+
+/* Learns from the first bytes of a packet, those that the CPU copies in any
+ * case, which it copied in 'cycles'.  If they are in no cache, most of that is
+ * the time until the first one is there, which the others do not take once
+ * more: hence what all bytes of a packet take, less this, is what DMA
+ * saves. */
+void
+vhost_async_cost_add_head_time(struct vhost_async_cost *cost, uint64_t cycles)
+{
+    cost->head_cycles = MAX(cost_average(cost->head_cycles, cycles),
+                            COST_MIN_HEAD);
+    cost->timed_head = true;
+}
+
 /* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
  * difference between two calls of dpdk_dma_cost_clock(). */
 void
@@ -197,15 +220,16 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
 {
     uint32_t cpu = cost_cpu(cost);
     uint32_t last = cost->at_most ? cost->cpu_at_most : cpu;
-    uint64_t sample, average;
+    uint64_t sample;
     uint32_t change;
 
-    cycles -= MIN(cycles, cost->dma->cpu_short);
-    sample = dpdk_dma_cost_per_64k(cycles, len);
-    sample = MIN(MAX(sample, last / COST_JUMP), (uint64_t) last * COST_JUMP);
+    cycles -= MIN(cycles, cost->head ? cost->head_cycles
+                                     : cost->dma->cpu_short);
+    sample = dpdk_dma_cost_per_64k(cycles, len - cost->head);
     cost->n_timed++;
-    average = (last * (COST_AVERAGE - UINT64_C(1)) + sample) / COST_AVERAGE;
-    cost->cpu_at_most = MIN(MAX(average, DPDK_DMA_COST_MIN_CPU),
+    cost->timed_head = false;
+    cost->cpu_at_most = MIN(MAX(cost_average(last, sample),
+                                DPDK_DMA_COST_MIN_CPU),
                             DPDK_DMA_COST_MAX_CPU);
     if (cost->at_most
         && cost->cpu_at_most > cpu - cpu / COST_AT_MOST_CHANGE) {

@@ -64,7 +64,9 @@ extern struct vhost_async_policy vhost_async_policy;
 struct vhost_async_cost {
     const struct dpdk_dma_cost *dma;    /* Of the channel, NULL without. */
     uint32_t head;              /* Bytes of a packet that the CPU copies in
-                                 * any case; not 0 of those received. */
+                                 * any case; not 0 of those received, */
+    uint32_t head_cycles;       /* ...and what that takes, on average. */
+    bool timed_head;            /* It was timed last. */
     uint64_t threshold;         /* That 'limits' are for, */
     uint32_t limits_cpu;        /* ...and cost of the CPU. */
     struct dpdk_dma_limits limits;
@@ -93,6 +95,8 @@ bool vhost_async_cost_next_timed(struct vhost_async_cost *,
                                  bool dma, uint16_t *timed);
 void vhost_async_cost_add_time(struct vhost_async_cost *, uint64_t cycles,
                                uint32_t len);
+void vhost_async_cost_add_head_time(struct vhost_async_cost *,
+                                    uint64_t cycles);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);
 
 /* Returns what 'pkts' count for 'cost->excess'. */

@@ -306,14 +306,20 @@ rx_apply_offloads(struct rte_mbuf *mbuf, const struct virtio_net_hdr *hdr,
 }
 
 /* Has the CPU copy the 'len' bytes of a packet, and 'cost' learn how long that
- * takes. */
+ * takes, or the first of them. */
 static void
 rx_copy_timed(struct rx_cursor *c, uint32_t len, struct vhost_async_cost *cost)
 {
     uint64_t begin = dpdk_dma_cost_clock();
 
-    rx_copy_by_cpu(c, len);
-    vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
+    if (cost->timed_head) {
+        rx_copy_by_cpu(c, len);
+        vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
+    } else {
+        rx_copy_by_cpu(c, VHOST_ASYNC_RX_HEAD);
+        vhost_async_cost_add_head_time(cost, dpdk_dma_cost_clock() - begin);
+        rx_copy_by_cpu(c, len - VHOST_ASYNC_RX_HEAD);
+    }
 }
 
 /* Whether a packet of 'len' bytes, behind the header at 'hdr', asks for no
@@ -441,7 +447,7 @@ rx_count_sender(struct vhost_async_sender *self, uint32_t n_dma,
 /* Fetches packets.  Stores those that are there at once, with nothing before
  * them in flight, in 'pkts', at most 'cnt', and returns their number; what is
  * more than that is in flight. */
-static __rte_noinline uint16_t
+static inline uint16_t
 rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
          const struct vhost_async_rx_mode *mode, struct rte_mbuf **pkts,
          uint16_t cnt)

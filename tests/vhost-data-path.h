@@ -67,6 +67,7 @@
 #define vhost_async_self_get_unsafe DP(vhost_async_self_get_unsafe)
 #define vhost_async_self_var DP(vhost_async_self_var)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
+#define vhost_async_cost_add_head_time DP(vhost_async_cost_add_head_time)
 #define vhost_async_cost_add_time DP(vhost_async_cost_add_time)
 #define vhost_async_cost_end_iteration DP(vhost_async_cost_end_iteration)
 #define vhost_async_cost_next_timed DP(vhost_async_cost_next_timed)

@@ -22,6 +22,7 @@
 
 #include <string.h>
 
+#include "bench-vhost.h"
 #include "util.h"
 
 #ifdef VHOST_ASYNC
@@ -122,7 +123,8 @@ async_get_counters(struct async_counters *c)
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
         c->bursts = vhost_async_counter(&self->sender.stats.bursts);
-        c->cpu = self->sender.cost.limits_cpu;
+        c->cpu = (settings.receive ? self->sender.rx_cost.limits_cpu
+                  : self->sender.cost.limits_cpu);
     }
 }
 
