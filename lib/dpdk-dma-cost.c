@@ -71,9 +71,9 @@ static const struct dpdk_dma_cost cost_default = {
 #define COST_OWN_PACKET 44
 
 /* Cycles that a packet which the CPU copies takes more if others of its burst
- * go by DMA: vhost_vring_take_direct() is not for it then, and it is published
- * behind them.  From 'make bench', 31 packets of 64 bytes behind one of 9000
- * bytes. */
+ * go by DMA: the loops for plain packets are not for it then, and it is
+ * published behind them.  From 'make bench', 31 packets of 64 bytes sent
+ * behind one of 9000 bytes. */
 #define COST_NOT_DIRECT 24
 
 /* Cycles of an iteration more if packets are received by DMA: they come with

@@ -59,10 +59,6 @@ struct vhost_async_policy vhost_async_policy = {
  * interrupted. */
 #define COST_JUMP 2
 
-/* The least that is taken for the first bytes of a packet, in cycles: from less
- * an average would not come on. */
-#define COST_MIN_HEAD 16
-
 /* Limits stay until the CPU costs this part more or less. */
 #define COST_CHANGE 8
 
@@ -110,7 +106,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
         atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
         atomic_store_relaxed(&cost->cpu, dma->cpu);
         cost->cpu_at_most = dma->cpu;
-        cost->head_cycles = MAX(dma->cpu_short, COST_MIN_HEAD);
+        cost->n_heads = cost->n_looks = 0;
         cost_set_limits(cost);
     }
 }
@@ -130,9 +126,12 @@ vhost_async_cost_set_threshold(struct vhost_async_cost *cost,
 /* Returns the longest of the 'cnt' packets 'pkts', which tells most of what a
  * byte costs, or UINT16_MAX if it is too short. */
 static uint16_t
-cost_longest(struct rte_mbuf *const *pkts, uint16_t cnt)
+cost_longest(const struct vhost_async_cost *cost,
+             struct rte_mbuf *const *pkts, uint16_t cnt)
 {
-    uint32_t len = VHOST_ASYNC_COST_SAMPLE_LEN - 1;
+    uint32_t len = (cost->head
+                    ? cost->head + VHOST_ASYNC_COST_RX_SAMPLE_LEN
+                    : VHOST_ASYNC_COST_SAMPLE_LEN) - 1;
     uint16_t longest = UINT16_MAX;
 
     for (uint16_t i = 0; i < cnt; i++) {
@@ -158,7 +157,7 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
         cost->n_bursts = COST_CPU_BURSTS;
         return dma;
     }
-    longest = cost_longest(pkts, cnt);
+    longest = cost_longest(cost, pkts, cnt);
     if (longest == UINT16_MAX) {
         cost->n_bursts = cost->n_trial ? 1 : COST_SHORT_BURSTS;
         return dma && !cost->n_trial;
@@ -166,7 +165,8 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
     cost->n_bursts = 1;
     if (cost->n_trial) {
         cost->n_trial--;
-        if (cost->n_trial < COST_TRIAL_TIMED) {
+        /* Of what is received, every other look is at the first bytes. */
+        if (cost->n_trial < COST_TRIAL_TIMED * (cost->head ? 2 : 1)) {
             *timed = longest;
             cost->at_most = false;
         }
@@ -190,13 +190,25 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
     return dma;
 }
 
-/* Returns the average of 'last' and 'sample', which counts less. */
+/* Returns the average of 'last' and 'sample', which counts less, and less than
+ * 'last' is from what 'last' is at most. */
 static uint64_t
 cost_average(uint32_t last, uint64_t sample)
 {
-    sample = MIN(MAX(sample, last / COST_JUMP), (uint64_t) last * COST_JUMP);
+    sample = MIN(sample, (uint64_t) last * COST_JUMP);
     return ((last * (COST_AVERAGE - UINT64_C(1)) + sample + COST_AVERAGE / 2)
             / COST_AVERAGE);
+}
+
+/* Returns whether it is the first bytes of a packet whose time is to be taken,
+ * else all of it.  Those come first, and later neither only from one rxq if a
+ * thread polls two in turn. */
+bool
+vhost_async_cost_times_head(struct vhost_async_cost *cost)
+{
+    static const bool turns[4] = { true, false, false, true };
+
+    return cost->n_heads < COST_AVERAGE || turns[cost->n_looks++ % 4];
 }
 
 /* Learns from the first bytes of a packet, those that the CPU copies in any
@@ -207,9 +219,13 @@ cost_average(uint32_t last, uint64_t sample)
 void
 vhost_async_cost_add_head_time(struct vhost_async_cost *cost, uint64_t cycles)
 {
-    cost->head_cycles = MAX(cost_average(cost->head_cycles, cycles),
-                            COST_MIN_HEAD);
-    cost->timed_head = true;
+    uint64_t sample = MIN(cycles, UINT32_MAX / 64) * 16;
+
+    /* The first one is all that is known. */
+    cost->head_16ths = (cost->n_heads
+                        ? MAX(cost_average(cost->head_16ths, sample), 16)
+                        : MAX(sample, 16));
+    cost->n_heads++;
 }
 
 /* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
@@ -223,11 +239,11 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
     uint64_t sample;
     uint32_t change;
 
-    cycles -= MIN(cycles, cost->head ? cost->head_cycles
-                                     : cost->dma->cpu_short);
-    sample = dpdk_dma_cost_per_64k(cycles, len - cost->head);
+    cycles = MIN(cycles, UINT32_MAX) * 16;
+    cycles -= MIN(cycles, cost->head ? cost->head_16ths
+                                     : cost->dma->cpu_short * UINT64_C(16));
+    sample = dpdk_dma_cost_per_64k(cycles, len - cost->head) / 16;
     cost->n_timed++;
-    cost->timed_head = false;
     cost->cpu_at_most = MIN(MAX(cost_average(last, sample),
                                 DPDK_DMA_COST_MIN_CPU),
                             DPDK_DMA_COST_MAX_CPU);

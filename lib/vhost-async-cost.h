@@ -47,8 +47,10 @@
 #include "ovs-atomic.h"
 #include "util.h"
 
-/* Packets that are timed: shorter ones tell little of what a byte costs. */
+/* Packets that are timed: shorter ones tell little of what a byte costs.  Of
+ * those that are received, as much behind the first bytes tells less. */
 #define VHOST_ASYNC_COST_SAMPLE_LEN 256
+#define VHOST_ASYNC_COST_RX_SAMPLE_LEN 512
 
 /* A threshold: what copies by CPU and by the channel cost decides. */
 #define VHOST_ASYNC_AUTO UINT64_MAX
@@ -65,8 +67,10 @@ struct vhost_async_cost {
     const struct dpdk_dma_cost *dma;    /* Of the channel, NULL without. */
     uint32_t head;              /* Bytes of a packet that the CPU copies in
                                  * any case; not 0 of those received, */
-    uint32_t head_cycles;       /* ...and what that takes, on average. */
-    bool timed_head;            /* It was timed last. */
+    uint32_t head_16ths;        /* ...and what that takes, on average, in
+                                 * 16ths of a cycle. */
+    uint32_t n_heads;           /* How often that was timed, */
+    uint32_t n_looks;           /* ...and it or all of a packet. */
     uint64_t threshold;         /* That 'limits' are for, */
     uint32_t limits_cpu;        /* ...and cost of the CPU. */
     struct dpdk_dma_limits limits;
@@ -95,6 +99,7 @@ bool vhost_async_cost_next_timed(struct vhost_async_cost *,
                                  bool dma, uint16_t *timed);
 void vhost_async_cost_add_time(struct vhost_async_cost *, uint64_t cycles,
                                uint32_t len);
+bool vhost_async_cost_times_head(struct vhost_async_cost *);
 void vhost_async_cost_add_head_time(struct vhost_async_cost *,
                                     uint64_t cycles);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);

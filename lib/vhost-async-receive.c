@@ -37,6 +37,9 @@
 
 COVERAGE_DEFINE(vhost_async_no_mbuf);
 
+/* What the head of a packet takes, and all of it, is told apart. */
+BUILD_ASSERT_DECL(VHOST_ASYNC_COST_RX_SAMPLE_LEN > VHOST_ASYNC_RX_HEAD);
+
 /* Packets that are fetched together: a burst of OVS up to 3.7. */
 #define RX_BURST 32
 
@@ -47,11 +50,11 @@ COVERAGE_DEFINE(vhost_async_no_mbuf);
 /* Packets while they are fetched. */
 struct rx_burst {
     unsigned int n;
-    unsigned int n_plain;               /* The first ones, 'segs' of which are
-                                         * one each. */
+    unsigned int n_plain;               /* The first ones: each is in the one
+                                         * of 'segs' with its number. */
     struct vhost_vring_mark mark;       /* Before them. */
     struct rte_mbuf *mbufs[RX_BURST];   /* One of no bytes is dropped. */
-    struct vhost_vring_pkt others[RX_BURST];
+    struct vhost_vring_pkt chained[RX_BURST];   /* Those behind. */
     struct vhost_vring_seg segs[RX_SEGS];
 };
 
@@ -60,7 +63,7 @@ rx_pkt(struct rx_burst *b, unsigned int i)
 {
     return OVS_LIKELY(i < b->n_plain) ? (struct vhost_vring_pkt) {
         .segs = &b->segs[i], .n_segs = 1, .len = b->segs[i].len,
-    } : b->others[i];
+    } : b->chained[i];
 }
 
 /* Where the next byte of a packet comes from and goes to. */
@@ -208,12 +211,12 @@ rx_set_len(const struct vhost_vring *vr, uint32_t len, struct rte_mbuf *mbuf,
 /* The part of rx_take() for packets that are not all plain, 'b->n' of which
  * are there. */
 static __rte_noinline void
-rx_take_others(struct vhost_vring *vr, struct rx_burst *b)
+rx_take_chained(struct vhost_vring *vr, struct rx_burst *b)
 {
     unsigned int n_segs = b->n;
 
     while (b->n < RX_BURST && n_segs + VHOST_VRING_MAX_SEGS <= RX_SEGS) {
-        struct vhost_vring_pkt *pkt = &b->others[b->n];
+        struct vhost_vring_pkt *pkt = &b->chained[b->n];
 
         pkt->segs = &b->segs[n_segs];
         if (vhost_vring_take_pkt(vr, pkt) != VHOST_VRING_TAKEN) {
@@ -233,16 +236,16 @@ static inline bool
 rx_take(struct vhost_vring *vr, struct rx_burst *b,
         const struct vhost_async_rx_mode *mode)
 {
-    bool others;
+    bool more;
 
     b->mark = vhost_vring_mark(vr);
-    b->n = vhost_vring_take_plain_pkts(vr, b->segs, RX_BURST, &others);
+    b->n = vhost_vring_take_plain_pkts(vr, b->segs, RX_BURST, &more);
     b->n_plain = b->n;
     for (unsigned int i = 0; i < b->n; i++) {
         OVS_PREFETCH(b->segs[i].va);
     }
-    if (OVS_UNLIKELY(others)) {
-        rx_take_others(vr, b);
+    if (OVS_UNLIKELY(more)) {
+        rx_take_chained(vr, b);
     }
     if (!b->n) {
         return false;
@@ -312,58 +315,58 @@ rx_copy_timed(struct rx_cursor *c, uint32_t len, struct vhost_async_cost *cost)
 {
     uint64_t begin = dpdk_dma_cost_clock();
 
-    if (cost->timed_head) {
-        rx_copy_by_cpu(c, len);
-        vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
-    } else {
+    if (vhost_async_cost_times_head(cost)) {
         rx_copy_by_cpu(c, VHOST_ASYNC_RX_HEAD);
         vhost_async_cost_add_head_time(cost, dpdk_dma_cost_clock() - begin);
         rx_copy_by_cpu(c, len - VHOST_ASYNC_RX_HEAD);
+    } else {
+        rx_copy_by_cpu(c, len);
+        vhost_async_cost_add_time(cost, dpdk_dma_cost_clock() - begin, len);
     }
 }
 
 /* Whether a packet of 'len' bytes, behind the header at 'hdr', asks for no
  * more than to be copied. */
 static inline bool
-rx_is_mere_copy(const struct vhost_vring *vr, const uint8_t *hdr, uint32_t len)
+rx_needs_only_copy(const struct vhost_vring *vr, const uint8_t *hdr,
+                   uint32_t len)
 {
     return OVS_LIKELY(len && !(vr->has_offloads
-                               && vhost_net_offload_may_ask(hdr)));
+                               && vhost_net_offload_peek(hdr)));
 }
 
-/* Copies a packet by DMA that is at '*seg' with its header, but for its first
- * bytes, if that is as simple as it mostly is and 'cost' says so.  Returns
- * false if not: it is to be copied in any case. */
+/* Copies a packet that is at '*seg' with its header and needs no more, as
+ * rx_copy_packet() does, but not for an engine that has physical
+ * addresses. */
 static inline bool
-rx_copy_plain_by_dma(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
-                     const struct vhost_async_cost *cost,
-                     const struct vhost_vring_seg *seg, struct rte_mbuf *mbuf,
-                     unsigned int *room)
+rx_copy_plain(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
+              const struct vhost_async_cost *cost,
+              const struct vhost_vring_seg *seg, struct rte_mbuf *mbuf,
+              unsigned int *room)
 {
     const uint8_t *src = seg->va + vr->hdr_len;
-    uint32_t len = mbuf->pkt_len;
     uint8_t *dst = rte_pktmbuf_mtod(mbuf, uint8_t *);
+    const uint32_t head = VHOST_ASYNC_RX_HEAD;
+    uint32_t len = mbuf->pkt_len;
 
-    if (len < cost->limits.min_len || len <= VHOST_ASYNC_RX_HEAD
-        || !rx_is_mere_copy(vr, seg->va, len)
-        || OVS_UNLIKELY(vr->mem->regions[0].pages)
-        || !vhost_async_chan_fits(chan, vr->mem, &cost->limits, mbuf, 1,
-                                  room)) {
-        return false;
+    if (chan && len >= cost->limits.min_len && len > head
+        && vhost_async_chan_fits(chan, vr->mem, &cost->limits, mbuf, 1,
+                                 room)) {
+        rte_memcpy(dst, src, VHOST_ASYNC_RX_HEAD);
+        if (OVS_LIKELY(dpdk_dma_chan_add(chan,
+                                         rte_pktmbuf_iova_offset(mbuf, head),
+                                         (uintptr_t) (src + head), dst + head,
+                                         src + head, len - head))) {
+            return true;
+        }
     }
-    rte_memcpy(dst, src, VHOST_ASYNC_RX_HEAD);
-    src += VHOST_ASYNC_RX_HEAD;
-    dst += VHOST_ASYNC_RX_HEAD;
-    return dpdk_dma_chan_add(chan,
-                             rte_pktmbuf_iova_offset(mbuf,
-                                                     VHOST_ASYNC_RX_HEAD),
-                             (uintptr_t) src, dst, src,
-                             len - VHOST_ASYNC_RX_HEAD);
+    rte_memcpy(dst, src, len);
+    return false;
 }
 
 /* Copies packet 'i' of '*b', by DMA through 'chan' unless that is NULL, as far
- * as it takes it and 'cost' says so; if 'timed', 'cost' learns from it.  Returns
- * whether a part of it went by DMA. */
+ * as it takes it and 'cost' says so; if 'timed', 'cost' learns from it.
+ * Returns whether a part of it went by DMA. */
 static __rte_noinline bool
 rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
                struct vhost_async_cost *cost, bool timed,
@@ -418,7 +421,7 @@ rx_copy_direct(struct vhost_async_rxq *rxq, const struct rx_burst *b,
         const uint8_t *src = b->segs[n].va;
         uint32_t len = mbuf->pkt_len;
 
-        if (!rx_is_mere_copy(vr, src, len)) {
+        if (!rx_needs_only_copy(vr, src, len)) {
             break;
         }
         rte_memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), src + vr->hdr_len, len);
@@ -485,16 +488,18 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     for (; i < b.n; i++) {
         struct rte_mbuf *mbuf = b.mbufs[i];
         uint32_t len = mbuf->pkt_len;
+        bool plain = (i < b.n_plain && i != timed
+                      && !vr->mem->regions[b.segs[i].region].pages
+                      && rx_needs_only_copy(vr, b.segs[i].va, len));
 
         if (OVS_UNLIKELY(!len)) {
             rte_pktmbuf_free(mbuf);
             mbuf = NULL;
             vhost_async_count(&rxq->stats.bad_drops, 1);
-        } else if ((OVS_LIKELY(chan && i < b.n_plain && i != timed)
-                    && rx_copy_plain_by_dma(vr, chan, cost, &b.segs[i], mbuf,
-                                            &room))
-                   || rx_copy_packet(vr, i != timed ? chan : NULL, cost,
-                                     i == timed, &b, i, mode, &room)) {
+        } else if (OVS_LIKELY(plain)
+                   ? rx_copy_plain(vr, chan, cost, &b.segs[i], mbuf, &room)
+                   : rx_copy_packet(vr, i != timed ? chan : NULL, cost,
+                                    i == timed, &b, i, mode, &room)) {
             vhost_async_vq_add_in_flight(&rxq->vq, taken, mbuf, 1, chan);
             dpdk_dma_chan_end_packet(chan, &rxq->vq.owner, taken++);
             in_flight = true;
@@ -566,7 +571,8 @@ vhost_async_rxq_recv(struct vhost_async_rxq *rxq,
 {
     uint16_t n = 0;
 
-    if (OVS_UNLIKELY(!vhost_async_vq_lock_unless_closed(&rxq->vq))) {
+    if (OVS_UNLIKELY(!vhost_async_vq_trylock(&rxq->vq))
+        && !vhost_async_vq_lock_unless_closed(&rxq->vq)) {
         return 0;
     }
     if (OVS_UNLIKELY(rxq->announce)) {

@@ -170,15 +170,6 @@ vhost_async_rxq_announce(struct vhost_async_rxq *rxq, uint64_t mac)
     rxq->announce = true;
 }
 
-/* Gives up the lock. */
-void
-vhost_async_rxq_unlock(struct vhost_async_rxq *rxq)
-{
-    bool unlocked = vhost_async_vq_try_unlock(&rxq->vq);
-
-    ovs_assert(unlocked);
-}
-
 /* Adds the counters of 'rxq' to '*t', since they were cleared or ever.  Any
  * thread. */
 void

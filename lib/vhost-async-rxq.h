@@ -101,7 +101,6 @@ bool vhost_async_rxq_drain(struct vhost_async_rxq *, uint64_t deadline_tsc);
 void vhost_async_rxq_free_done(struct vhost_async_rxq *);
 void vhost_async_rxq_returned(struct vhost_async_rxq *, uint32_t n_chains);
 void vhost_async_rxq_announce(struct vhost_async_rxq *, uint64_t mac);
-void vhost_async_rxq_unlock(struct vhost_async_rxq *);
 void vhost_async_rxq_get_totals(const struct vhost_async_rxq *,
                                 bool since_clear,
                                 struct vhost_async_rx_totals *);
@@ -113,7 +112,17 @@ vhost_async_rxq_of_vq(struct vhost_async_vq *vq)
     return CONTAINER_OF(vq, struct vhost_async_rxq, vq);
 }
 
-/* Counts a packet that is handed up, but for vhost_async_rxq_count(). */
+/* Gives up the lock. */
+static inline void
+vhost_async_rxq_unlock(struct vhost_async_rxq *rxq)
+{
+    bool unlocked = vhost_async_vq_try_unlock(&rxq->vq);
+
+    ovs_assert(unlocked);
+}
+
+/* Counts of a packet that is handed up all that vhost_async_rxq_count() does
+ * not. */
 static inline void
 vhost_async_rxq_count_packet(struct vhost_async_rxq *rxq,
                              const struct rte_mbuf *pkt)

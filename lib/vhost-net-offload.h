@@ -51,9 +51,10 @@ vhost_net_offload_asked(const struct virtio_net_hdr *hdr)
     return hdr->flags || hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE;
 }
 
-/* The same of a header at 'p', which the guest can change. */
+/* The same of a header at 'p', which the guest can change: what is done about
+ * it is up to a copy. */
 static inline bool
-vhost_net_offload_may_ask(const uint8_t *p)
+vhost_net_offload_peek(const uint8_t *p)
 {
     return (p[offsetof(struct virtio_net_hdr, flags)]
             | p[offsetof(struct virtio_net_hdr, gso_type)]);

@@ -245,7 +245,7 @@ packed_n_offered(const struct vhost_vring *vr OVS_UNUSED)
 
 static unsigned int
 packed_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
-                       unsigned int n, bool *others)
+                       unsigned int n, bool *more)
 {
     uint32_t room = vr->size - n_descs_out(vr);
     uint32_t pos = vr->avail_idx;
@@ -264,7 +264,7 @@ packed_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
         vhost_vring_prefetch(vr, pos);
         if (OVS_UNLIKELY(!vhost_vring_plain_pkt(vr, i, d.addr, d.len, flags,
                                                 d.id, &segs[i]))) {
-            *others = true;
+            *more = true;
             break;
         }
         advance(vr, &pos, &wrap, 1);

@@ -258,7 +258,7 @@ split_n_offered(const struct vhost_vring *vr)
 
 static unsigned int
 split_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
-                      unsigned int n, bool *others)
+                      unsigned int n, bool *more)
 {
     unsigned int i;
 
@@ -283,7 +283,7 @@ split_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
     }
     vr->avail_idx += i;
     vr->n_taken += i;
-    *others = i < n;
+    *more = i < n;
     return i;
 }
 

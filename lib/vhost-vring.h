@@ -122,7 +122,7 @@ struct vhost_vring_layout {
     uint32_t (*n_offered)(const struct vhost_vring *);
     unsigned int (*take_plain_pkts)(struct vhost_vring *,
                                     struct vhost_vring_seg[], unsigned int n,
-                                    bool *others);
+                                    bool *more);
     enum vhost_vring_result (*take_pkt)(struct vhost_vring *,
                                         struct vhost_vring_pkt *);
     void (*publish)(struct vhost_vring *, unsigned int n_chains);
@@ -217,16 +217,16 @@ vhost_vring_n_offered(const struct vhost_vring *vr)
 
 /* Takes packets of a transmit ring, 'n' at most, as far as each is in one
  * descriptor and one region: where each is goes into 'segs'.  Returns their
- * number, and sets '*others' to whether it is no more because what follows is
+ * number, and sets '*more' to whether it is no more because what follows is
  * for vhost_vring_take_pkt().  The ring is mapped. */
 static inline unsigned int
 vhost_vring_take_plain_pkts(struct vhost_vring *vr,
                             struct vhost_vring_seg segs[], unsigned int n,
-                            bool *others)
+                            bool *more)
 {
-    *others = false;
+    *more = false;
     return (OVS_UNLIKELY(vr->broken)
-            ? 0 : vr->layout->take_plain_pkts(vr, segs, n, others));
+            ? 0 : vr->layout->take_plain_pkts(vr, segs, n, more));
 }
 
 /* Takes the next packet of a transmit ring into '*pkt', whose 'segs' has room

@@ -314,21 +314,24 @@ take_plain_pkts(struct input *in)
     struct vhost_vring_mark mark = vhost_vring_mark(&vr);
     uint32_t n_out = vhost_vring_n_out(&vr);
     uint16_t base = vhost_vring_get_base(&vr);
-    bool others;
-    unsigned int n;
+    bool more;
+    unsigned int asked = 1 + get8(in) % 64, n;
 
-    n = vhost_vring_take_plain_pkts(&vr, segs, 1 + get8(in) % 64, &others);
+    n = vhost_vring_take_plain_pkts(&vr, segs, asked, &more);
     ovs_assert(vhost_vring_get_base(&vr) == base);
     ovs_assert(vhost_vring_n_out(&vr) == n_out + n
                && vhost_vring_n_out(&vr) <= vr.size);
     ovs_assert(!n || !vr.broken);
     check_memory();
     check_segs(segs, n);
-    if (others) {
+    for (unsigned int i = 1; i <= n; i++) {
+        ovs_assert(vr.chains[(vr.n_taken - i) & vr.chains_mask].id < vr.size);
+    }
+    if (n < asked && !vr.broken) {
         struct vhost_vring_pkt pkt = { .segs = segs };
-        enum vhost_vring_result r = vhost_vring_take_pkt(&vr, &pkt);
 
-        ovs_assert(r != VHOST_VRING_EMPTY);
+        ovs_assert((vhost_vring_take_pkt(&vr, &pkt) == VHOST_VRING_EMPTY)
+                   == !more);
     }
     if (get8(in) & 1 && !vr.broken) {
         vhost_vring_put_back(&vr, &mark);

@@ -49,6 +49,19 @@ test_bad_packets(void)
             ovs_assert(guest_ring_reclaim(&p->guest) == 3u + behind);
         }
         ovs_assert(COUNTER(p, bad_drops) == 4);
+
+        /* Among those that the CPU copies a burst at a time. */
+        for (int i = 0; i < 8; i++) {
+            if (i == 3) {
+                guest_send(p, 1, 0);
+                p->n_sent--;
+            } else {
+                guest_send(p, 1, SMALL + i);
+            }
+        }
+        ovs_assert(port_poll(p, NULL) == 7);
+        ovs_assert(guest_ring_reclaim(&p->guest) == 8);
+        ovs_assert(COUNTER(p, bad_drops) == 5);
         port_finish(p);
     }
 }

@@ -169,6 +169,29 @@ test_mixed_burst(void)
             ovs_assert(p->n_got == p->n_sent);
             ovs_assert(guest_ring_reclaim(&p->guest) == BURST);
         }
+        ovs_assert(COUNTER(p, dma_packets));
+        port_finish(p);
+    }
+}
+
+/* What an engine refuses the CPU copies, the first bytes included. */
+static void
+test_refused(void)
+{
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 16, 2048);
+
+        fake.devs[0].refuse_at = 2;
+        guest_send(p, 3, LARGE);
+        ovs_assert(!port_poll(p, &pmds[0]));
+        ovs_assert(dpdk_dma_chan_in_flight(pmds[0].sender.chan) == 2);
+        ovs_assert(work_and_reap(0, 2) == 2);
+        ovs_assert(port_poll(p, &pmds[0]) == 3);
+        ovs_assert(COUNTER(p, dma_packets) == 2);
+        ovs_assert(COUNTER(p, cpu_packets) == 1);
         port_finish(p);
     }
 }
@@ -372,6 +395,8 @@ test_announce(void)
     ovs_assert(COUNTER(p, cpu_packets) == 1);
     atomic_store_relaxed(&p->rxq->stats.good_packets, 1);
     atomic_store_relaxed(&p->rxq->stats.good_bytes, SMALL);
+    vhost_async_count(&p->rxq->stats.size_bins[
+                          vhost_net_size_bin(mbufs[0]->pkt_len)], -1);
     dp_rx_free(mbufs[0]);
     dp_rx_free(mbufs[1]);
     ovs_assert(!port_poll(p, NULL));
@@ -450,6 +475,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(order),
     DMA_TEST_CASE(pieces),
     DMA_TEST_CASE(mixed_burst),
+    DMA_TEST_CASE(refused),
     DMA_TEST_CASE(pages),
     DMA_TEST_CASE(failed_copies),
     DMA_TEST_CASE(hung_engine),

@@ -169,6 +169,8 @@ rxq_counter(const struct port *p, size_t ofs)
 static void
 port_finish_lost(struct port *p, unsigned int n_lost)
 {
+    uint64_t n_binned = 0;
+
     settle();
     while (port_poll(p, NULL)) {
         continue;
@@ -178,6 +180,10 @@ port_finish_lost(struct port *p, unsigned int n_lost)
     ovs_assert(p->guest.n_used == p->guest.n_offered);
     ovs_assert(!vhost_async_vq_in_flight(&p->rxq->vq));
     ovs_assert(COUNTER(p, good_packets) == p->n_got);
+    for (size_t i = 0; i < ARRAY_SIZE(p->rxq->stats.size_bins); i++) {
+        n_binned += COUNTER(p, size_bins[i]);
+    }
+    ovs_assert(n_binned == p->n_got);
     ovs_assert(COUNTER(p, good_bytes) == p->bytes);
     ovs_assert(COUNTER(p, dma_packets) + COUNTER(p, cpu_packets) == p->n_got);
     ovs_assert(COUNTER(p, dma_bytes) + COUNTER(p, cpu_bytes) == p->bytes);

@@ -127,16 +127,17 @@ check_received(const struct params *p)
 {
     uint32_t len = settings.no_copy ? CHECKED_WITHOUT_COPY : p->size;
     uint64_t end = deadline();
+    uint32_t i = 0, n = 0;
 
-    for (uint32_t i = 0; i < GUEST_MAX_SENT; i++) {
-        uint8_t *data = guest_packet(sender(), i);
+    for (uint32_t k = 0; k < GUEST_MAX_SENT; k++) {
+        uint8_t *data = guest_packet(sender(), k);
 
         memset(data - HDR_LEN, 0, HDR_LEN + HEADERS_LEN);
         for (uint32_t j = HEADERS_LEN; j < p->size; j++) {
-            data[j] = pattern(i, j);
+            data[j] = pattern(k, j);
         }
     }
-    for (uint32_t i = 0, n = 0; i < GUEST_MAX_SENT; ) {
+    while (i < GUEST_MAX_SENT) {
         if (i == n) {
             n += MIN(p->burst, GUEST_MAX_SENT - n);
             guest_send(sender(), i, n - i, p->size);

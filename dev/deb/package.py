@@ -130,9 +130,9 @@ def need_build_dependencies(source):
     progress.done()
 
 
-# What 'tar' notes of a file besides its content: a time at most, nothing of who
-# builds and of his umask, and nothing of this run (a header of its own format
-# has times of access, and its PID).
+# What 'tar' notes of a file besides its content: a time at most, nothing of
+# who builds and of his umask, and nothing of this run (a header of its own
+# format has times of access, and its PID).
 SAME_TARBALL = ("--sort=name --clamp-mtime --mtime=@%d "
                 "--owner=root:0 --group=root:0 --mode=u=rwX,go=rX "
                 "--pax-option=exthdr.name=%%d/PaxHeaders/%%f,"
