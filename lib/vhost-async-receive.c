@@ -242,7 +242,10 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
     b->n = vhost_vring_take_plain_pkts(vr, b->segs, RX_BURST, &more);
     b->n_plain = b->n;
     for (unsigned int i = 0; i < b->n; i++) {
+        /* The header lies before the packet, so that the shortest is in two
+         * lines. */
         OVS_PREFETCH(b->segs[i].va);
+        OVS_PREFETCH(b->segs[i].va + 64);
     }
     if (OVS_UNLIKELY(more)) {
         rx_take_chained(vr, b);
