@@ -20,7 +20,6 @@
 
 #include "vhost-async-copy.h"
 
-#include <rte_ether.h>
 #include <rte_mbuf.h>
 #include <rte_memcpy.h>
 
@@ -188,15 +187,8 @@ vhost_async_chan_look_for_room(struct dpdk_dma_chan *chan, unsigned int n,
 static inline void
 txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
 {
-    const struct rte_ether_addr *ea
-        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
-
-    vhost_async_count(&txq->stats.size_bins[vhost_net_size_bin(pkt->pkt_len)],
-                      1);
-    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
-        vhost_async_count(rte_is_broadcast_ether_addr(ea)
-                          ? &txq->stats.broadcast : &txq->stats.multicast, 1);
-    }
+    vhost_async_count_kind(pkt, &txq->stats.multicast, &txq->stats.broadcast,
+                           txq->stats.size_bins);
 }
 
 /* Copies the rest of a packet, which is 'len' bytes, and has 'self' learn how

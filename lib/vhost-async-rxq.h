@@ -42,13 +42,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <rte_ether.h>
 #include <rte_mbuf.h>
 
 #include "ovs-atomic.h"
 #include "util.h"
 #include "vhost-async-vq.h"
-#include "vhost-net-hdr.h"
 
 /* Packets that were fetched and not handed up, at most: eight bursts. */
 #define VHOST_ASYNC_RXQ_MAX_PKTS 256
@@ -127,15 +125,8 @@ static inline void
 vhost_async_rxq_count_packet(struct vhost_async_rxq *rxq,
                              const struct rte_mbuf *pkt)
 {
-    const struct rte_ether_addr *ea
-        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
-    struct vhost_async_rxq_stats *stats = &rxq->stats;
-
-    vhost_async_count(&stats->size_bins[vhost_net_size_bin(pkt->pkt_len)], 1);
-    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
-        vhost_async_count(rte_is_broadcast_ether_addr(ea)
-                          ? &stats->broadcast : &stats->multicast, 1);
-    }
+    vhost_async_count_kind(pkt, &rxq->stats.multicast, &rxq->stats.broadcast,
+                           rxq->stats.size_bins);
 }
 
 /* Counts 'n' packets of 'bytes' in all that are handed up. */

@@ -62,12 +62,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
 #include "dpdk-dma-chan.h"
 #include "ovs-atomic.h"
 #include "util.h"
+#include "vhost-net-hdr.h"
 #include "vhost-vring.h"
-
-struct rte_mbuf;
 
 /* Bits of the lock. */
 #define VHOST_ASYNC_LOCKED  UINT32_C(1)
@@ -202,6 +204,21 @@ vhost_async_count(atomic_uint64_t *counter, uint64_t n)
 
     atomic_read_relaxed(counter, &value);
     atomic_store_relaxed(counter, value + n);
+}
+
+/* Counts 'pkt' as the vhost library does, by its size and whom it is for. */
+static inline void
+vhost_async_count_kind(const struct rte_mbuf *pkt, atomic_uint64_t *multicast,
+                       atomic_uint64_t *broadcast, atomic_uint64_t size_bins[])
+{
+    const struct rte_ether_addr *ea
+        = rte_pktmbuf_mtod(pkt, const struct rte_ether_addr *);
+
+    vhost_async_count(&size_bins[vhost_net_size_bin(pkt->pkt_len)], 1);
+    if (OVS_UNLIKELY(rte_is_multicast_ether_addr(ea))) {
+        vhost_async_count(rte_is_broadcast_ether_addr(ea)
+                          ? broadcast : multicast, 1);
+    }
 }
 
 /* Adds 'n' to a counter that any thread writes; seldom. */

@@ -197,24 +197,36 @@ vhost_vring_add_chain(struct vhost_vring *vr, uint32_t n, uint32_t len,
     chain->n_descs = n_descs;
 }
 
-/* Finds place for a packet of 'len' bytes in buffer 'id' with one descriptor,
- * of 'desc_len' bytes at 'gpa' with 'flags'.  Returns NULL if that is not as
- * simple as it mostly is, or wrong. */
+/* Finds the 'len' bytes at 'gpa' that are the first of buffer 'id' with one
+ * descriptor, of 'desc_len' bytes with 'flags', of which those that matter are
+ * to be 'expected'.  Returns NULL if that is not as simple as it mostly is, or
+ * wrong. */
 static inline uint8_t *
-vhost_vring_simple_place(struct vhost_vring *vr, uint32_t len, uint64_t gpa,
-                         uint32_t desc_len, uint16_t flags, uint16_t id)
+vhost_vring_simple_buf(struct vhost_vring *vr, uint32_t len, uint64_t gpa,
+                       uint32_t desc_len, uint16_t flags, uint16_t expected,
+                       uint16_t id)
 {
     const uint16_t all = (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT
                           | VRING_DESC_F_INDIRECT);
     uint32_t part = len;
     uint8_t *va;
 
-    if (OVS_UNLIKELY((flags & all) != VRING_DESC_F_WRITE || desc_len < len
+    if (OVS_UNLIKELY((flags & all) != expected || desc_len < len
                      || id >= vr->size)) {
         return NULL;
     }
     va = vhost_guest_mem_lookup(vr->mem, gpa, &part, &vr->hint);
     return OVS_LIKELY(va && part >= len) ? va : NULL;
+}
+
+/* Finds place for a packet of 'len' bytes in such a buffer, or returns
+ * NULL. */
+static inline uint8_t *
+vhost_vring_simple_place(struct vhost_vring *vr, uint32_t len, uint64_t gpa,
+                         uint32_t desc_len, uint16_t flags, uint16_t id)
+{
+    return vhost_vring_simple_buf(vr, len, gpa, desc_len, flags,
+                                  VRING_DESC_F_WRITE, id);
 }
 
 /* The same, and notes it.  Returns false instead of NULL. */
@@ -257,19 +269,18 @@ vhost_vring_plain_pkt(struct vhost_vring *vr, uint32_t n, uint64_t gpa,
                       uint32_t len, uint16_t flags, uint16_t id,
                       struct vhost_vring_seg *seg)
 {
-    const uint16_t all = (VRING_DESC_F_WRITE | VRING_DESC_F_NEXT
-                          | VRING_DESC_F_INDIRECT);
-    uint32_t part = len;
+    uint8_t *va;
 
-    if (OVS_UNLIKELY(flags & all || !len || id >= vr->size)) {
+    if (OVS_UNLIKELY(!len)) {
         return false;
     }
-    seg->va = vhost_guest_mem_lookup(vr->mem, gpa, &part, &vr->hint);
+    va = vhost_vring_simple_buf(vr, len, gpa, len, flags, 0, id);
+    if (OVS_UNLIKELY(!va)) {
+        return false;
+    }
+    seg->va = va;
     seg->len = len;
     seg->region = vr->hint;
-    if (OVS_UNLIKELY(!seg->va || part != len)) {
-        return false;
-    }
     /* Nothing is written to it. */
     vhost_vring_add_chain(vr, n, 0, id, 1);
     return true;

@@ -206,6 +206,18 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
     return VHOST_VRING_TAKEN;
 }
 
+/* Returns how many buffers are there to be taken, 'n' at most, none if that
+ * breaks the ring. */
+static inline unsigned int
+see_burst(struct vhost_vring *vr, unsigned int n)
+{
+    if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
+        && OVS_UNLIKELY(look_for_more(vr) != VHOST_VRING_TAKEN)) {
+        return 0;
+    }
+    return MIN(n, (uint16_t) (vr->avail_seen - vr->avail_idx));
+}
+
 /* Has buffers be there to be taken, if the guest offers some. */
 static inline enum vhost_vring_result
 see_next(struct vhost_vring *vr)
@@ -262,11 +274,7 @@ split_take_plain_pkts(struct vhost_vring *vr, struct vhost_vring_seg segs[],
 {
     unsigned int i;
 
-    if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
-        && OVS_UNLIKELY(look_for_more(vr) != VHOST_VRING_TAKEN)) {
-        return 0;
-    }
-    n = MIN(n, (uint16_t) (vr->avail_seen - vr->avail_idx));
+    n = see_burst(vr, n);
     for (i = 0; i < n; i++) {
         uint16_t head = read_head(vr, i);
         struct vring_desc d;
@@ -361,11 +369,7 @@ split_take_direct(struct vhost_vring *vr, const uint32_t lens[],
     uint16_t mask = vr->size - 1;
     unsigned int i;
 
-    if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
-        && OVS_UNLIKELY(look_for_more(vr) != VHOST_VRING_TAKEN)) {
-        return 0;
-    }
-    n = MIN(n, (uint16_t) (vr->avail_seen - vr->avail_idx));
+    n = see_burst(vr, n);
     for (i = 0; i < n; i++) {
         uint16_t head = read_head(vr, i);
         struct vring_used_elem *e = &used->ring[(vr->used_idx + i) & mask];
