@@ -10,7 +10,7 @@ import time
 from dev.check import fuzz, scenario_suites, spin, style, tsan
 from dev.check.autotest import Testsuite, excerpt
 from dev.common.children import JOBS, child_env, python, run
-from dev.common.command import Stop
+from dev.common.command import Progress, Stop
 from dev.common.files import ROOT, out, read, tail, write
 from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
@@ -137,8 +137,10 @@ def build_sanitized(engine, where, log):
                 "-fno-sanitize-recover=undefined"]
     shutil.rmtree(where, ignore_errors=True)
     os.makedirs(where)
+    progress = Progress("build with sanitizers", len(sources))
     tree.link_ovstest(build, where, [os.path.join(src, f) for f in sources],
-                      sanitize, log)
+                      sanitize, log, step=progress.step)
+    progress.done()
 
 
 def sanitize_suite(suite, engine):

@@ -7,11 +7,12 @@
 # ordered, even if all went well; and a packet that nobody sees to must be
 # missed.
 
+import concurrent.futures
 import os
 import re
 import shutil
 
-from dev.common.children import child_env, run
+from dev.common.children import JOBS, child_env, run
 from dev.common.command import Progress, Stop
 from dev.common.files import ROOT, out, read, write
 from dev.ovs import tree
@@ -182,11 +183,19 @@ def tsan_suite(suite, engine):
     progress.done()
 
     variants = BROKEN_RING if engine == "ring" else BROKEN
+    places = [out("check/tsan-%s-broken%d" % (engine, i + 1))
+              for i in range(len(variants))]
+    progress = Progress("engine %s, broken on purpose, build" % engine,
+                        len(variants))
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        for _ in pool.map(lambda variant, where:
+                          build(engine, where, [variant.test], variant.tsan,
+                                variant), variants, places):
+            progress.step()
+    progress.done()
     progress = Progress("engine %s, broken on purpose" % engine,
                         len(variants))
-    for i, broken in enumerate(variants):
-        where = out("check/tsan-%s-broken%d" % (engine, i + 1))
-        build(engine, where, [broken.test], broken.tsan, broken)
+    for broken, where in zip(variants, places):
         for _ in range(BROKEN_TRIES):
             passed, text = run_case(where, broken.test, broken.case,
                                     BROKEN_MS)

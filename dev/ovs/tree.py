@@ -3,6 +3,7 @@
 #   build ENGINE    out/ENGINE: out/src, built for that engine
 #   stock           out/stock: OVS as Debian has it, built alike
 
+import concurrent.futures
 import contextlib
 import filecmp
 import json
@@ -353,21 +354,31 @@ def make_values(build, *names):
     return shlex.split(m[1])
 
 
-def link_ovstest(build, where, sources, flags, log, include=()):
+def link_ovstest(build, where, sources, flags, log, include=(),
+                 step=lambda source: None):
     """Makes where/ovstest of 'sources', compiled with 'flags' more than the
     build's own, and of the build's library.  The directories in 'include' come
-    before all others."""
+    before all others.  'step' is told of each source that is compiled."""
     cflags = make_values(build, "DEFS", "DEFAULT_INCLUDES", "AM_CPPFLAGS",
                          "AM_CFLAGS")
     first = [word for name in include for word in ("-I", name)]
-    objects = []
-    for source in sources:
-        objects.append(os.path.join(where, os.path.basename(source) + ".o"))
-        if run(["gcc", "-Werror"] + first + cflags + flags
-               + ["-c", source, "-o", objects[-1]], log, cwd=build,
-               append=True):
-            raise Stop("cannot compile %s with %s:\n%s"
-                       % (source, " ".join(flags), tail(log)))
+    objects = [os.path.join(where, os.path.basename(source) + ".o")
+               for source in sources]
+    commands = [["gcc", "-Werror"] + first + cflags + flags
+                + ["-c", source, "-o", obj]
+                for source, obj in zip(sources, objects)]
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        results = pool.map(lambda command: capture(command, cwd=build),
+                           commands)
+        for source, command, result in zip(sources, commands, results):
+            status, text = result
+            with open(log, "a") as f:
+                f.write("$ %s\n%s" % (" ".join(command), text))
+            if status:
+                pool.shutdown(cancel_futures=True)
+                raise Stop("cannot compile %s with %s:\n%s"
+                           % (source, " ".join(flags), text[-2000:]))
+            step(os.path.basename(source))
     if run(["./libtool", "--quiet", "--tag=CC", "--mode=link", "gcc"] + flags
            + ["-o", os.path.join(where, "ovstest")] + objects
            + ["lib/libopenvswitch.la"] + make_values(build, "LIBS"), log,
