@@ -213,8 +213,10 @@ CACHE = "config.cache"
 
 
 def clang(engine):
-    return ([a for a in tree.CONFIGURE if not a.startswith("CC=")]
-            + ["CC=clang", "--cache-file=" + CACHE,
+    """It warns, and analyses what threads do, before it optimizes."""
+    return ([a for a in tree.CONFIGURE
+             if not a.startswith(("CC=", "CFLAGS="))]
+            + ["CC=clang", "CFLAGS=-O0", "--cache-file=" + CACHE,
                "--with-vhost-async=" + engine])
 
 

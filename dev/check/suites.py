@@ -132,7 +132,7 @@ def build_sanitized(engine, where, log):
     sources = tests + ["tests/ovstest.c"]
     sources += [f for f in own if re.fullmatch(r"lib/.*\.c", f)
                 and is_plain(f) and not is_included(f, tests)]
-    sanitize = ["-g", "-O1", "-fno-omit-frame-pointer",
+    sanitize = ["-g", "-O0", "-fno-omit-frame-pointer",
                 "-fsanitize=address,undefined",
                 "-fno-sanitize-recover=undefined"]
     shutil.rmtree(where, ignore_errors=True)
