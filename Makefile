@@ -10,8 +10,8 @@ PYTHON = /usr/bin/python3
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-drivers check-unused check-ovs \
         check-guests check-iommu coverage soak long-use fuzz \
-        bench bench-quick bench-compare bench-engines series deb \
-        deb-again check-deb clean
+        bench bench-quick bench-drivers bench-compare bench-engines \
+        series deb deb-again check-deb clean
 
 help:
 	@echo "Targets (ENGINE=defer unless given; ring and no are the others;"
@@ -102,6 +102,9 @@ bench: deps ## what copies cost, against stock OVS: table, CSV, plots (as root, 
 
 bench-quick: deps ## the goals of 'make bench' alone, a line each (as root, under 3 minutes once built)
 	@$(PYTHON) -m dev.bench quick --engine '$(ENGINE)'
+
+bench-drivers: deps ## what DPDK's drivers for hardware cost, on devices in memory (as root)
+	@$(PYTHON) -m dev.bench drivers --engine '$(ENGINE)'
 
 bench-compare: ## two runs side by side: A=... B=..., out/bench or a bench.json of each
 	@$(PYTHON) -m dev.bench compare '$(A)' '$(B)'

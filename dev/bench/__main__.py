@@ -3,6 +3,7 @@
 #   python3 -m dev.bench            everything, into out/bench: a table, CSV,
 #                                   JSON, plots
 #   python3 -m dev.bench quick      the ratios that are goals, one line each
+#   python3 -m dev.bench drivers    what DPDK's drivers for hardware cost
 #   python3 -m dev.bench report     table and plots of the last run once more;
 #                                   with --doc into dev/bench/figures, too
 #   python3 -m dev.bench compare A B    two runs, files or folders
@@ -17,12 +18,14 @@ import tempfile
 import time
 
 from dev import lab
-from dev.bench import compare, goals, harness, output, page, whole_switch
+from dev.bench import (compare, drivers, goals, harness, output, page,
+                       whole_switch)
 from dev.bench.harness import (SCALE, SIZES, STOCK, STOCK_TWICE, TSO_SIZE,
                                mix_points, off, on, on_both_ways, points)
 from dev.common.command import (ENGINES, Progress, Stop, check_engine, main,
                                 program)
 from dev.common.files import out, write
+from dev.dma_devices import plugin as devices
 from dev.dma_model import plugin
 from dev.ovs import tree
 
@@ -239,6 +242,9 @@ def measure(args, engines, driver):
                 keep_logs=out("bench", "switch")))
             directory = the_lab.run_dir
         loop = harness.Loop(directory, driver, not args.no_huge)
+        if args.what == "drivers":
+            check_memory(loop, the_lab, drivers.N_VARIANTS)
+            return drivers.measure(loop, engines[0])
         if args.what == "quick":
             if the_lab:
                 check_memory(loop, the_lab, 3)
@@ -266,7 +272,8 @@ def run_command():
         prog=program(),
         description="Measures the series against stock Open vSwitch.")
     parser.add_argument("what", nargs="?", default="all",
-                        choices=("all", "quick", "report", "compare"))
+                        choices=("all", "quick", "drivers", "report",
+                                 "compare"))
     parser.add_argument("runs", nargs="*", metavar="RUN",
                         help="compare: bench.json or quick.json, or a folder")
     parser.add_argument("--engine", default="defer",
@@ -309,6 +316,8 @@ def run_command():
         driver = plugin.LIBRARY
     else:
         driver = build_all(builds)
+        if args.what == "drivers":
+            devices.build()
 
     os.makedirs(out("bench"), exist_ok=True)
     began = time.monotonic()
@@ -318,6 +327,9 @@ def run_command():
         raise Stop(str(e))
     except lab.Interrupted as e:
         raise KeyboardInterrupt(e.signum)
+    if args.what == "drivers":
+        drivers.tell(report)
+        return 0
     if args.what == "all":
         output.save(report)
         output.show_all(report)

@@ -15,6 +15,7 @@ from dev import lab
 from dev.common.children import child_env, run
 from dev.common.command import Stop
 from dev.common.files import ROOT, out, tail, write
+from dev.dma_devices import plugin as devices
 from dev.ovs import tree
 
 HERE = os.path.join(ROOT, "dev/bench")
@@ -35,6 +36,11 @@ MODEL_LATENCY_US = 1
 MODEL = "copy=none,gbps=inf,log=0,latency_us=%d"
 # For txqs that are to be in flight all together.
 SLOW_LATENCY_US = 20000
+# Of engines that are modelled, and copy nothing: the parameters.
+MODELS = {"ideal": MODEL % MODEL_LATENCY_US,
+          "slow": MODEL % SLOW_LATENCY_US,
+          # A ring as that of AE4DMA.
+          "small": MODEL % MODEL_LATENCY_US + ",max_desc=32"}
 
 # Where its functions happen to lie can make a program a few percent faster or
 # slower, and where they lie differs from build to build.  So there are several
@@ -57,7 +63,9 @@ class Variant:
     def __init__(self, name, build, engine=None, label=None, rx=False):
         self.name = name
         self.build = build
-        self.engine = engine    # Of DMA: None, "ideal", "real" or "slow".
+        # Of DMA: None, "real" (software), one of MODELS, or a driver of DPDK
+        # that has a device in memory.
+        self.engine = engine
         self.rx = rx            # Whether packets are received by DMA, too.
         self.label = label or name
 
@@ -128,11 +136,12 @@ def build_harness(build):
 
 def eal_engine(engine, driver, cores):
     """Arguments of EAL for an engine."""
-    if engine in ("ideal", "slow"):
-        return " -d %s --vdev=dma_model0,%s" % (driver, MODEL % (
-            MODEL_LATENCY_US if engine == "ideal" else SLOW_LATENCY_US))
+    if engine in MODELS:
+        return " -d %s --vdev=dma_model0,%s" % (driver, MODELS[engine])
     if engine == "real":
         return " --vdev=dma_skeleton0,lcore=%d" % cores.dma
+    if engine in devices.DEVICES:
+        return " " + devices.eal_arguments(engine, lcore=cores.dma)
     return ""
 
 
@@ -186,7 +195,7 @@ class Runner:
         cmd = [program(variant.build, layout),
                "--core=%d" % cores.pmds[0], "--dir=" + loop.dir]
         cmd += ["--config=%s=%s" % item for item in config.items()]
-        if variant.engine in ("ideal", "slow"):
+        if variant.engine in MODELS:
             cmd.append("--no-copy")
         if not loop.huge:
             cmd.append("--no-huge")
@@ -196,6 +205,9 @@ class Runner:
 
     def _read(self):
         line = self.process.stdout.readline()
+        while line and not line.startswith("{"):
+            # Drivers print, too: ioat its status when it starts.
+            line = self.process.stdout.readline()
         if not line:
             self.process.wait()
             raise Stop("%s failed, %s ends:\n%s"

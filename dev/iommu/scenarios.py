@@ -25,6 +25,7 @@ from dev.lab import run
 
 N_SIZES = 11                    # Packets among which are all sizes.
 N_FEW = 6
+RX_HEAD = 128                   # VHOST_ASYNC_RX_HEAD, always by CPU.
 STRAY_SECONDS = 60
 
 # The status of ports.
@@ -49,6 +50,48 @@ def sizes(w):
     if not re.search(r"^  channel: %s, vchan 0" % re.escape(w.engine), show,
                      re.M):
         raise Failure("dma-show does not name %s: %s" % (w.engine, show))
+
+
+def packed(w):
+    """A guest whose virtqueues are packed gets packets of all sizes, and
+    leaves."""
+    locked = w.locked_kb()
+    guest = w.add("dst2", Guest, w.region, packed=True)
+    w.wait_status(guest, "DMA")
+    w.wait_locked(locked + guest.memory_kb())
+    took = w.deliver(guest, N_SIZES)
+    w.send_and_catch(guest, N_FEW)
+    w.arrive(guest)
+    w.remove(guest)
+    w.wait_locked(locked)
+    w.note("%d packets in %.1f s" % (N_SIZES, took))
+
+
+def receive(w):
+    """Packets of all sizes come from a guest by DMA, but for their heads, and
+    go to another one by DMA."""
+    def n_received():
+        return w.counters(w.source)["rx_async_dma_packets"]
+
+    long = sum(length > RX_HEAD for length in LENGTHS)
+    w.set_rx(w.source, "true")
+    try:
+        before = n_received()
+        took = w.deliver(w.plain, N_SIZES)
+        received = n_received() - before
+        w.send_and_catch(w.plain, N_FEW)
+        w.arrive(w.plain)
+    finally:
+        w.set_rx(w.source, "false")
+    if received < long:
+        raise Failure("%d of %d packets were received by DMA"
+                      % (received, N_SIZES))
+    before = n_received()
+    w.deliver(w.plain, N_FEW)
+    if n_received() != before:
+        raise Failure("packets were received by DMA with it turned off")
+    w.note("%d of %d packets by DMA both ways in %.1f s"
+           % (received, N_SIZES, took))
 
 
 def leave(w):
@@ -211,8 +254,10 @@ def small_pages(w):
 # By DPDK's mode of addresses: each has a switch, and the last one in "va"
 # leaves it otherwise.
 SCENARIOS = {
-    "va": {"sizes": sizes, "leave": leave, "two-ports": two_ports,
-           "hotplug": hotplug, "stray": stray, "few-mappings": few_mappings},
-    "pa": {"sizes": sizes, "leave": leave, "two-ports": two_ports,
-           "hotplug": hotplug, "small-pages": small_pages},
+    "va": {"sizes": sizes, "packed": packed, "receive": receive,
+           "leave": leave, "two-ports": two_ports, "hotplug": hotplug,
+           "stray": stray, "few-mappings": few_mappings},
+    "pa": {"sizes": sizes, "packed": packed, "receive": receive,
+           "leave": leave, "two-ports": two_ports, "hotplug": hotplug,
+           "small-pages": small_pages},
 }

@@ -174,6 +174,11 @@ class Stage:
         self.flows.pop()
         guest.close()
 
+    def set_rx(self, guest, value):
+        """Whether packets of this guest are received by DMA."""
+        self.switch.vsctl("set", "Interface", self.name_of(guest),
+                          "options:vhost-async-rx=" + value)
+
     def flow_to(self, guest):
         return self.flows[self.guests.index(guest) - 1]
 
