@@ -142,7 +142,7 @@ cost_set_cpu(struct dpdk_dma_cost *cost, uint8_t *dst, const uint8_t *src)
 
     cpu = dpdk_dma_cost_per_64k(longs - MIN(longs, shorts),
                                 COST_N_BUFS * (COST_BUF_LEN
-                                               - DPDK_DMA_COST_SHORT));
+                                               - DPDK_DMA_COST_SHORT), false);
     cost->cpu = MIN(MAX(cpu, DPDK_DMA_COST_MIN_CPU), DPDK_DMA_COST_MAX_CPU);
     cost->cpu_short = shorts / COST_N_BUFS;
 }
@@ -261,13 +261,21 @@ cost_in_bytes(uint32_t cycles, uint32_t cpu)
 
 /* Sets '*limits' to when DMA is cheaper if the CPU takes 'cpu' cycles for
  * 64 KiB.  Of packets that are received, the CPU copies the first 'head' bytes
- * in any case, which is 0 for those that are sent. */
+ * in any case, which is 0 for those that are sent, in 'head_cycles'. */
 void
 dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu,
-                         uint32_t head, struct dpdk_dma_limits *limits)
+                         uint32_t head, uint32_t head_cycles,
+                         struct dpdk_dma_limits *limits)
 {
-    uint32_t iteration = cost->iteration + (head ? COST_RX_ITERATION : 0);
+    uint64_t iteration = cost->iteration;
 
+    if (head) {
+        /* The first bytes, too: a CPU that copies on fetches the others while
+         * it waits for those, and often the first ones of the next packet.
+         * Those of several packets are fetched together. */
+        iteration += COST_RX_ITERATION + head_cycles;
+        iteration = MIN(iteration, UINT32_MAX);
+    }
     limits->min_len = head + cost_in_bytes(cost->packet, cpu);
     limits->min_piece = cost_in_bytes(cost->copy, cpu);
     limits->min_excess = cost_in_bytes(iteration, cpu);

@@ -22,6 +22,7 @@
  * Measured by the thread that starts the device (dpdk-dma-dev.h), when it was
  * started and before anyone else uses it; constant from then on. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <rte_atomic.h>
@@ -62,7 +63,8 @@ struct dpdk_dma_limits {
 int dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
                           uint64_t deadline_tsc, struct dpdk_dma_cost *);
 void dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *, uint32_t cpu,
-                              uint32_t head, struct dpdk_dma_limits *);
+                              uint32_t head, uint32_t head_cycles,
+                              struct dpdk_dma_limits *);
 
 /* Returns what a packet of 'len' bytes counts for 'min_excess'. */
 static inline int64_t
@@ -91,12 +93,13 @@ dpdk_dma_cost_clock(void)
 }
 
 /* Returns the cycles that the CPU takes for 64 KiB if it copies 'len' bytes, 1
- * or more, in 'cycles', as told by that clock.  That what was stored has to be
- * brought in line by line costs half as much once more. */
+ * or more, in 'cycles', as told by that clock.  That the lines which it stores
+ * to have to be brought in costs half as much once more, or a quarter if these
+ * are 'cached', if not in the first level. */
 static inline uint64_t
-dpdk_dma_cost_per_64k(uint64_t cycles, uint64_t len)
+dpdk_dma_cost_per_64k(uint64_t cycles, uint64_t len, bool cached)
 {
-    return cycles * (65536 + 65536 / 2) / len;
+    return cycles * (65536 + 65536 / (cached ? 4 : 2)) / len;
 }
 
 #endif /* dpdk-dma-cost.h */

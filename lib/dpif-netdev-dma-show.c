@@ -134,26 +134,13 @@ shows_limits(const struct vhost_async_thread *t)
            && dpdk_dma_dev_state(t->claimed) == DPDK_DMA_DEV_RUNNING;
 }
 
-/* Sets '*limits' to when DMA is cheaper for 't', by what 'cost' of it
- * learned. */
-static void
-get_limits(const struct vhost_async_thread *t,
-           const struct vhost_async_cost *cost, struct dpdk_dma_limits *limits)
-{
-    uint32_t cpu;
-
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_cost *, cost)->cpu,
-                        &cpu);
-    dpdk_dma_cost_get_limits(&t->claimed->cost, cpu, cost->head, limits);
-}
-
 static void
 format_limits(struct ds *ds, const struct vhost_async_thread *t,
               const struct vhost_async_cost *cost, const char *what)
 {
     struct dpdk_dma_limits limits;
 
-    get_limits(t, cost, &limits);
+    vhost_async_cost_get_limits(cost, &t->claimed->cost, &limits);
     ds_put_format(ds, "  %s from", what);
     for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
         ds_put_format(ds, i ? ", %"PRIu64" of %u"
@@ -281,7 +268,7 @@ limits_to_json(const struct vhost_async_thread *t,
     struct json *json = json_object_create();
     struct dpdk_dma_limits limits;
 
-    get_limits(t, cost, &limits);
+    vhost_async_cost_get_limits(cost, &t->claimed->cost, &limits);
     for (size_t i = 0; i < ARRAY_SIZE(burst_sizes); i++) {
         char *n = xasprintf("%u", burst_sizes[i]);
 

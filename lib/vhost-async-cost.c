@@ -68,24 +68,62 @@ struct vhost_async_policy vhost_async_policy = {
 #define COST_AT_MOST_CHANGE 4
 
 static uint32_t
-cost_cpu(const struct vhost_async_cost *cost)
+cost_read(const atomic_uint32_t *src)
 {
-    uint32_t cpu;
+    uint32_t value;
 
-    atomic_read_relaxed(&CONST_CAST(struct vhost_async_cost *, cost)->cpu,
-                        &cpu);
-    return cpu;
+    atomic_read_relaxed(CONST_CAST(atomic_uint32_t *, src), &value);
+    return value;
+}
+
+/* Returns the length of the shortest packets that are timed. */
+static uint32_t
+cost_sample_len(const struct vhost_async_cost *cost)
+{
+    return cost->head ? cost->head + VHOST_ASYNC_COST_RX_SAMPLE_LEN
+                      : VHOST_ASYNC_COST_SAMPLE_LEN;
+}
+
+/* Sets '*limits' to when DMA is cheaper, by what 'cost' has learned, if copies
+ * by the channel cost 'dma'.  Any thread. */
+void
+vhost_async_cost_get_limits(const struct vhost_async_cost *cost,
+                            const struct dpdk_dma_cost *dma,
+                            struct dpdk_dma_limits *limits)
+{
+    dpdk_dma_cost_get_limits(dma, cost_read(&cost->cpu), cost->head,
+                             cost_read(&cost->head_16ths) / 16, limits);
+    /* If there are only packets that are not timed, what longer ones told may
+     * be long ago. */
+    limits->min_len = MAX(limits->min_len, cost_sample_len(cost));
 }
 
 static void
 cost_set_limits(struct vhost_async_cost *cost)
 {
-    cost->limits_cpu = cost_cpu(cost);
+    cost->limits_cpu = cost_read(&cost->cpu);
+    cost->limits_head = cost_read(&cost->head_16ths);
     if (cost->threshold == VHOST_ASYNC_AUTO) {
-        dpdk_dma_cost_get_limits(cost->dma, cost->limits_cpu, cost->head,
-                                 &cost->limits);
+        vhost_async_cost_get_limits(cost, cost->dma, &cost->limits);
     } else {
         cost->limits = (struct dpdk_dma_limits) { .min_len = cost->threshold };
+    }
+}
+
+static bool
+cost_has_changed(uint32_t now, uint32_t then)
+{
+    return (now > then ? now - then : then - now) > then / COST_CHANGE;
+}
+
+/* Limits are for what was learned, or nearly. */
+static void
+cost_update_limits(struct vhost_async_cost *cost)
+{
+    if (cost_has_changed(cost_read(&cost->cpu), cost->limits_cpu)
+        || cost_has_changed(cost_read(&cost->head_16ths),
+                            cost->limits_head)) {
+        cost_set_limits(cost);
     }
 }
 
@@ -106,6 +144,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
         atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
         atomic_store_relaxed(&cost->cpu, dma->cpu);
         cost->cpu_at_most = dma->cpu;
+        atomic_store_relaxed(&cost->head_16ths, 0);
         cost->n_heads = cost->n_looks = 0;
         cost_set_limits(cost);
     }
@@ -129,9 +168,7 @@ static uint16_t
 cost_longest(const struct vhost_async_cost *cost,
              struct rte_mbuf *const *pkts, uint16_t cnt)
 {
-    uint32_t len = (cost->head
-                    ? cost->head + VHOST_ASYNC_COST_RX_SAMPLE_LEN
-                    : VHOST_ASYNC_COST_SAMPLE_LEN) - 1;
+    uint32_t len = cost_sample_len(cost) - 1;
     uint16_t longest = UINT16_MAX;
 
     for (uint16_t i = 0; i < cnt; i++) {
@@ -222,10 +259,11 @@ vhost_async_cost_add_head_time(struct vhost_async_cost *cost, uint64_t cycles)
     uint64_t sample = MIN(cycles, UINT32_MAX / 64) * 16;
 
     /* The first one is all that is known. */
-    cost->head_16ths = (cost->n_heads
-                        ? MAX(cost_average(cost->head_16ths, sample), 16)
-                        : MAX(sample, 16));
-    cost->n_heads++;
+    if (cost->n_heads++) {
+        sample = cost_average(cost_read(&cost->head_16ths), sample);
+    }
+    atomic_store_relaxed(&cost->head_16ths, MAX(sample, 16));
+    cost_update_limits(cost);
 }
 
 /* Learns from a packet of 'len' bytes, which the CPU copied in 'cycles', the
@@ -234,15 +272,16 @@ void
 vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
                           uint32_t len)
 {
-    uint32_t cpu = cost_cpu(cost);
+    uint32_t cpu = cost_read(&cost->cpu);
     uint32_t last = cost->at_most ? cost->cpu_at_most : cpu;
     uint64_t sample;
-    uint32_t change;
 
     cycles = MIN(cycles, UINT32_MAX) * 16;
-    cycles -= MIN(cycles, cost->head ? cost->head_16ths
+    cycles -= MIN(cycles, cost->head ? cost_read(&cost->head_16ths)
                                      : cost->dma->cpu_short * UINT64_C(16));
-    sample = dpdk_dma_cost_per_64k(cycles, len - cost->head) / 16;
+    /* What is received goes to mbufs, of which those that were freed last, by
+     * this very thread, are taken first. */
+    sample = dpdk_dma_cost_per_64k(cycles, len - cost->head, cost->head) / 16;
     cost->n_timed++;
     cost->cpu_at_most = MIN(MAX(cost_average(last, sample),
                                 DPDK_DMA_COST_MIN_CPU),
@@ -251,14 +290,8 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
         && cost->cpu_at_most > cpu - cpu / COST_AT_MOST_CHANGE) {
         return;
     }
-    cpu = cost->cpu_at_most;
-    atomic_store_relaxed(&cost->cpu, cpu);
-
-    change = cpu > cost->limits_cpu ? cpu - cost->limits_cpu
-                                    : cost->limits_cpu - cpu;
-    if (change > cost->limits_cpu / COST_CHANGE) {
-        cost_set_limits(cost);
-    }
+    atomic_store_relaxed(&cost->cpu, cost->cpu_at_most);
+    cost_update_limits(cost);
 }
 
 /* Ends an iteration in which 'cost->excess' is not 0: sets whether such ones

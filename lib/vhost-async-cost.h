@@ -35,7 +35,8 @@
  * Called by vhost-async-copy.c and vhost-async-receive.c for each burst, which
  * have one each, and by dpif-netdev-dma.h at the end of each iteration.  A
  * 'struct vhost_async_cost' belongs to the thread, which alone calls the
- * functions that take one; others read the member that is atomic. */
+ * functions that take one, but for vhost_async_cost_get_limits(); others read
+ * the members that are atomic. */
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -47,8 +48,9 @@
 #include "ovs-atomic.h"
 #include "util.h"
 
-/* Packets that are timed: shorter ones tell little of what a byte costs.  Of
- * those that are received, as much behind the first bytes tells less. */
+/* Packets that are timed: shorter ones tell little of what a byte costs, and
+ * go by CPU.  Of those that are received, as much behind the first bytes tells
+ * less. */
 #define VHOST_ASYNC_COST_SAMPLE_LEN 256
 #define VHOST_ASYNC_COST_RX_SAMPLE_LEN 512
 
@@ -67,12 +69,13 @@ struct vhost_async_cost {
     const struct dpdk_dma_cost *dma;    /* Of the channel, NULL without. */
     uint32_t head;              /* Bytes of a packet that the CPU copies in
                                  * any case; not 0 of those received, */
-    uint32_t head_16ths;        /* ...and what that takes, on average, in
+    atomic_uint32_t head_16ths; /* ...and what that takes, on average, in
                                  * 16ths of a cycle. */
     uint32_t n_heads;           /* How often that was timed, */
     uint32_t n_looks;           /* ...and it or all of a packet. */
     uint64_t threshold;         /* That 'limits' are for, */
-    uint32_t limits_cpu;        /* ...and cost of the CPU. */
+    uint32_t limits_cpu;        /* ...and 'cpu', */
+    uint32_t limits_head;       /* ...and 'head_16ths'. */
     struct dpdk_dma_limits limits;
     atomic_uint32_t cpu;        /* Cycles for 64 KiB by CPU, on average. */
     uint32_t n_bursts;          /* Until a packet is timed. */
@@ -103,6 +106,9 @@ bool vhost_async_cost_times_head(struct vhost_async_cost *);
 void vhost_async_cost_add_head_time(struct vhost_async_cost *,
                                     uint64_t cycles);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);
+void vhost_async_cost_get_limits(const struct vhost_async_cost *,
+                                 const struct dpdk_dma_cost *,
+                                 struct dpdk_dma_limits *);
 
 /* Returns what 'pkts' count for 'cost->excess'. */
 static inline uint32_t

@@ -39,7 +39,8 @@
  *   PENDING  somebody who found it LOCKED left work for the holder: a packet
  *            that is done, or packets in the engine's ring.  The holder cannot
  *            let go of the lock with this set (vhost_async_engine_unlock()).
- *            Of txqs only: an rxq is polled.
+ *            Of txqs only: an rxq is polled, and its lock is given up by a
+ *            store (vhost_async_rxq_unlock()).
  *   CLOSED   the holder, or who is about to be it, handles a message of the
  *            guest that changes the ring: senders and pollers do not wait.
  *

@@ -255,7 +255,7 @@ test_limits(void)
     struct dpdk_dma_limits limits;
 
     /* 16 bytes a cycle, and an eighth to be certain. */
-    dpdk_dma_cost_get_limits(&cost, 4096, 0, &limits);
+    dpdk_dma_cost_get_limits(&cost, 4096, 0, 0, &limits);
     ovs_assert(limits.min_len == 80 * 16 * 9 / 8);
     ovs_assert(limits.min_piece == 40 * 16 * 9 / 8);
     ovs_assert(limits.min_excess == 800 * 16 * 9 / 8);
@@ -266,23 +266,27 @@ test_limits(void)
     ovs_assert(dpdk_dma_limits_excess(&limits, 1440) == 1);
     ovs_assert(dpdk_dma_limits_excess(&limits, 9000) == 9000 - 1439);
 
-    /* The CPU copies the first bytes of what is received. */
-    dpdk_dma_cost_get_limits(&cost, 4096, 128, &limits);
+    /* The CPU copies the first bytes of what is received, and would copy the
+     * others meanwhile. */
+    dpdk_dma_cost_get_limits(&cost, 4096, 128, 300, &limits);
     ovs_assert(limits.min_len == 128 + 80 * 16 * 9 / 8);
     ovs_assert(limits.min_piece == 40 * 16 * 9 / 8);
-    ovs_assert(limits.min_excess == (800 + COST_RX_ITERATION) * 16 * 9 / 8);
+    ovs_assert(limits.min_excess
+               == (800 + COST_RX_ITERATION + 300) * 16 * 9 / 8);
 
     /* The dearer the CPU, the lower. */
-    dpdk_dma_cost_get_limits(&cost, 40960, 0, &limits);
+    dpdk_dma_cost_get_limits(&cost, 40960, 0, 0, &limits);
     ovs_assert(limits.min_len == 144 && limits.min_excess == 1440);
-    dpdk_dma_cost_get_limits(&cost, UINT32_MAX, 0, &limits);
+    dpdk_dma_cost_get_limits(&cost, UINT32_MAX, 0, 0, &limits);
     ovs_assert(limits.min_len == 0 && limits.min_excess == 0);
 
     /* What costs too much is never worth it. */
     cost.packet = cost.iteration = UINT32_MAX;
-    dpdk_dma_cost_get_limits(&cost, 1, 0, &limits);
+    dpdk_dma_cost_get_limits(&cost, 1, 0, 0, &limits);
     ovs_assert(limits.min_len == UINT32_MAX / 2);
     ovs_assert(dpdk_dma_limits_excess(&limits, 65535) < 0);
+    dpdk_dma_cost_get_limits(&cost, 1, 128, UINT32_MAX, &limits);
+    ovs_assert(limits.min_excess == UINT32_MAX / 2);
 }
 
 /* An engine that is slow is not asked often. */

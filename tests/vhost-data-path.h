@@ -71,6 +71,7 @@
 #define vhost_async_cost_add_time DP(vhost_async_cost_add_time)
 #define vhost_async_cost_times_head DP(vhost_async_cost_times_head)
 #define vhost_async_cost_end_iteration DP(vhost_async_cost_end_iteration)
+#define vhost_async_cost_get_limits DP(vhost_async_cost_get_limits)
 #define vhost_async_cost_next_timed DP(vhost_async_cost_next_timed)
 #define vhost_async_cost_set_dma DP(vhost_async_cost_set_dma)
 #define vhost_async_cost_set_threshold DP(vhost_async_cost_set_threshold)

@@ -38,6 +38,7 @@ THREAD = "lib/vhost-async-thread.c"
 VQ = "lib/vhost-async-vq.c"
 VQ_HEADER = "lib/vhost-async-vq.h"
 RXQ = "lib/vhost-async-rxq.c"
+RXQ_HEADER = "lib/vhost-async-rxq.h"
 
 # Programs of ovstest.
 ENGINE_TEST = "test-vhost-engine"
@@ -82,8 +83,8 @@ BROKEN = [
     Broken("who reaps leaves no word", VQ,
            r"if \(lock_cas\(vq, &word, word \| VHOST_ASYNC_PENDING\)\)",
            "if (vq)", "lone_packets", NOBODY, tsan=False),
-    Broken("an rxq's lock is given up without a release", VQ,
-           r"(&vq->lock, old, new,\s+memory_order_)acq_rel", r"\1acquire",
+    Broken("an rxq's lock is given up without a release", RXQ_HEADER,
+           r"(&rxq->vq.lock, 0, memory_order_)release", r"\1relaxed",
            "compete", RACE, test=RXQ_TEST),
     Broken("who reaps does not release what was copied", VQ_HEADER,
            r"(&pkt->done, true, memory_order_)release", r"\1relaxed",
