@@ -28,6 +28,8 @@
 #include <rte_atomic.h>
 #include <rte_cycles.h>
 
+#include "util.h"
+
 /* Cycles of the TSC. */
 struct dpdk_dma_cost {
     uint32_t packet;            /* For a packet that goes by DMA, with one
@@ -49,14 +51,17 @@ struct dpdk_dma_cost {
 #define DPDK_DMA_COST_MAX_CPU (UINT32_C(1024) * 65536)
 
 /* When copies by DMA are cheaper: for packets of 'min_len' bytes and more,
- * whose pieces have 'min_piece' bytes on average, if what the packets of one
- * iteration have beyond 'min_len' is 'min_excess' bytes together, less 'loss'
- * for each that is shorter: the CPU copies that in less time if all others of
- * its burst go by CPU, too. */
+ * whose pieces have 'min_piece' bytes on average, if what these packets of one
+ * iteration have beyond 'even_len', the length at which both ways cost the
+ * same, is 'min_excess' bytes together; less 'burst_loss' for each burst, and
+ * 'loss' for each packet that is shorter than 'min_len': the CPU copies that
+ * in less time if all others of its burst go by CPU, too. */
 struct dpdk_dma_limits {
-    uint32_t min_len;
+    uint32_t min_len;           /* At least 'even_len'. */
+    uint32_t even_len;
     uint32_t min_piece;
     uint32_t min_excess;
+    uint32_t burst_loss;
     uint32_t loss;
 };
 
@@ -71,15 +76,17 @@ static inline int64_t
 dpdk_dma_limits_excess(const struct dpdk_dma_limits *limits, uint32_t len)
 {
     return (len >= limits->min_len
-            ? (int64_t) len - limits->min_len + 1 : -(int64_t) limits->loss);
+            ? (int64_t) len - limits->even_len + 1 : -(int64_t) limits->loss);
 }
 
-/* Returns the length from which on DMA is cheaper if there are 'n' packets of
- * that length. */
+/* Returns the length from which on DMA is cheaper if there is one burst of 'n'
+ * packets of that length. */
 static inline uint64_t
 dpdk_dma_limits_from(const struct dpdk_dma_limits *limits, unsigned int n)
 {
-    return (uint64_t) limits->min_len + limits->min_excess / n;
+    uint64_t beyond = ((uint64_t) limits->min_excess + limits->burst_loss) / n;
+
+    return MAX(limits->even_len + beyond, limits->min_len);
 }
 
 /* Returns the time in TSC cycles once what was loaded before is there.  What
@@ -93,9 +100,9 @@ dpdk_dma_cost_clock(void)
 }
 
 /* Returns the cycles that the CPU takes for 64 KiB if it copies 'len' bytes, 1
- * or more, in 'cycles', as told by that clock.  That the lines which it stores
- * to have to be brought in costs half as much once more, or a quarter if these
- * are 'cached', if not in the first level. */
+ * or more, in 'cycles', as told by that clock.  The lines which it stores to
+ * have to be brought in, too, which costs half as much once more from memory,
+ * and a quarter if they are 'cached', mostly in the second level. */
 static inline uint64_t
 dpdk_dma_cost_per_64k(uint64_t cycles, uint64_t len, bool cached)
 {

@@ -59,7 +59,8 @@ struct vhost_async_policy vhost_async_policy = {
  * interrupted. */
 #define COST_JUMP 2
 
-/* Limits stay until the CPU costs this part more or less. */
+/* Limits stay until the CPU takes this part more or less, for all of a packet
+ * or for its first bytes. */
 #define COST_CHANGE 8
 
 /* What the CPU costs at most counts if it is less than the average by this
@@ -106,7 +107,9 @@ cost_set_limits(struct vhost_async_cost *cost)
     if (cost->threshold == VHOST_ASYNC_AUTO) {
         vhost_async_cost_get_limits(cost, cost->dma, &cost->limits);
     } else {
-        cost->limits = (struct dpdk_dma_limits) { .min_len = cost->threshold };
+        cost->limits = (struct dpdk_dma_limits) {
+            .min_len = cost->threshold, .even_len = cost->threshold,
+        };
     }
 }
 
@@ -142,8 +145,9 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
     cost->worth_it = false;
     if (dma) {
         atomic_read_relaxed(&vhost_async_policy.threshold, &cost->threshold);
-        atomic_store_relaxed(&cost->cpu, dma->cpu);
-        cost->cpu_at_most = dma->cpu;
+        /* Which is for buffers that are not cached. */
+        cost->cpu_at_most = cost->head ? dma->cpu / 6 * 5 : dma->cpu;
+        atomic_store_relaxed(&cost->cpu, cost->cpu_at_most);
         atomic_store_relaxed(&cost->head_16ths, 0);
         cost->n_heads = cost->n_looks = 0;
         cost_set_limits(cost);
@@ -258,10 +262,15 @@ vhost_async_cost_add_head_time(struct vhost_async_cost *cost, uint64_t cycles)
 {
     uint64_t sample = MIN(cycles, UINT32_MAX / 64) * 16;
 
-    /* The first one is all that is known. */
-    if (cost->n_heads++) {
-        sample = cost_average(cost_read(&cost->head_16ths), sample);
+    /* Of the first ones the least counts: the others may have been
+     * interrupted. */
+    if (cost->n_heads) {
+        uint32_t last = cost_read(&cost->head_16ths);
+
+        sample = (cost->n_heads < COST_AVERAGE ? MIN(last, sample)
+                  : cost_average(last, sample));
     }
+    cost->n_heads++;
     atomic_store_relaxed(&cost->head_16ths, MAX(sample, 16));
     cost_update_limits(cost);
 }
@@ -279,8 +288,8 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
     cycles = MIN(cycles, UINT32_MAX) * 16;
     cycles -= MIN(cycles, cost->head ? cost_read(&cost->head_16ths)
                                      : cost->dma->cpu_short * UINT64_C(16));
-    /* What is received goes to mbufs, of which those that were freed last, by
-     * this very thread, are taken first. */
+    /* What is received goes to mbufs, of which those that were freed last are
+     * taken first, mostly by this very thread. */
     sample = dpdk_dma_cost_per_64k(cycles, len - cost->head, cost->head) / 16;
     cost->n_timed++;
     cost->cpu_at_most = MIN(MAX(cost_average(last, sample),

@@ -87,8 +87,8 @@ struct vhost_async_cost {
     bool at_most;               /* Packets before the timed one went by DMA. */
     uint32_t cpu_at_most;       /* What such ones say of 'cpu', on average. */
 
-    /* Bytes beyond 'limits.min_len': of this iteration, and of those before it
-     * on average; and whether that is enough. */
+    /* Bytes beyond 'limits.even_len': of this iteration, and of those before
+     * it on average; and whether that is enough. */
     uint32_t excess, average_excess;
     bool worth_it;
 };
@@ -115,7 +115,7 @@ static inline uint32_t
 vhost_async_cost_excess(const struct vhost_async_cost *cost,
                         struct rte_mbuf *const *pkts, uint16_t cnt)
 {
-    int64_t excess = 0;
+    int64_t excess = -(int64_t) cost->limits.burst_loss;
 
     for (uint16_t i = 0; i < cnt; i++) {
         excess += dpdk_dma_limits_excess(&cost->limits, pkts[i]->pkt_len);

@@ -112,11 +112,11 @@ vhost_async_rxq_of_vq(struct vhost_async_vq *vq)
 
 /* Gives up the lock.
  *
- * Nobody leaves work for the holder, so a store will do, and a poll that finds
- * one packet, or none, notices: a compare-and-swap takes some 20 cycles.  If
- * the ring is being closed, the bit that says so stays, unless it was set
- * since the lock was looked at; then vhost_async_vq_close(), which goes on
- * until it has the lock, sets it once more. */
+ * Nobody leaves work for the holder, so a store will do: a compare-and-swap
+ * takes 20 cycles more, which shows in polls that find little.  If the ring is
+ * being closed, the bit that says so stays, unless it was set since the lock
+ * was looked at; then vhost_async_vq_close(), which goes on until it has the
+ * lock, sets it once more. */
 static inline void
 vhost_async_rxq_unlock(struct vhost_async_rxq *rxq)
 {

@@ -149,6 +149,7 @@ vhost_async_vq_close(struct vhost_async_vq *vq)
                 break;
             }
         } else if (!(word & VHOST_ASYNC_CLOSED)) {
+            /* Each time anew: see vhost_async_rxq_unlock(). */
             lock_cas(vq, &word, word | VHOST_ASYNC_CLOSED);
         } else {
             rte_pause();

@@ -40,12 +40,12 @@
  *            that is done, or packets in the engine's ring.  The holder cannot
  *            let go of the lock with this set (vhost_async_engine_unlock()).
  *            Of txqs only: an rxq is polled, and its lock is given up by a
- *            store (vhost_async_rxq_unlock()).
+ *            store (vhost_async_rxq_unlock(); tests/vhost-async-rxq-lock.pml).
  *   CLOSED   the holder, or who is about to be it, handles a message of the
  *            guest that changes the ring: senders and pollers do not wait.
  *
- * Whoever leaves work makes it visible first and then sets PENDING by a
- * compare-and-swap, which succeeds only while there is a holder; that one
+ * Whoever leaves work at a txq makes it visible first and then sets PENDING by
+ * a compare-and-swap, which succeeds only while there is a holder; that one
  * lets go by a compare-and-swap, which succeeds only while PENDING is not
  * set.  So no work is left without somebody who sees to it, and nobody who
  * leaves work waits.  tests/vhost-async-lock.pml is a model of this, which

@@ -262,17 +262,26 @@ test_limits(void)
     ovs_assert(dpdk_dma_limits_from(&limits, 1) == 1440 + 14400);
     ovs_assert(dpdk_dma_limits_from(&limits, 32) == 1440 + 450);
     ovs_assert(limits.loss == COST_NOT_DIRECT * 16 * 9 / 8);
+    ovs_assert(limits.even_len == 1440 && !limits.burst_loss);
     ovs_assert(dpdk_dma_limits_excess(&limits, 1439) == -(int) limits.loss);
     ovs_assert(dpdk_dma_limits_excess(&limits, 1440) == 1);
     ovs_assert(dpdk_dma_limits_excess(&limits, 9000) == 9000 - 1439);
 
-    /* The CPU copies the first bytes of what is received, and would copy the
-     * others meanwhile. */
+    /* Who goes by CPU in any case does not change what the others save. */
+    limits.min_len = 2000;
+    ovs_assert(dpdk_dma_limits_excess(&limits, 1999) == -(int) limits.loss);
+    ovs_assert(dpdk_dma_limits_excess(&limits, 2000) == 2000 - 1439);
+    ovs_assert(dpdk_dma_limits_from(&limits, 32) == 2000);
+    ovs_assert(dpdk_dma_limits_from(&limits, 1) == 1440 + 14400);
+
+    /* The CPU copies the first bytes of what is received. */
     dpdk_dma_cost_get_limits(&cost, 4096, 128, 300, &limits);
     ovs_assert(limits.min_len == 128 + 80 * 16 * 9 / 8);
     ovs_assert(limits.min_piece == 40 * 16 * 9 / 8);
-    ovs_assert(limits.min_excess
-               == (800 + COST_RX_ITERATION + 300) * 16 * 9 / 8);
+    ovs_assert(limits.min_excess == (800 + COST_RX_ITERATION) * 16 * 9 / 8);
+    ovs_assert(limits.burst_loss == 300 * 16 * 9 / 8);
+    ovs_assert(dpdk_dma_limits_from(&limits, 1)
+               == 128 + 1440 + limits.min_excess + limits.burst_loss);
 
     /* The dearer the CPU, the lower. */
     dpdk_dma_cost_get_limits(&cost, 40960, 0, 0, &limits);
@@ -287,6 +296,7 @@ test_limits(void)
     ovs_assert(dpdk_dma_limits_excess(&limits, 65535) < 0);
     dpdk_dma_cost_get_limits(&cost, 1, 128, UINT32_MAX, &limits);
     ovs_assert(limits.min_excess == UINT32_MAX / 2);
+    ovs_assert(limits.burst_loss == UINT32_MAX / 2);
 }
 
 /* An engine that is slow is not asked often. */

@@ -60,6 +60,7 @@ struct plan {
     uint32_t n_pieces;          /* Of a buffer. */
     size_t n_chans, n_without;  /* Pollers. */
     unsigned int large_percent; /* Packets that go by DMA. */
+    bool costs;                 /* What copies cost decides who does them. */
     bool compete;               /* Pollers take no turns. */
     bool messages;              /* The guest sends some. */
     bool reboots;               /* It begins anew, with another size. */
@@ -239,6 +240,10 @@ reader_main(void *aux OVS_UNUSED)
             vhost_async_rxq_unlock(rxq);
         }
         for (size_t i = 0; i < plan.n_chans; i++) {
+            struct dpdk_dma_limits limits;
+
+            vhost_async_cost_get_limits(&pmds[i].sender.rx_cost,
+                                        &pmds[i].claimed->cost, &limits);
             vhost_async_thread_latency(&pmds[i], 99);
             dpdk_dma_chan_in_flight(pmds[i].claimed);
             dpdk_dma_chan_errors(pmds[i].claimed);
@@ -393,6 +398,9 @@ run_plan(const struct plan *plan_)
     plan = *plan_;
     fake_hz();
     start_engines(FAKE_IDXD, plan.n_chans, FAKE_MAX_RING);
+    if (plan.costs) {
+        atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    }
     port = port_create_pieces(plan.layout, plan.size, plan.n_pieces, 2048);
     for (uint32_t i = 0; i < N_SLOTS; i++) {
         atomic_init(&slots[i], i - N_SLOTS);
@@ -433,7 +441,7 @@ run_plan(const struct plan *plan_)
     port->n_got = total_got();
     atomic_read_relaxed(&n_sent, &port->n_sent);
     ovs_assert(port->n_sent);
-    ovs_assert(!plan.n_chans || !plan.large_percent
+    ovs_assert(!plan.n_chans || !plan.large_percent || plan.costs
                || COUNTER(port, dma_packets));
     port_finish(port);
 }
@@ -442,6 +450,8 @@ DMA_TEST_PLAN(turns, .layout = GUEST_SPLIT, .size = 256, .n_pieces = 1,
               .n_chans = 2, .large_percent = 60)
 DMA_TEST_PLAN(turns_packed, .layout = GUEST_PACKED, .size = 64, .n_pieces = 2,
               .n_chans = 2, .n_without = 1, .large_percent = 60)
+DMA_TEST_PLAN(costs, .layout = GUEST_SPLIT, .size = 256, .n_pieces = 1,
+              .n_chans = 2, .large_percent = 60, .costs = true)
 DMA_TEST_PLAN(compete, .layout = GUEST_PACKED, .size = 256, .n_pieces = 1,
               .n_chans = 2, .n_without = 1, .large_percent = 60,
               .compete = true)
@@ -463,6 +473,7 @@ DMA_TEST_PLAN(failures, .layout = GUEST_SPLIT, .size = 256, .n_pieces = 1,
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(turns),
     DMA_TEST_CASE(turns_packed),
+    DMA_TEST_CASE(costs),
     DMA_TEST_CASE(compete),
     DMA_TEST_CASE(messages),
     DMA_TEST_CASE(messages_packed),

@@ -24,7 +24,10 @@
 #define DP(NAME) test_vhost_rxq_##NAME
 #include "vhost-rxq-fixture.h"
 
+#include <pthread.h>
+
 #include "dma-test.h"
+#include "ovs-thread.h"
 #include "ovstest.h"
 
 /* By CPU, each packet comes with the poll that finds it. */
@@ -469,6 +472,138 @@ test_pages(void)
     port_finish(p);
 }
 
+/* Packets go by DMA from 640 bytes on. */
+static void
+set_limits(struct vhost_async_cost *cost)
+{
+    cost->limits = (struct dpdk_dma_limits) { .min_len = 640, .even_len = 640,
+                                              .min_excess = 1 };
+}
+
+/* By what copies cost: the CPU copies a packet that is timed, in its turn, and
+ * learns what the first bytes take, or all of them. */
+static void
+test_auto(void)
+{
+    struct vhost_async_cost *cost = &pmds[0].sender.rx_cost;
+    struct dpdk_dma_limits limits;
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    ovs_assert(cost->head == VHOST_ASYNC_RX_HEAD);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 64, 2048);
+        uint32_t n_heads = cost->n_heads, n_timed = cost->n_timed;
+
+        vhost_async_cost_set_threshold(cost, VHOST_ASYNC_AUTO);
+        for (int i = 0; i < 40; i++) {
+            set_limits(cost);
+            cost->n_bursts = 2;
+            cost->until_trial = COST_MAX_TRIAL;
+            guest_send(p, 3, LARGE);
+            guest_send(p, 1, 639);
+            ovs_assert(!port_poll(p, &pmds[0]));
+            ovs_assert(COUNTER(p, cpu_packets) == i * 3);
+            /* The longest one, which changes the limits for those behind. */
+            guest_send(p, 2, LARGE - 1);
+            guest_send(p, 1, LARGE);
+            ovs_assert(!port_poll(p, &pmds[0]));
+            settle();
+            ovs_assert(port_poll(p, &pmds[0]) == 7);
+            ovs_assert(COUNTER(p, cpu_packets) == i * 3 + 2);
+            guest_send(p, 1, SMALL);
+            ovs_assert(port_poll(p, &pmds[0]) == 1);
+            ovs_assert(guest_ring_reclaim(&p->guest) == 8);
+        }
+        ovs_assert(COUNTER(p, dma_packets) == 40 * 5);
+        n_heads = cost->n_heads - n_heads;
+        n_timed = cost->n_timed - n_timed;
+        ovs_assert(n_heads + n_timed == 40 && n_timed >= 15 && n_heads >= 19);
+
+        /* What others show is what was learned. */
+        cost_set_limits(cost);
+        vhost_async_cost_get_limits(cost, cost->dma, &limits);
+        ovs_assert(!memcmp(&limits, &cost->limits, sizeof limits));
+        ovs_assert(limits.burst_loss && limits.min_len >= 640);
+        port_finish(p);
+    }
+}
+
+static uint32_t
+lock_word(struct vhost_async_vq *vq)
+{
+    uint32_t word;
+
+    atomic_read_relaxed(&vq->lock, &word);
+    return word;
+}
+
+static void
+await_lock_word(struct vhost_async_vq *vq, uint32_t word)
+{
+    while (lock_word(vq) != word) {
+        sched_yield();
+    }
+}
+
+static void *
+closer_main(void *vq)
+{
+    vhost_async_vq_close(vq);
+    return NULL;
+}
+
+/* Who polls gives the lock up to who closes the ring, whether or not that was
+ * seen. */
+static void
+test_unlock(void)
+{
+    const uint32_t both = VHOST_ASYNC_LOCKED | VHOST_ASYNC_CLOSED;
+    struct vhost_async_vq *vq;
+    struct port *p;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    p = port_create(GUEST_SPLIT, 64, 2048);
+    vq = &p->rxq->vq;
+    ovs_assert(vhost_async_vq_trylock(vq));
+    vhost_async_rxq_unlock(p->rxq);
+    ovs_assert(!lock_word(vq));
+
+    /* Seen: nobody comes in between. */
+    ovs_assert(vhost_async_vq_trylock(vq));
+    atomic_store_relaxed(&vq->lock, both);
+    vhost_async_rxq_unlock(p->rxq);
+    ovs_assert(lock_word(vq) == VHOST_ASYNC_CLOSED);
+    guest_send(p, 1, SMALL);
+    ovs_assert(!port_poll(p, &pmds[0]));
+    vhost_async_vq_close(vq);
+    vhost_async_vq_open(vq);
+    vhost_async_rxq_unlock(p->rxq);
+    ovs_assert(port_poll(p, &pmds[0]) == 1);
+
+    for (int again = 0; again < 2; again++) {
+        pthread_t closer;
+
+        ovs_assert(vhost_async_vq_trylock(vq));
+        closer = ovs_thread_create("closer", closer_main, vq);
+        await_lock_word(vq, both);
+        /* What a store does that comes after the look at the lock. */
+        atomic_store_explicit(&vq->lock, again ? VHOST_ASYNC_LOCKED : 0,
+                              memory_order_release);
+        if (again) {
+            /* Another poller has it by then. */
+            await_lock_word(vq, both);
+            vhost_async_rxq_unlock(p->rxq);
+        }
+        xpthread_join(closer, NULL);
+        ovs_assert(lock_word(vq) == both);
+        vhost_async_vq_open(vq);
+        vhost_async_rxq_unlock(p->rxq);
+    }
+    port_finish(p);
+}
+
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(by_cpu),
     DMA_TEST_CASE(by_dma),
@@ -485,6 +620,8 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(no_mbufs),
     DMA_TEST_CASE(announce),
     DMA_TEST_CASE(notified),
+    DMA_TEST_CASE(auto),
+    DMA_TEST_CASE(unlock),
 };
 
 static void

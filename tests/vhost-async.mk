@@ -12,7 +12,8 @@ EXTRA_DIST += \
 	tests/dma-doc.py \
 	tests/dma-pcap.py \
 	tests/fuzz-vhost-vring.c \
-	tests/vhost-async-lock.pml
+	tests/vhost-async-lock.pml \
+	tests/vhost-async-rxq-lock.pml
 
 if VHOST_ASYNC
 tests_ovstest_SOURCES += \

@@ -125,10 +125,13 @@ def guests_part(loop, engine):
 def receive_part(loop, engine):
     variants = [STOCK, off(engine)] + [on_both_ways(engine, kind)
                                        for kind in ("ideal", "real")]
-    progress = Progress("1. receive and reap", FULL["receive"][0])
-    rows = harness.receive(loop, variants, *FULL["receive"], progress)
+    progress = Progress("1. receive and reap", 2 * FULL["receive"][0])
+    report = {name: measure_part(loop, variants, *FULL["receive"], progress)
+              for name, measure_part in (
+                  ("receive", harness.receive),
+                  ("receive-checksums", harness.receive_checksums))}
     progress.done()
-    return rows
+    return report
 
 
 def receive_latency_part(loop, engine):
@@ -212,7 +215,7 @@ def everything(the_lab, loop, engines):
         "results": loop.results,
         "ports": ports_part(loop, engines),
         "guests": guests_part(loop, first),
-        "receive": receive_part(loop, first),
+        **receive_part(loop, first),
         "buffers": buffers_part(loop, first),
         "free": harness.cost_of_free(loop),
         "crossover": crossover_part(loop, first),

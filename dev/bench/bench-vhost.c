@@ -209,7 +209,8 @@ usage(void)
            "  --buffer=N        bytes of the guest's buffers\n"
            "  --packed          its virtqueues are packed\n"
            "  --receive         it sends, too\n"
-           "  --tso             userspace TSO, packets of 64 KiB\n"
+           "  --tso             userspace TSO, packets of 64 KiB; the guest\n"
+           "                    leaves checksums to others\n"
            "  --no-huge         no hugepages\n"
            "  --no-copy         the engine moves no bytes\n"
            "  --dir=DIR         for sockets\n");

@@ -101,7 +101,7 @@ def receive_goals(report, engine):
     for kind, name in (("ideal", "receive-never"),
                        ("real", "receive-never-real")):
         found.append(worst_goal(name, [
-            r for r in report["receive"]
+            r for r in report["receive"] + report["receive-checksums"]
             if r["variant"] == "%s-%s-rx" % (engine, kind)]))
     for size, name in RECEIVE.items():
         found.append(cell_goal(name, pick(

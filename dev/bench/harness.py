@@ -405,6 +405,16 @@ def receive(loop, variants, turns, generations, progress):
                         args=RECEIVE, command="receive")
 
 
+def receive_checksums(loop, variants, turns, generations, progress):
+    """The same of TCP whose checksum the guest leaves to others, as Linux
+    does."""
+    return [dict(r, guest="checksums left to others") for r in loop.measure(
+        "receive-checksums", variants,
+        points(RECEIVE_SIZES[:-1], RECEIVE_BURSTS), turns, generations,
+        rounds=10, tso=True, progress=progress, args=RECEIVE,
+        command="receive")]
+
+
 def receive_latency(loop, variants, turns, progress):
     """As latency(): from when the guest sends until the PMD thread has it."""
     rows = []

@@ -59,8 +59,8 @@ def save(report):
         for r in report["results"]:
             writer.writerow({k: round(v, 4) if isinstance(v, float) else v
                              for k, v in r.items()})
-    for part in ("ports", "receive", "buffers", "crossover", "switch",
-                 "latency", "memory", "scale"):
+    for part in ("ports", "receive", "receive-checksums", "buffers",
+                 "crossover", "switch", "latency", "memory", "scale"):
         rows = report.get(part)
         if rows:
             with open(out("bench", part + ".csv"), "w", newline="") as f:
@@ -86,6 +86,10 @@ def size_name(size):
 
 def receive_table(report):
     return cells_table(report["receive"])
+
+
+def receive_checksums_table(report):
+    return cells_table(report["receive-checksums"])
 
 
 def loop_table(report, engine):
@@ -217,6 +221,8 @@ def show(title, rows):
 TITLES = (
     ("Send and reap, %s: cycles per packet (ratio to stock)", None),
     ("Receive and reap: cycles per packet (ratio to stock)", receive_table),
+    ("The same, TCP whose checksum the guest leaves to others",
+     receive_checksums_table),
     ("Many txqs in turn, 1518 bytes, ideal engine: cycles per packet",
      ports_table),
     ("Guests with packed virtqueues and other buffers than of 2 KiB, ideal "

@@ -1,11 +1,11 @@
 # The checks that read and compile our changes without running them.
 
-import concurrent.futures
+import contextlib
 import glob
 import os
 import re
 
-from dev.common.children import JOBS, capture, run
+from dev.common.children import JOBS, capture, capture_each, run
 from dev.common.command import Stop
 from dev.common.files import ROOT, lock, out, read, tail, write
 from dev.ovs import series, tree
@@ -28,8 +28,8 @@ CHECKPATCH = ["timeout", "-v", "60", "/usr/bin/python3",
 def record(suite, tests, cwd=ROOT, passed=lambda status, _text: not status):
     """Each of the tests, (name, command), passes when the command
     succeeds, or as 'passed' tells."""
-    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        results = pool.map(lambda test: capture(test[1], cwd=cwd), tests)
+    with contextlib.closing(capture_each([cmd for _, cmd in tests],
+                                         cwd)) as results:
         for (name, _), (status, text) in zip(tests, results):
             suite.add(name, passed(status, text), text)
 

@@ -189,10 +189,15 @@ def tsan_suite(suite, engine):
     progress = Progress("engine %s, broken on purpose, build" % engine,
                         len(variants))
     with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        for _ in pool.map(lambda variant, where:
-                          build(engine, where, [variant.test], variant.tsan,
-                                variant), variants, places):
-            progress.step()
+        try:
+            for _ in pool.map(lambda variant, where:
+                              build(engine, where, [variant.test],
+                                    variant.tsan, variant),
+                              variants, places):
+                progress.step()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     progress.done()
     progress = Progress("engine %s, broken on purpose" % engine,
                         len(variants))

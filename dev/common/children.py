@@ -1,5 +1,6 @@
 """Child processes, whose environment and output are ours."""
 
+import concurrent.futures
 import contextlib
 import os
 import re
@@ -71,6 +72,18 @@ def capture(cmd, cwd=None, env=None, text=None):
                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True, errors="replace")
     return p.returncode, p.stdout
+
+
+def capture_each(cmds, cwd=None):
+    """Yields what capture() returns for each of 'cmds', in their order, and
+    runs as many at a time as there are cores.  Who stops looking has those
+    that did not start yet not run."""
+    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
+        try:
+            yield from pool.map(lambda cmd: capture(cmd, cwd=cwd), cmds)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def python(module, *args):

@@ -3,7 +3,6 @@
 #   build ENGINE    out/ENGINE: out/src, built for that engine
 #   stock           out/stock: OVS as Debian has it, built alike
 
-import concurrent.futures
 import contextlib
 import filecmp
 import json
@@ -14,7 +13,7 @@ import shutil
 import stat
 import sys
 
-from dev.common.children import JOBS, capture, run
+from dev.common.children import JOBS, capture, capture_each, run
 from dev.common.command import (ENGINES, Progress, Stop, check_engine, main,
                                 program)
 from dev.common.files import (OUT, ROOT, digest, lock, out, read, tail,
@@ -367,15 +366,12 @@ def link_ovstest(build, where, sources, flags, log, include=(),
     commands = [["gcc", "-Werror"] + first + cflags + flags
                 + ["-c", source, "-o", obj]
                 for source, obj in zip(sources, objects)]
-    with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
-        results = pool.map(lambda command: capture(command, cwd=build),
-                           commands)
+    with contextlib.closing(capture_each(commands, build)) as results:
         for source, command, result in zip(sources, commands, results):
             status, text = result
             with open(log, "a") as f:
                 f.write("$ %s\n%s" % (" ".join(command), text))
             if status:
-                pool.shutdown(cancel_futures=True)
                 raise Stop("cannot compile %s with %s:\n%s"
                            % (source, " ".join(flags), text[-2000:]))
             step(os.path.basename(source))
