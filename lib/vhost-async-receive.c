@@ -408,11 +408,30 @@ rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
     return done > 0;
 }
 
-/* Has the CPU copy the first packets of '*b', as far as they are plain and ask
- * for nothing.  Returns how many, 'cnt' at most, that are in 'pkts' then, and
- * adds their bytes to '*bytes'. */
+/* Copies a packet that is at 'src' with its header, and has 'mbuf' say what
+ * that asks for. */
+static void
+rx_copy_asking(const struct vhost_vring *vr, const uint8_t *src,
+               struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
+{
+    uint32_t len = mbuf->pkt_len;
+    struct virtio_net_hdr hdr;
+
+    memcpy(&hdr, src, sizeof hdr);
+    /* As in rx_read_header(). */
+    atomic_signal_fence(memory_order_acq_rel);
+    rte_memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), src + vr->hdr_len, len);
+    if (OVS_LIKELY(vhost_net_offload_asked(&hdr))) {
+        rx_apply_offloads(mbuf, &hdr, mode, len);
+    }
+}
+
+/* Has the CPU copy the first packets of '*b', as far as they are plain.
+ * Returns how many, 'cnt' at most, that are in 'pkts' then, and adds their
+ * bytes to '*bytes'. */
 static inline uint16_t
 rx_copy_direct(struct vhost_async_rxq *rxq, const struct rx_burst *b,
+               const struct vhost_async_rx_mode *mode,
                struct rte_mbuf **pkts, uint16_t cnt, uint64_t *bytes)
 {
     const struct vhost_vring *vr = &rxq->vq.vring;
@@ -424,10 +443,14 @@ rx_copy_direct(struct vhost_async_rxq *rxq, const struct rx_burst *b,
         const uint8_t *src = b->segs[n].va;
         uint32_t len = mbuf->pkt_len;
 
-        if (!rx_needs_only_copy(vr, src, len)) {
+        if (OVS_LIKELY(rx_needs_only_copy(vr, src, len))) {
+            rte_memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), src + vr->hdr_len,
+                       len);
+        } else if (len) {
+            rx_copy_asking(vr, src, mbuf, mode);
+        } else {
             break;
         }
-        rte_memcpy(rte_pktmbuf_mtod(mbuf, uint8_t *), src + vr->hdr_len, len);
         vhost_async_rxq_count_packet(rxq, mbuf);
         pkts[n] = mbuf;
         *bytes += len;
@@ -484,7 +507,7 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     }
 
     if (!chan && !in_flight && timed == UINT16_MAX) {
-        i = n = n_back = n_cpu = rx_copy_direct(rxq, &b, pkts, cnt,
+        i = n = n_back = n_cpu = rx_copy_direct(rxq, &b, mode, pkts, cnt,
                                                 &direct_bytes);
         cpu_bytes = direct_bytes;
     }
