@@ -120,10 +120,7 @@ vhost_async_rxq_of_vq(struct vhost_async_vq *vq)
 static inline void
 vhost_async_rxq_unlock(struct vhost_async_rxq *rxq)
 {
-    uint32_t word;
-
-    atomic_read_relaxed(&rxq->vq.lock, &word);
-    if (OVS_LIKELY(word == VHOST_ASYNC_LOCKED)) {
+    if (OVS_LIKELY(vhost_async_vq_get(&rxq->vq.lock) == VHOST_ASYNC_LOCKED)) {
         /* Release: what this holder did is there for the next one. */
         atomic_store_explicit(&rxq->vq.lock, 0, memory_order_release);
     } else {

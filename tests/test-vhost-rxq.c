@@ -531,16 +531,13 @@ test_auto(void)
 }
 
 static uint32_t
-lock_word(struct vhost_async_vq *vq)
+lock_word(const struct vhost_async_vq *vq)
 {
-    uint32_t word;
-
-    atomic_read_relaxed(&vq->lock, &word);
-    return word;
+    return vhost_async_vq_get(&vq->lock);
 }
 
 static void
-await_lock_word(struct vhost_async_vq *vq, uint32_t word)
+await_lock_word(const struct vhost_async_vq *vq, uint32_t word)
 {
     while (lock_word(vq) != word) {
         sched_yield();

@@ -497,8 +497,8 @@ guest_connect(struct guest *g, unsigned int n_pairs, bool tso)
     features = guest_ask(g, GET_FEATURES) & wanted;
     if (!(features & 1u << VIRTIO_NET_F_MRG_RXBUF)
         || (settings.packed && !(features & F_RING_PACKED))
-        || (tso && !(features & 1u << VIRTIO_NET_F_GUEST_TSO4))
-        || (tso && !(features & 1u << VIRTIO_NET_F_CSUM))) {
+        || (tso && !(features & 1u << VIRTIO_NET_F_GUEST_TSO4
+                     && features & 1u << VIRTIO_NET_F_CSUM))) {
         fail("the switch does not offer what is to be measured, but %"PRIx64,
              features);
     }
