@@ -25,6 +25,7 @@ queues are in use.
 
 import mmap
 import os
+import re
 import select
 import socket
 import struct
@@ -470,11 +471,13 @@ class FrontEnd:
 
 
 def mappings(pid, name):
-    """Where a process has mapped the memfd 'name': a list of (begin, end)."""
+    """Where a process has mapped memfds whose names match 'name': a list of
+    (begin, end)."""
     found = []
+    memfd = re.compile(r" /memfd:%s " % name)
     with open("/proc/%d/maps" % pid) as f:
         for line in f:
-            if "/memfd:%s " % name in line:
+            if memfd.search(line):
                 begin, end = line.split()[0].split("-")
                 found.append((int(begin, 16), int(end, 16)))
     return found

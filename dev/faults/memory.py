@@ -20,10 +20,13 @@ from dev.faults import frontend
 from dev.faults.frontend import RX
 from dev.faults.packets import Failure
 
+# What DPDK calls its memory, where mbufs are (memalloc of EAL, 22.11).
+MBUFS = r"seg_[-\w]+"
+
 
 class Accesses:
     """Whether the engine writes where it should: to the receive buffers of
-    the memory that a guest has now.  New memory is often mapped over the
+    the memory that a guest has now, to other guests and to mbufs.  New memory is often mapped over the
     addresses of the old, but as it is larger its receive buffers, which come
     first, are not where the old ones were."""
 
@@ -39,9 +42,10 @@ class Accesses:
         before = frontend.mappings(pid, name)
         if not before:
             raise Failure("vswitchd does not map the guest's memory")
-        self.others = [
-            place for guest in self.w.guests if guest is not self.sink
-            for place in frontend.mappings(pid, guest.memory.name)]
+        names = [MBUFS] + [guest.memory.name for guest in self.w.guests
+                           if guest is not self.sink]
+        self.others = [place for name in names
+                       for place in frontend.mappings(pid, name)]
         starved = self.w.watch.starved()
         self.since = self.sink.swap_memory()
         if frontend.mappings(pid, name):

@@ -29,7 +29,8 @@ import time
 
 from dev import lab as lablib
 from dev.common.command import program
-from dev.faults.scenarios import SCENARIOS, Result, add_arguments, guarded
+from dev.faults.scenarios import (RX, SCENARIOS, Result, add_arguments,
+                                  guarded)
 from dev.faults.world import World
 
 # Scenarios before the last one.
@@ -41,6 +42,7 @@ def make_world(rng):
     several = rng.random() < 0.4
     return dict(model="latency_us=%d" % rng.choice((100, 2000, 20000)),
                 sinks=3, server=("dst2",), packed=rng.random() < 0.4,
+                **(RX if rng.random() < 0.5 else {}),
                 **(dict(pairs=2, pmds=2, devs=2) if several else
                    dict(pairs=1, pmds=1, devs=1)))
 
@@ -51,9 +53,10 @@ def choices(world):
     found = {}
     for name, scenario in SCENARIOS.items():
         needs = scenario.world
-        if scenario.soak is not None and all(
-                needs.get(key, 1) <= world[key]
-                for key in ("sinks", "pmds", "devs")):
+        if (scenario.soak is not None
+                and (needs.keys() & RX.keys()) <= world.keys()
+                and all(needs.get(key, 1) <= world[key]
+                        for key in ("sinks", "pmds", "devs"))):
             found.setdefault(scenario.function, name)
     return list(found.values())
 

@@ -93,7 +93,9 @@ def precopy(w, source, uri):
     """Has QEMU migrate a guest, in so many passes over its memory and a last
     one while it is stopped."""
     wanted = passes_wanted(source)
-    limit = 0 if wanted > 1 else DOWNTIME_MS
+    # With 0 QEMU 10 does not look for what became dirty before it stops the
+    # guest.
+    limit = 1 if wanted > 1 else DOWNTIME_MS
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
                                             "downtime-limit": limit})
     source.qmp("migrate", uri=uri)
