@@ -27,6 +27,10 @@ TSAN = ["-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-tsan",
 TSAN_MS = 1500
 BROKEN_MS = 4000
 
+# Seconds after which a case is ended.  What is broken can damage what
+# ThreadSanitizer itself goes by, and that waits for its own lock then.
+CASE_S = 60
+
 # What is broken can end a test in another way than the one looked for, such as
 # by an assertion before there is a race, so it gets some chances.
 BROKEN_TRIES = 3
@@ -165,8 +169,9 @@ def run_case(where, test, case, ms):
                     % os.path.join(ROOT, "dev/check/tsan.supp"))
     # The ThreadSanitizer of gcc 12 cannot do with more random addresses than
     # Debian 12 has, which other kernels do.
-    status = run(["setarch", "-R", os.path.join(where, "ovstest"),
-                  test, "--ms=%d" % ms, case], log, env=env)
+    status = run(["timeout", "-k", "5", str(CASE_S), "setarch", "-R",
+                  os.path.join(where, "ovstest"), test, "--ms=%d" % ms, case],
+                 log, env=env)
     return not status, read(log)
 
 

@@ -26,9 +26,9 @@ MBUFS = r"seg_[-\w]+"
 
 class Accesses:
     """Whether the engine writes where it should: to the receive buffers of
-    the memory that a guest has now, to other guests and to mbufs.  New memory is often mapped over the
-    addresses of the old, but as it is larger its receive buffers, which come
-    first, are not where the old ones were."""
+    the memory that a guest has now, to other guests and to mbufs.  New memory
+    is often mapped over the addresses of the old, but as it is larger its
+    receive buffers, which come first, are not where the old ones were."""
 
     def __init__(self, w, sink):
         self.w, self.sink = w, sink

@@ -9,7 +9,7 @@ import os
 import re
 import tempfile
 
-from dev.common.children import run
+from dev.common.children import capture, run
 from dev.common.command import Stop
 from dev.common.files import lock, out, read, tail
 
@@ -91,16 +91,21 @@ def unpack(deb, where):
                              tail(out("guest.log"), 5)))
 
 
-def kernel_package(package):
-    """The package that 'package', which is empty, depends on."""
-    control = os.path.join(WHERE, "control")
-    if run(["dpkg-deb", "-e", download(package), control],
-           out("guest.log"), append=True):
+def parts(package):
+    """The packages of a kernel that 'package' depends on."""
+    status, text = capture(["dpkg-deb", "-f", download(package), "Depends"])
+    if status:
         raise Stop("%s is damaged: remove %s and run this again"
                    % (package, WHERE))
-    m = re.search(r"^Depends:.*?(linux-image-[^\s,]+)",
-                  read(os.path.join(control, "control")), re.M)
-    return m[1]
+    return re.findall(r"linux-(?:image|base|binary|modules)-[^\s,]+", text)
+
+
+def kernel_packages(package):
+    """The packages that 'package', which is empty, stands for: that of the
+    kernel, or what it consists of in sid, from 7.2 on."""
+    found = [part for kernel in parts(package)
+             for part in parts(kernel) or [kernel]]
+    return list(dict.fromkeys(found))
 
 
 def program(name):
@@ -188,22 +193,24 @@ def with_dependencies(kernel, names):
 
 
 def unpacked(name, find):
-    """The folder WHERE/name with what is in a package, whose name 'find'
-    finds out when it is needed."""
+    """The folder WHERE/name with what is in packages, whose names 'find'
+    finds out when they are needed."""
     where = os.path.join(WHERE, name)
     if not os.path.exists(where):
-        unpack(download(find()), where + ".tmp")
+        for package in find():
+            unpack(download(package), where + ".tmp")
         os.rename(where + ".tmp", where)
     return where
 
 
 def kernel_folder(package):
     """The kernel that 'package' stands for, with its modules."""
-    return unpacked(package, lambda: kernel_package(package))
+    return unpacked(package, lambda: kernel_packages(package))
 
 
 def vmlinuz(kernel):
-    return glob.glob(os.path.join(kernel, "boot/vmlinuz-*"))[0]
+    # In /boot, or among the modules if those are a package of their own.
+    return glob.glob(os.path.join(kernel, "**/vmlinuz*"), recursive=True)[0]
 
 
 def make_initramfs(path, kernel, init, modules, programs=()):
@@ -215,7 +222,7 @@ def make_initramfs(path, kernel, init, modules, programs=()):
         archive.add(name, 0o040755)
     # In /usr from Debian 13 on.
     busybox = glob.glob(os.path.join(
-        unpacked("programs", lambda: PROGRAMS_PACKAGE), "**/bin/busybox"),
+        unpacked("programs", lambda: [PROGRAMS_PACKAGE]), "**/bin/busybox"),
         recursive=True)
     archive.add("bin/busybox", 0o100755, file(busybox[0]))
     for name in programs:
