@@ -242,7 +242,7 @@ dpdk_dma_owner_take_up(struct dpdk_dma_owner *owner)
 
 /* Returns 'n', but no more than the 'max' that the driver was asked for: it
  * must not make copies done that were never submitted. */
-static inline uint16_t
+static inline ALWAYS_INLINE uint16_t
 chan_limit(const struct dpdk_dma_chan *chan, uint16_t n, uint16_t max)
 {
     if (OVS_UNLIKELY(n > max)) {

@@ -44,7 +44,7 @@ struct txq_cursor {
 
 /* Moves past what is used up.  Segments of mbufs may be empty, pieces of the
  * guest's buffers are not. */
-static inline void
+static inline ALWAYS_INLINE void
 cursor_settle(struct txq_cursor *c)
 {
     while (c->mbuf && c->src_ofs == c->mbuf->data_len) {
@@ -57,25 +57,25 @@ cursor_settle(struct txq_cursor *c)
     }
 }
 
-static inline uint32_t
+static inline ALWAYS_INLINE uint32_t
 cursor_len(const struct txq_cursor *c)
 {
     return MIN(c->mbuf->data_len - c->src_ofs, c->seg->len - c->dst_ofs);
 }
 
-static inline const void *
+static inline ALWAYS_INLINE const void *
 cursor_src(const struct txq_cursor *c)
 {
     return rte_pktmbuf_mtod_offset(c->mbuf, const void *, c->src_ofs);
 }
 
-static inline uint8_t *
+static inline ALWAYS_INLINE uint8_t *
 cursor_dst(const struct txq_cursor *c)
 {
     return c->seg->va + c->dst_ofs;
 }
 
-static inline void
+static inline ALWAYS_INLINE void
 cursor_advance(struct txq_cursor *c, uint32_t n)
 {
     c->src_ofs += n;
@@ -92,7 +92,7 @@ txq_log(const struct vhost_async_txq *txq, const struct txq_cursor *c,
 }
 
 /* Writes the header of 'pkt' and has '*c' point to what follows. */
-static inline void
+static inline ALWAYS_INLINE void
 txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
                  struct txq_cursor *c)
 {
@@ -123,7 +123,7 @@ txq_write_header(struct vhost_async_txq *txq, struct rte_mbuf *pkt,
 }
 
 /* Copies the rest of a packet. */
-static inline void
+static inline ALWAYS_INLINE void
 txq_copy_by_cpu(struct vhost_async_txq *txq, struct txq_cursor *c,
                 uint32_t len)
 {
@@ -141,7 +141,7 @@ txq_copy_by_cpu(struct vhost_async_txq *txq, struct txq_cursor *c,
 
 /* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
  * many bytes that were. */
-static inline uint32_t
+static inline ALWAYS_INLINE uint32_t
 txq_copy_by_dma(struct vhost_async_txq *txq, struct dpdk_dma_chan *chan,
                 struct txq_cursor *c, uint32_t len)
 {
@@ -184,7 +184,7 @@ vhost_async_chan_look_for_room(struct dpdk_dma_chan *chan, unsigned int n,
     return n <= *room;
 }
 
-static inline void
+static inline ALWAYS_INLINE void
 txq_count_packet(struct vhost_async_txq *txq, const struct rte_mbuf *pkt)
 {
     vhost_async_count_kind(pkt, &txq->stats.multicast, &txq->stats.broadcast,
@@ -205,7 +205,7 @@ txq_copy_timed(struct vhost_async_txq *txq, struct vhost_async_sender *self,
 
 /* Whether a packet is in one piece, its virtio header says nothing, and there
  * is no less of it than that header may have beyond 10 bytes. */
-static inline bool
+static inline ALWAYS_INLINE bool
 is_plain(const struct rte_mbuf *pkt)
 {
     return OVS_LIKELY(pkt->nb_segs == 1 && pkt->pkt_len >= 2

@@ -22,19 +22,14 @@
  *
  * To be included before any other header of DPDK. */
 
-#include <rte_config.h>
-
-/* 22.11, 23.03, 23.07: rte_dmadev.h is experimental.  From 23.11 on it is
- * stable, and nothing else that is experimental shall be used.
- *
- * By the parts of RTE_VERSION: in these releases rte_version.h includes
- * rte_compat.h, for which this comes too late. */
-#if (RTE_VER_YEAR < 23 || (RTE_VER_YEAR == 23 && RTE_VER_MONTH < 11)) \
-    && !defined ALLOW_EXPERIMENTAL_API
-#define ALLOW_EXPERIMENTAL_API
-#endif
-
 #include <rte_version.h>
+
+/* 22.11, 23.03, 23.07: rte_dmadev.h is experimental, and who calls what it has
+ * is told that it is deprecated.  From 23.11 on it is stable, and nothing else
+ * that is experimental shall be used. */
+#if RTE_VERSION < RTE_VERSION_NUM(23, 11, 0, 0)
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
 
 /* 26.11: the functions for vfio became internal to DPDK.  Before it, memory of
  * guests is mapped by them. */

@@ -58,7 +58,7 @@ struct rx_burst {
     struct vhost_vring_seg segs[RX_SEGS];
 };
 
-static inline struct vhost_vring_pkt
+static inline ALWAYS_INLINE struct vhost_vring_pkt
 rx_pkt(struct rx_burst *b, unsigned int i)
 {
     return OVS_LIKELY(i < b->n_plain) ? (struct vhost_vring_pkt) {
@@ -75,7 +75,7 @@ struct rx_cursor {
 };
 
 /* Pieces of a guest's buffers are not empty. */
-static inline void
+static inline ALWAYS_INLINE void
 rx_settle(struct rx_cursor *c)
 {
     if (c->src_ofs == c->seg->len) {
@@ -84,26 +84,26 @@ rx_settle(struct rx_cursor *c)
     }
 }
 
-static inline const uint8_t *
+static inline ALWAYS_INLINE const uint8_t *
 rx_src(const struct rx_cursor *c)
 {
     return c->seg->va + c->src_ofs;
 }
 
-static inline uint8_t *
+static inline ALWAYS_INLINE uint8_t *
 rx_dst(const struct rx_cursor *c)
 {
     return rte_pktmbuf_mtod_offset(c->mbuf, uint8_t *, c->dst_ofs);
 }
 
-static inline void
+static inline ALWAYS_INLINE void
 rx_advance(struct rx_cursor *c, uint32_t n)
 {
     c->src_ofs += n;
     c->dst_ofs += n;
 }
 
-static __rte_always_inline void
+static inline ALWAYS_INLINE void
 rx_copy_by_cpu(struct rx_cursor *c, uint32_t len)
 {
     while (len) {
@@ -126,7 +126,7 @@ rx_copy_rest(struct rx_cursor *c, uint32_t len)
 
 /* Hands pieces of a packet to 'chan' as long as it takes them.  Returns how
  * many bytes that were. */
-static inline uint32_t
+static inline ALWAYS_INLINE uint32_t
 rx_copy_by_dma(const struct vhost_guest_mem *mem, struct dpdk_dma_chan *chan,
                struct rx_cursor *c, uint32_t len)
 {
@@ -192,7 +192,7 @@ rx_attach_extbuf(struct rte_mbuf *mbuf, uint32_t len)
 /* Sets the length of 'mbuf' to that of a packet without its header, with which
  * it is 'len', or to 0 if it is to be dropped.  The guest has the length be
  * anything. */
-static inline void
+static inline ALWAYS_INLINE void
 rx_set_len(const struct vhost_vring *vr, uint32_t len, struct rte_mbuf *mbuf,
            const struct vhost_async_rx_mode *mode)
 {
@@ -232,7 +232,7 @@ rx_take_chained(struct vhost_vring *vr, struct rx_burst *b)
 
 /* Takes packets off the ring, and mbufs for them.  Returns false if there are
  * none. */
-static inline bool
+static inline ALWAYS_INLINE bool
 rx_take(struct vhost_vring *vr, struct rx_burst *b,
         const struct vhost_async_rx_mode *mode)
 {
@@ -266,7 +266,7 @@ rx_take(struct vhost_vring *vr, struct rx_burst *b,
 
 /* Copies the header of a packet, as much of it as says something, to '*hdr',
  * and has '*c' point to what follows. */
-static inline void
+static inline ALWAYS_INLINE void
 rx_read_header(const struct vhost_vring *vr, const struct vhost_vring_pkt *pkt,
                struct virtio_net_hdr *hdr, struct rx_cursor *c)
 {
@@ -330,7 +330,7 @@ rx_copy_timed(struct rx_cursor *c, uint32_t len, struct vhost_async_cost *cost)
 
 /* Whether a packet of 'len' bytes, behind the header at 'hdr', asks for no
  * more than to be copied. */
-static inline bool
+static inline ALWAYS_INLINE bool
 rx_needs_only_copy(const struct vhost_vring *vr, const uint8_t *hdr,
                    uint32_t len)
 {
@@ -341,7 +341,7 @@ rx_needs_only_copy(const struct vhost_vring *vr, const uint8_t *hdr,
 /* Copies a packet that is at '*seg' with its header and needs no more, as
  * rx_copy_packet() does, but not for an engine that has physical
  * addresses. */
-static inline bool
+static inline ALWAYS_INLINE bool
 rx_copy_plain(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
               const struct vhost_async_cost *cost,
               const struct vhost_vring_seg *seg, struct rte_mbuf *mbuf,
@@ -429,7 +429,7 @@ rx_copy_asking(const struct vhost_vring *vr, const uint8_t *src,
 /* Has the CPU copy the first packets of '*b', as far as they are plain.
  * Returns how many, 'cnt' at most, that are in 'pkts' then, and adds their
  * bytes to '*bytes'. */
-static inline uint16_t
+static inline ALWAYS_INLINE uint16_t
 rx_copy_direct(struct vhost_async_rxq *rxq, const struct rx_burst *b,
                const struct vhost_async_rx_mode *mode,
                struct rte_mbuf **pkts, uint16_t cnt, uint64_t *bytes)
@@ -476,7 +476,7 @@ rx_count_sender(struct vhost_async_sender *self, uint32_t n_dma,
 /* Fetches packets.  Stores those that are there at once, with nothing before
  * them in flight, in 'pkts', at most 'cnt', and returns their number; what is
  * more than that is in flight. */
-static inline uint16_t
+static uint16_t
 rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
          const struct vhost_async_rx_mode *mode, struct rte_mbuf **pkts,
          uint16_t cnt)

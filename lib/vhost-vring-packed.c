@@ -47,7 +47,7 @@ desc_at(const struct vhost_vring *vr, uint32_t pos)
 
 /* Reads the descriptor at 'pos' once, 'flags' of which the caller read
  * before. */
-static inline struct vring_packed_desc
+static inline ALWAYS_INLINE struct vring_packed_desc
 read_desc(const struct vhost_vring *vr, uint32_t pos, uint16_t flags)
 {
     const struct vring_packed_desc *p = desc_at(vr, pos);
@@ -64,7 +64,7 @@ read_desc(const struct vhost_vring *vr, uint32_t pos, uint16_t flags)
 
 /* Reads the flags of the first descriptor of a buffer.  Returns true if the
  * buffer is available. */
-static inline bool
+static inline ALWAYS_INLINE bool
 read_flags(const struct vhost_vring *vr, uint32_t pos, bool wrap,
            uint16_t *flags)
 {
@@ -77,7 +77,7 @@ read_flags(const struct vhost_vring *vr, uint32_t pos, bool wrap,
 }
 
 /* Moves '*pos' on by 'n' descriptors, no more than the ring has. */
-static inline void
+static inline ALWAYS_INLINE void
 advance(const struct vhost_vring *vr, uint32_t *pos, bool *wrap, uint32_t n)
 {
     *pos += n;
@@ -88,7 +88,7 @@ advance(const struct vhost_vring *vr, uint32_t *pos, bool *wrap, uint32_t n)
 }
 
 /* Number of descriptors that are out. */
-static inline uint32_t
+static inline ALWAYS_INLINE uint32_t
 n_descs_out(const struct vhost_vring *vr)
 {
     return (vr->avail_idx - vr->used_idx
@@ -307,7 +307,7 @@ packed_take_pkt(struct vhost_vring *vr, struct vhost_vring_pkt *pkt)
 
 /* Flags of a descriptor with a used buffer, which has something written to it
  * unless the guest gave a packet in it. */
-static inline uint16_t
+static inline ALWAYS_INLINE uint16_t
 used_flags(const struct vhost_vring *vr, bool wrap)
 {
     return ((vr->from_guest ? 0 : VRING_DESC_F_WRITE)

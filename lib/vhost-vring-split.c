@@ -47,7 +47,7 @@ avail_of(const struct vhost_vring *vr)
 }
 
 /* Reads descriptor 'i', which the ring has, once. */
-static inline struct vring_desc
+static inline ALWAYS_INLINE struct vring_desc
 read_desc(const struct vhost_vring *vr, uint16_t i)
 {
     const uint8_t *p = vr->desc + i * sizeof(struct vring_desc);
@@ -63,7 +63,7 @@ read_desc(const struct vhost_vring *vr, uint16_t i)
 
 /* Finds out how many buffers the guest offers, from 'avail_idx' on, which is
  * as many as its ring has at most. */
-static inline enum vhost_vring_result
+static inline ALWAYS_INLINE enum vhost_vring_result
 look_for_more(struct vhost_vring *vr)
 {
     /* Acquire: entries and descriptors are read after the index that says that
@@ -85,7 +85,7 @@ look_for_more(struct vhost_vring *vr)
 }
 
 /* Reads the first descriptor of the buffer 'n' behind the next, once. */
-static inline uint16_t
+static inline ALWAYS_INLINE uint16_t
 read_head(const struct vhost_vring *vr, uint32_t n)
 {
     uint16_t i = (vr->avail_idx + n) & (vr->size - 1);
@@ -208,7 +208,7 @@ take_any(struct vhost_vring *vr, uint32_t len, struct vhost_vring_buf *buf)
 
 /* Returns how many buffers are there to be taken, 'n' at most, none if that
  * breaks the ring. */
-static inline unsigned int
+static inline ALWAYS_INLINE unsigned int
 see_burst(struct vhost_vring *vr, unsigned int n)
 {
     if ((uint16_t) (vr->avail_seen - vr->avail_idx) < n
@@ -219,7 +219,7 @@ see_burst(struct vhost_vring *vr, unsigned int n)
 }
 
 /* Has buffers be there to be taken, if the guest offers some. */
-static inline enum vhost_vring_result
+static inline ALWAYS_INLINE enum vhost_vring_result
 see_next(struct vhost_vring *vr)
 {
     if (vr->avail_seen == vr->avail_idx) {

@@ -65,7 +65,7 @@ nth_txq(unsigned int i, struct port **port, int *qid)
 
 static struct dp_packet_batch batch;
 
-static inline void
+static inline ALWAYS_INLINE void
 batch_init(struct rte_mbuf **mbufs, unsigned int n)
 {
     dp_packet_batch_init(&batch);
@@ -75,7 +75,7 @@ batch_init(struct rte_mbuf **mbufs, unsigned int n)
     batch.count = n;
 }
 
-static inline void
+static inline ALWAYS_INLINE void
 send_batch(struct port *port, int qid)
 {
     netdev_send(port->netdev, qid, &batch, false);

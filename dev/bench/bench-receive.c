@@ -63,7 +63,7 @@ open_rxq(void)
 }
 
 /* Returns the number of packets in 'received'. */
-static inline unsigned int
+static inline ALWAYS_INLINE unsigned int
 receive_batch(void)
 {
     dp_packet_batch_init(&received);
@@ -71,7 +71,7 @@ receive_batch(void)
 }
 
 /* What is on the clock of an iteration. */
-static inline unsigned int
+static inline ALWAYS_INLINE unsigned int
 iterate(uint64_t start)
 {
     unsigned int n = receive_batch();

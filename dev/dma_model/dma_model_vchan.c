@@ -25,7 +25,7 @@
 
 #include "dma_model.h"
 
-static inline struct desc *
+static __rte_always_inline struct desc *
 vchan_desc(const struct vchan *v, uint16_t idx)
 {
     return &v->ring[idx & (v->n_desc - 1)];
@@ -93,7 +93,7 @@ vchan_resume(struct dma_model *m, struct vchan *v, uint64_t now)
 /* Faults. */
 
 /* All that the hot path pays for faults. */
-static inline bool
+static __rte_always_inline bool
 vchan_disturbed(const struct vchan *v)
 {
     return unlikely(__atomic_load_n(&v->ctl->generation, __ATOMIC_RELAXED)
@@ -280,7 +280,7 @@ dma_model_burst_capacity(const void *m_, uint16_t vchan)
 }
 
 /* Returns how many copies, 'max' at most, are done. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 vchan_n_done(const struct vchan *v, uint16_t max)
 {
     uint16_t n = v->bell - v->head;
@@ -342,7 +342,7 @@ vchan_move(const struct dma_model *m, struct vchan *v, uint16_t n)
 
 /* Completes the next 'n' copies, of which 'n_bad' failed.  Returns how many
  * it were: none if the engine was stopped. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 vchan_complete(const struct dma_model *m, struct vchan *v, uint16_t n,
                uint16_t n_bad, uint16_t *last_idx)
 {
@@ -364,7 +364,7 @@ vchan_complete(const struct dma_model *m, struct vchan *v, uint16_t n,
 
 /* Returns how many of the copies of the vchan the engine has done, as far as
  * it is in a state to say so. */
-static inline uint16_t
+static __rte_always_inline uint16_t
 vchan_poll(struct dma_model *m, struct vchan *v, uint16_t max)
 {
     count(&v->state->polls, 1);
