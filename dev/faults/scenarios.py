@@ -187,7 +187,7 @@ SCENARIOS = {
     "guest-reshaped-multi": Scenario(
         leaving.guest_reshaped, model="latency_us=5000", **MULTI),
     "large-guest": Scenario(
-        leaving.large_guest, 2, soak=1, model="latency_us=100", sinks=2),
+        leaving.large_guest, 2, soak=4, model="latency_us=100", sinks=2),
     "long-use": Scenario(
         long_use.long_use, soak=None, model="latency_us=2000", sinks=3,
         devs=2, server=("dst2",)),
