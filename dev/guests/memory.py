@@ -73,8 +73,8 @@ def use_memory(guest):
     """Returns what is resident then."""
     guest.sh("mkdir -p /tmp/used && mount -t tmpfs -o size=%dM used /tmp/used"
              % (USED_MB + 1))
-    guest.sh("head -c %d /dev/zero > /tmp/used/file" % (USED_MB << 20),
-             timeout=120)
+    guest.sh("dd if=/dev/zero of=/tmp/used/file bs=1M count=%d 2> /dev/null"
+             % USED_MB, timeout=120)
     used = resident_mb(guest)
     guest.sh("umount /tmp/used")
     return used
