@@ -410,7 +410,7 @@ rx_copy_packet(const struct vhost_vring *vr, struct dpdk_dma_chan *chan,
 
 /* Copies a packet that is at 'src' with its header, and has 'mbuf' say what
  * that asks for. */
-static void
+static __rte_noinline void
 rx_copy_asking(const struct vhost_vring *vr, const uint8_t *src,
                struct rte_mbuf *mbuf, const struct vhost_async_rx_mode *mode)
 {
