@@ -30,8 +30,8 @@ from dev.lab import read
 SETTLED = 4
 
 # Passes over memory while the guest runs, if QEMU is up to it: there are no
-# more if nothing was written in the short time that the last one took.  And how
-# long it may not run afterwards.
+# more if nothing was written in the short time that the last one took.  And
+# how long it may not run afterwards.
 PASSES = 2
 DOWNTIME_MS = 500
 
