@@ -16,6 +16,7 @@
 
 import collections
 import contextlib
+import math
 import mmap
 import os
 import signal
@@ -150,8 +151,11 @@ def guest_pauses(w):
 
 
 LARGE_MB = 16 << 10
-# What a guest may take longer for its messages: others may be at work.
+# What a guest may take longer for its messages.  Others are at work on the
+# same cores, so that one slow connection says nothing: the quickest of many
+# counts, and more are made while it is above this.
 CONNECT_LIMIT = 0.02
+CONNECT_TRIES = 16
 
 
 def large_guest(w):
@@ -160,15 +164,19 @@ def large_guest(w):
     t = w.start_traffic()
     sink = w.sinks[0]
     large = Region(MORE_AT, LARGE_MB << 20, sink.tag + "-large")
-    times = {(): [], (large,): []}
-    for round_ in range(2 * w.rounds(8)):
-        sink.more = tuple(times)[round_ % 2]
-        with w.unattended(sink):
-            sink.restart()
-        times[sink.more].append(sink.started_in)
-        t.wait_delivered(200, 10)
+    small = much = math.inf
+    for round_ in range(CONNECT_TRIES):
+        if round_ >= w.rounds(8) and much <= small + CONNECT_LIMIT:
+            break
+        for sink.more in (), (large,):
+            with w.unattended(sink):
+                sink.restart()
+            if sink.more:
+                much = min(much, sink.started_in)
+            else:
+                small = min(small, sink.started_in)
+            t.wait_delivered(200, 10)
     allocated = os.fstat(large.fd).st_blocks * 512
-    small, much = (min(times[more]) for more in times)
     w.note("connected in %.1f ms, with %d MB more in %.1f ms, of which %d KB "
            "are allocated" % (small * 1000, LARGE_MB, much * 1000,
                               allocated >> 10))
