@@ -55,17 +55,21 @@ def commands(w):
 def before_pmd_threads(*pids):
     """Has the main threads of these processes go before the threads that
     poll.  Threads that they start do not.  Not for commands that reload PMD
-    threads: the main thread spins meanwhile, and on the core of such a
-    thread it would wait for itself."""
-    try:
-        for pid in pids:
-            os.sched_setscheduler(pid, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK,
-                                  os.sched_param(1))
-        yield
-    finally:
+    threads, for which the main thread spins: nor is it more than a large
+    weight, since an earlier command may have it reload at any time, and a
+    real-time thread that spins on the core of a PMD thread waits for itself,
+    until the kernel makes it pause, 0.95 s later."""
+    def weigh(policy, nice):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setscheduler(pid, os.SCHED_OTHER, os.sched_param(0))
+                os.sched_setscheduler(pid, policy, os.sched_param(0))
+                os.setpriority(os.PRIO_PROCESS, pid, nice)
+
+    try:
+        weigh(os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, -20)
+        yield
+    finally:
+        weigh(os.SCHED_OTHER, 0)
 
 
 def ask(w):
