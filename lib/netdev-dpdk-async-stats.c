@@ -178,7 +178,9 @@ vring_counters(struct vhost_async_vq *vq)
             = &vhost_async_txq_of_vq(vq)->stats;
 
         return (struct vring_counters) {
-            /* Those that the guest got: what is lost is among the drops. */
+            /* Those that the guest got: what is lost is among the drops.
+             * Bytes and sizes are counted when a packet is copied, so of
+             * those in flight and lost, too. */
             .good_packets = &stats->published,
             .good_bytes = (vhost_async_counter(&stats->dma_bytes)
                            + vhost_async_counter(&stats->cpu_bytes)),

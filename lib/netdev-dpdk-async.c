@@ -41,6 +41,7 @@
 #include "vhost-async-receive.h"
 #include "vhost-async-thread.h"
 #include "vhost-async-txq.h"
+#include "vhost-guest-mem.h"
 
 VLOG_DEFINE_THIS_MODULE(netdev_dpdk_async);
 
@@ -282,6 +283,7 @@ netdev_dpdk_async_configure(const struct smap *other_config)
         vhost_async_helper_start();
         if (!was_enabled || pins_changed) {
             dpdk_dma_probe(pins);
+            vhost_guest_mem_device_came();
             if (!dpdk_dma_dev_start_all()) {
                 VLOG_WARN("other_config:vhost-async-support is true, but "
                           "there is no DMA channel; %s.",
@@ -498,7 +500,8 @@ async_send_by_library(struct vhost_async_txq *txq, int vid, uint16_t vring,
  * when its guest connected. */
 uint16_t
 netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
-                       uint16_t vring, struct rte_mbuf **pkts, uint16_t cnt)
+                       uint16_t vring, struct rte_mbuf **pkts, uint16_t cnt,
+                       unsigned int retries)
 {
     struct vhost_async_txq *txq = vhost_async_port_txq(&async->port,
                                                        vring / 2);
@@ -515,9 +518,9 @@ netdev_dpdk_async_send(struct netdev_dpdk_async *async, int vid,
         return n;
     }
     if (OVS_UNLIKELY(!self)) {
-        return vhost_async_engine_send(NULL, txq, pkts, cnt);
+        return vhost_async_engine_send(NULL, txq, pkts, cnt, retries);
     }
-    n = vhost_async_engine_send(&self->sender, txq, pkts, cnt);
+    n = vhost_async_engine_send(&self->sender, txq, pkts, cnt, retries);
     vhost_async_thread_sent(self);
     return n;
 }

@@ -126,7 +126,7 @@ uint32_t netdev_dpdk_async_rx_count(const struct netdev_dpdk_async *, int vid,
                                     uint16_t vring);
 uint16_t netdev_dpdk_async_send(struct netdev_dpdk_async *, int vid,
                                 uint16_t vring, struct rte_mbuf **,
-                                uint16_t cnt);
+                                uint16_t cnt, unsigned int retries);
 
 /* Whether who sends to the port must hold the tx lock. */
 static inline bool
@@ -145,19 +145,20 @@ netdev_dpdk_async_has_rings(const struct netdev_dpdk_async *async)
 /* Sends 'cnt' packets to virtqueue 'vring' of device 'vid', as
  * rte_vhost_enqueue_burst() does, which it is when the port is not on DMA.
  * Returns how many packets, from the first on, were taken.  Those in whose
- * place is NULL then belong to the port; all others still to the caller.
+ * place is NULL then belong to the port; all others still to the caller, who
+ * comes back with those unless none was taken or there were 'retries' enough.
  *
  * Any thread that may send, under the tx lock of the txq if
  * netdev_dpdk_async_needs_lock(); 'vid' read in this RCU critical section. */
 static inline uint16_t
 netdev_dpdk_async_enqueue(struct netdev_dpdk_async *async, int vid,
                           uint16_t vring, struct rte_mbuf **pkts,
-                          uint16_t cnt)
+                          uint16_t cnt, unsigned int retries)
 {
     if (OVS_LIKELY(!netdev_dpdk_async_has_rings(async))) {
         return rte_vhost_enqueue_burst(vid, vring, pkts, cnt);
     }
-    return netdev_dpdk_async_send(async, vid, vring, pkts, cnt);
+    return netdev_dpdk_async_send(async, vid, vring, pkts, cnt, retries);
 }
 
 /* Stores packets that virtqueue 'vring' of device 'vid' has in 'pkts', at most
@@ -183,7 +184,7 @@ struct netdev_dpdk_async {
     char dummy;
 };
 
-#define netdev_dpdk_async_enqueue(ASYNC, VID, VRING, PKTS, CNT) \
+#define netdev_dpdk_async_enqueue(ASYNC, VID, VRING, PKTS, CNT, RETRIES) \
     rte_vhost_enqueue_burst(VID, VRING, PKTS, CNT)
 #define netdev_dpdk_async_dequeue(ASYNC, VID, VRING, MP, PKTS, CNT) \
     rte_vhost_dequeue_burst(VID, VRING, MP, PKTS, CNT)

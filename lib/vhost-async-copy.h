@@ -91,7 +91,7 @@ vhost_async_vq_may_use(const struct vhost_async_vq *vq,
 
     atomic_read_relaxed(&CONST_CAST(struct vhost_async_vq *, vq)->dma, &dma);
     return dma && chan && !dpdk_dma_chan_failed(chan)
-           && !vq->vring.mem->no_dma;
+           && !vhost_guest_mem_no_dma(vq->vring.mem);
 }
 
 #endif /* vhost-async-copy.h */

@@ -31,11 +31,12 @@
 
 /* Copies 'cnt' packets to 'txq'.  Returns how many, from the first on, were
  * taken.  Those in whose place is NULL then belong to the txq; all others
- * still to the caller, who drops what is not taken if none is. */
+ * still to the caller, who comes back with those unless none was taken or
+ * there were 'retries' enough, and then drops them. */
 uint16_t
 vhost_async_engine_send(struct vhost_async_sender *self,
                         struct vhost_async_txq *txq, struct rte_mbuf **pkts,
-                        uint16_t cnt)
+                        uint16_t cnt, unsigned int retries)
 {
     enum vhost_async_obstacle obstacle = VHOST_ASYNC_BUSY;
     uint16_t n = 0;
@@ -44,8 +45,8 @@ vhost_async_engine_send(struct vhost_async_sender *self,
         n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
         vhost_async_engine_unlock(self, txq);
     }
-    if (OVS_UNLIKELY(!n)) {
-        vhost_async_txq_count_drops(txq, obstacle, cnt);
+    if (OVS_UNLIKELY(n < cnt) && vhost_async_txq_drops_rest(txq, n, retries)) {
+        vhost_async_txq_count_drops(txq, obstacle, cnt - n);
     }
     return n;
 }

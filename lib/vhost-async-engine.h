@@ -59,7 +59,7 @@ struct vhost_async_txq;
 
 uint16_t vhost_async_engine_send(struct vhost_async_sender *,
                                  struct vhost_async_txq *, struct rte_mbuf **,
-                                 uint16_t cnt);
+                                 uint16_t cnt, unsigned int retries);
 void vhost_async_engine_publish(struct vhost_async_sender *,
                                 struct vhost_async_txq *);
 void vhost_async_engine_unlock(struct vhost_async_sender *,

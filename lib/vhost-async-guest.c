@@ -29,6 +29,7 @@
 #include "dpdk-dma-dev.h"
 #include "openvswitch/vlog.h"
 #include "ovs-atomic.h"
+#include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "timeval.h"
 #include "util.h"
@@ -131,6 +132,14 @@ guest_port(struct guest *g)
     return port;
 }
 
+/* Whether device 'vid' is the one that its port sends to: if not, the library
+ * may be about to free what it has of it. */
+static bool
+guest_is_owner(const struct guest *g, int vid)
+{
+    return g->rings.port && vhost_async_port_owner(g->rings.port) == vid;
+}
+
 static bool
 guest_is_ours(const struct guest *g)
 {
@@ -152,16 +161,14 @@ guest_set_mem(struct guest *g, struct vhost_guest_mem *mem)
     rings->mem = mem;
     if (mem) {
         vhost_async_old_mem_mark(&rings->mem_since);
-        vhost_async_port_set_no_dma(rings->port, mem->no_dma);
+        vhost_async_port_set_no_dma(rings->port,
+                                    vhost_guest_mem_no_dma(mem));
     }
 }
 
-/* Maps 'mem' for engines, as far as they get to it. */
 static void
-map_for_dma(struct vhost_guest_mem *mem, const char *port_name)
+warn_of_no_dma(const char *no_dma, const char *port_name)
 {
-    const char *no_dma = vhost_guest_mem_map_for_dma(mem);
-
     if (no_dma) {
         VLOG_WARN_RL(&rl, "%s: packets are copied by CPU: %s.", port_name,
                      no_dma);
@@ -185,7 +192,7 @@ guest_update_mem(struct guest *g)
         mem = vhost_guest_mem_create(rings->vid, &error);
     }
     if (mem) {
-        map_for_dma(mem, rings->port->name);
+        warn_of_no_dma(vhost_guest_mem_map_for_dma(mem), rings->port->name);
     }
     guest_set_mem(g, mem);
     if (error) {
@@ -204,51 +211,6 @@ guest_end_message(struct guest *g)
     return guest_is_ours(g) && vhost_async_rings_update(&g->rings);
 }
 
-static bool
-request_is_memory(enum vhost_async_request request)
-{
-    return request == VHOST_ASYNC_SET_MEM_TABLE
-           || request == VHOST_ASYNC_ADD_MEM_REG
-           || request == VHOST_ASYNC_REM_MEM_REG;
-}
-
-/* Whether the library changes what we read of rings when it handles
- * 'request'. */
-static bool
-request_closes_gate(enum vhost_async_request request)
-{
-    switch (request) {
-    case VHOST_ASYNC_SET_FEATURES:
-    case VHOST_ASYNC_SET_MEM_TABLE:
-    case VHOST_ASYNC_SET_LOG_BASE:
-    case VHOST_ASYNC_SET_VRING_NUM:
-    case VHOST_ASYNC_SET_VRING_ADDR:
-    case VHOST_ASYNC_SET_VRING_BASE:
-    case VHOST_ASYNC_SET_VRING_KICK:
-    case VHOST_ASYNC_ADD_MEM_REG:
-    case VHOST_ASYNC_REM_MEM_REG:
-        return true;
-    case VHOST_ASYNC_RESET_OWNER:
-    case VHOST_ASYNC_GET_VRING_BASE:
-    case VHOST_ASYNC_SET_VRING_CALL:
-    case VHOST_ASYNC_SET_VRING_ENABLE:
-    case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
-    case VHOST_ASYNC_SEND_RARP:
-    default:
-        return false;
-    }
-}
-
-/* Whether the library translates the addresses of rings when it handles
- * 'request', of which some are in use. */
-static bool
-request_translates(enum vhost_async_request request)
-{
-    return request_is_memory(request)
-           || request == VHOST_ASYNC_SET_VRING_ADDR
-           || request == VHOST_ASYNC_SET_VRING_KICK;
-}
-
 /* What there is to do before the library handles 'msg', for rings that are
  * ours. */
 static void
@@ -256,28 +218,25 @@ guest_before_message(struct guest *g, const void *msg)
 {
     enum vhost_async_request request = vhost_async_message_request(msg);
     uint64_t features = vhost_async_rings_features(&g->rings);
-    uint32_t index;
 
-    if (request_closes_gate(request)) {
+    if (vhost_async_request_closes_gate(request)) {
         vhost_async_rings_close_gate(&g->rings);
-        if (request_is_memory(request)
+        if (vhost_async_request_is_memory(request)
             || (request == VHOST_ASYNC_SET_FEATURES
                 && vhost_async_message_value(msg) & ~features & F_LOG_ALL)) {
             vhost_async_rings_drain(&g->rings);
         }
-        if (request_translates(request)) {
+        if (vhost_async_request_translates(request)) {
             vhost_async_rings_tell_library(&g->rings);
         }
         /* Should the message fail, the helper is to see that it is over. */
         dpdk_dma_dev_wake();
-    } else if (request == VHOST_ASYNC_GET_VRING_BASE) {
-        /* The answer is sent before the message is seen again. */
-        if (vhost_async_message_vring(msg, &index)
-            && index < VHOST_ASYNC_MAX_VRINGS) {
-            vhost_async_rings_stop(&g->rings, index);
-        }
-    } else if (request == VHOST_ASYNC_RESET_OWNER) {
-        vhost_async_rings_stop(&g->rings, -1);
+    } else if (request == VHOST_ASYNC_GET_VRING_BASE
+               || request == VHOST_ASYNC_RESET_OWNER) {
+        /* The answer is sent before the message is seen again.  The library
+         * stops all rings for one (vhost_user_get_vring_base()), and their
+         * copies are waited for once. */
+        vhost_async_rings_stop(&g->rings);
     }
 }
 
@@ -341,7 +300,7 @@ guest_after_message(struct guest *g, const void *msg)
     enum vhost_async_request request = vhost_async_message_request(msg);
     uint32_t index;
 
-    if (request_closes_gate(request) && !g->rings.gate) {
+    if (vhost_async_request_closes_gate(request) && !g->rings.gate) {
         /* It took so long that it was taken for one that failed. */
         vhost_async_rings_close_gate(&g->rings);
     }
@@ -394,7 +353,7 @@ guest_pre_message(int vid, void *msg)
         /* The one before failed. */
         guest_end_message(g);
     }
-    if (request_is_memory(request) || request == VHOST_ASYNC_RESET_OWNER) {
+    if (vhost_async_request_is_memory(request) || request == VHOST_ASYNC_RESET_OWNER) {
         /* If it fails, the library may be without: rte_vhost_get_mem_table()
          * does not look. */
         g->rings.has_table = false;
@@ -420,7 +379,7 @@ guest_post_message(int vid, void *msg)
         if (guest_after_message(g, msg)) {
             dpdk_dma_dev_wake();
         }
-    } else if (request_is_memory(vhost_async_message_request(msg))) {
+    } else if (vhost_async_request_is_memory(vhost_async_message_request(msg))) {
         guest_set_mem(g, NULL);
     }
     control_give(g, CONTROL_FREE);
@@ -444,7 +403,7 @@ guest_leave_port(struct guest *g)
         return;
     }
     if (guest_is_ours(g)) {
-        vhost_async_rings_stop(rings, -1);
+        vhost_async_rings_stop(rings);
     }
     guest_set_mem(g, NULL);
     rings->port = NULL;
@@ -564,7 +523,7 @@ vhost_async_guest_destroy_device(int vid)
     }
     control = control_take(g);
     if (guest_is_ours(g)) {
-        vhost_async_rings_stop(&g->rings, -1);
+        vhost_async_rings_stop(&g->rings);
     }
     if (g->rings.port) {
         vhost_async_port_unset_owner(g->rings.port, vid);
@@ -575,8 +534,9 @@ vhost_async_guest_destroy_device(int vid)
 /* Ports that change sides. */
 
 /* Maps the memory of the guest that is connected as 'vid', for
- * vhost_async_guest_enable().  That can take seconds, for which nobody waits:
- * nobody is in control meanwhile.  Stores NULL in '*memp' if the guest has
+ * vhost_async_guest_enable().  That can take seconds, if the memory is
+ * allocated or pinned for it.  Meanwhile nobody is in control, and no grace
+ * period waits; guests wait whose own memory is to be mapped.  Stores NULL in '*memp' if the guest has
  * told none, and why it cannot be mapped, a constant, in '*error', or NULL.
  * Returns false if this is to be tried again soon.  The helper's thread,
  * without a lock. */
@@ -585,18 +545,26 @@ vhost_async_guest_map(int vid, const char *port_name,
                       struct vhost_guest_mem **memp, const char **error)
 {
     struct guest *g = guest_by_vid(vid);
+    const char *no_dma;
 
     *memp = NULL;
     *error = NULL;
     if (!g || !control_try(g)) {
         return false;
     }
-    if (g->rings.vid == vid && g->rings.has_table) {
+    if (!guest_is_owner(g, vid)) {
+        control_give(g, CONTROL_FREE);
+        return false;
+    }
+    if (g->rings.has_table) {
         *memp = vhost_guest_mem_create(vid, error);
     }
     control_give(g, CONTROL_FREE);
     if (*memp) {
-        map_for_dma(*memp, port_name);
+        ovsrcu_quiesce_start();
+        no_dma = vhost_guest_mem_map_for_dma(*memp);
+        ovsrcu_quiesce_end();
+        warn_of_no_dma(no_dma, port_name);
     }
     return true;
 }
@@ -619,7 +587,7 @@ vhost_async_guest_enable(struct vhost_async_port *port,
     if (!g) {
         done = vhost_async_port_add_vqs(port, vid, 0);
     } else if (control_try(g)) {
-        if (g->rings.port == port
+        if (g->rings.port == port && guest_is_owner(g, vid)
             && (g->rings.has_table ? mem && vhost_guest_mem_equals(mem, vid)
                                    : !mem)) {
             unsigned int n = DIV_ROUND_UP(rte_vhost_get_vring_num(vid), 2);
@@ -632,7 +600,7 @@ vhost_async_guest_enable(struct vhost_async_port *port,
         }
         control_give(g, CONTROL_FREE);
     }
-    vhost_guest_mem_destroy(mem);
+    vhost_async_old_mem_add(mem, NULL);
     return done;
 }
 
@@ -694,6 +662,11 @@ vhost_async_guest_look_after(int vid)
         return true;
     }
     wait = guest_end_message(g);
+    if (guest_is_ours(g) && g->rings.mem) {
+        /* A device that came may not get to it. */
+        vhost_async_port_set_no_dma(g->rings.port,
+                                    vhost_guest_mem_no_dma(g->rings.mem));
+    }
     control_give(g, CONTROL_FREE);
     return wait;
 }

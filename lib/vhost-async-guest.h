@@ -83,6 +83,8 @@
  *   main, queues go           a port            who is at a txq       a burst
  *   main, an engine starts    nothing of ours   copies that try it    100 ms
  *                                                                     each
+ *   main, an engine comes,    nothing of ours   guests' memory to be  [3]
+ *   the first behind vfio                       pinned
  *   main, DMA is turned off   nothing of ours   drivers that stop     100 ms
  *                                                                     each
  *   main, a port goes         nothing of ours   the callback of the   [1]
@@ -93,7 +95,8 @@
  *
  * [1] Twice other_config:vhost-async-timeout, and 300 ms.
  * [2] other_config:vhost-async-timeout: then its engine is quarantined, and
- *     its copies are the helper's. */
+ *     its copies are the helper's.
+ * [3] Seconds, by size, once in the life of a daemon. */
 
 #include <stdbool.h>
 

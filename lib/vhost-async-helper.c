@@ -39,7 +39,6 @@
 #include "vhost-async-old-mem.h"
 #include "vhost-async-port.h"
 #include "vhost-async-txq.h"
-#include "vhost-guest-mem.h"
 
 VLOG_DEFINE_THIS_MODULE(vhost_async_helper);
 
@@ -144,7 +143,7 @@ helper_enable(struct vhost_async_port *port)
     }
     if (!port_is_listed(port) || !port_is_to_change(port)
         || vhost_async_port_owner(port) != vid) {
-        vhost_guest_mem_destroy(mem);
+        vhost_async_old_mem_add(mem, NULL);
         return false;
     }
     if (error) {
@@ -244,7 +243,10 @@ helper_look_after_guests(void)
 
     ovs_mutex_lock(&vhost_async_ports_mutex);
     LIST_FOR_EACH (port, list_node, &vhost_async_ports) {
-        wait |= vhost_async_guest_look_after(vhost_async_port_owner(port));
+        int vid = vhost_async_port_owner(port);
+
+        wait |= (vid >= 0 ? vhost_async_guest_look_after(vid)
+                 : vhost_async_port_end_stuck(port));
     }
     ovs_mutex_unlock(&vhost_async_ports_mutex);
     return wait;

@@ -111,4 +111,50 @@ vhost_async_message_vring(const void *msg, uint32_t *index)
     }
 }
 
+/* Whether it changes the memory of the guest. */
+static inline bool
+vhost_async_request_is_memory(enum vhost_async_request request)
+{
+    return request == VHOST_ASYNC_SET_MEM_TABLE
+           || request == VHOST_ASYNC_ADD_MEM_REG
+           || request == VHOST_ASYNC_REM_MEM_REG;
+}
+
+/* Whether the library changes what we read of rings when it handles 'request':
+ * the gate closes, see vhost-async-guest.h. */
+static inline bool
+vhost_async_request_closes_gate(enum vhost_async_request request)
+{
+    switch (request) {
+    case VHOST_ASYNC_SET_FEATURES:
+    case VHOST_ASYNC_SET_MEM_TABLE:
+    case VHOST_ASYNC_SET_LOG_BASE:
+    case VHOST_ASYNC_SET_VRING_NUM:
+    case VHOST_ASYNC_SET_VRING_ADDR:
+    case VHOST_ASYNC_SET_VRING_BASE:
+    case VHOST_ASYNC_SET_VRING_KICK:
+    case VHOST_ASYNC_ADD_MEM_REG:
+    case VHOST_ASYNC_REM_MEM_REG:
+        return true;
+    case VHOST_ASYNC_RESET_OWNER:
+    case VHOST_ASYNC_GET_VRING_BASE:
+    case VHOST_ASYNC_SET_VRING_CALL:
+    case VHOST_ASYNC_SET_VRING_ENABLE:
+    case VHOST_ASYNC_SET_PROTOCOL_FEATURES:
+    case VHOST_ASYNC_SEND_RARP:
+    default:
+        return false;
+    }
+}
+
+/* Whether the library translates the addresses of rings when it handles
+ * 'request', of which some are in use. */
+static inline bool
+vhost_async_request_translates(enum vhost_async_request request)
+{
+    return vhost_async_request_is_memory(request)
+           || request == VHOST_ASYNC_SET_VRING_ADDR
+           || request == VHOST_ASYNC_SET_VRING_KICK;
+}
+
 #endif /* vhost-async-message.h */

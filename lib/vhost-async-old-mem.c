@@ -23,6 +23,7 @@
 #include "dpdk-dma-chan.h"
 #include "dpdk-dma-dev.h"
 #include "openvswitch/list.h"
+#include "ovs-rcu.h"
 #include "ovs-thread.h"
 #include "util.h"
 #include "vhost-guest-mem.h"
@@ -52,9 +53,10 @@ vhost_async_old_mem_mark(struct vhost_async_mem_marks *marks)
     }
 }
 
-/* Takes 'mem', which may be NULL, to have it destroyed by and by.  It was
- * first used when 'since' was noted, and no thread is at rings that use it:
- * who had their locks counted what it had handed to its channel. */
+/* Takes 'mem', which may be NULL, to have it destroyed by and by, which can
+ * take long.  It was first used when 'since' was noted, or never, if that is
+ * NULL.  No thread is at rings that use it: who had their locks counted what it
+ * had handed to its channel.  Any thread. */
 void
 vhost_async_old_mem_add(struct vhost_guest_mem *mem,
                         const struct vhost_async_mem_marks *since)
@@ -66,8 +68,10 @@ vhost_async_old_mem_add(struct vhost_guest_mem *mem,
     }
     old = xzalloc(sizeof *old);
     old->mem = mem;
-    vhost_async_old_mem_mark(&old->until);
-    for (size_t i = 0; i < DPDK_DMA_MAX_CHANS; i++) {
+    if (since) {
+        vhost_async_old_mem_mark(&old->until);
+    }
+    for (size_t i = 0; since && i < DPDK_DMA_MAX_CHANS; i++) {
         if (old->until.submitted[i] == since->submitted[i]) {
             old->until.submitted[i] = 0;
         }
@@ -91,8 +95,8 @@ old_mem_is_in_use(const struct old_mem *old)
     return false;
 }
 
-/* Destroys what no engine uses any more.  Returns how many tables are
- * left. */
+/* Destroys what no engine uses any more.  Returns how many tables are left.
+ * The helper's thread, without a lock; no grace period waits for it. */
 unsigned int
 vhost_async_old_mem_free(void)
 {
@@ -110,9 +114,13 @@ vhost_async_old_mem_free(void)
     n = ovs_list_size(&old_mems);
     ovs_mutex_unlock(&old_mutex);
 
-    LIST_FOR_EACH_POP (old, list_node, &idle) {
-        vhost_guest_mem_destroy(old->mem);
-        free(old);
+    if (!ovs_list_is_empty(&idle)) {
+        ovsrcu_quiesce_start();
+        LIST_FOR_EACH_POP (old, list_node, &idle) {
+            vhost_guest_mem_destroy(old->mem);
+            free(old);
+        }
+        ovsrcu_quiesce_end();
     }
     return n;
 }

@@ -368,6 +368,28 @@ vq_is_idle(struct vhost_async_vq *vq)
     return idle;
 }
 
+/* Ends what rings of 'port', which has no guest, had in flight when that went,
+ * as far as it is done.  Returns whether there is more.  The helper's thread,
+ * with the list of ports locked for 'port' not to go. */
+bool
+vhost_async_port_end_stuck(struct vhost_async_port *port)
+{
+    struct vhost_async_vq *vq;
+    bool more = false;
+
+    VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, port) {
+        if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK
+            && vhost_async_vq_lock_unless_closed(vq)) {
+            if (vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK) {
+                vhost_async_vq_end_done(vq);
+            }
+            more |= vhost_async_vq_state(vq) == VHOST_ASYNC_VQ_STUCK;
+            vhost_async_vq_unlock(vq);
+        }
+    }
+    return more;
+}
+
 static void
 vq_destroy(struct vhost_async_vq *vq)
 {

@@ -121,6 +121,7 @@ void vhost_async_txq_get_totals(const struct vhost_async_txq *,
                                 bool since_clear,
                                 struct vhost_async_totals *);
 
+bool vhost_async_port_end_stuck(struct vhost_async_port *);
 unsigned int vhost_async_port_free_vqs(void);
 
 /* All ports. */

@@ -259,7 +259,7 @@ ring_put(struct vhost_async_sender *self, struct vhost_async_txq *txq,
 static uint16_t
 ring_send_through(struct vhost_async_sender *self,
                   struct vhost_async_txq *txq, struct rte_mbuf **pkts,
-                  uint16_t cnt)
+                  uint16_t cnt, unsigned int retries)
 {
     uint16_t n = 0;
 
@@ -273,8 +273,8 @@ ring_send_through(struct vhost_async_sender *self,
         }
         n += burst;
     }
-    if (OVS_UNLIKELY(!n)) {
-        vhost_async_count_shared(&txq->stats.ring_full_drops, cnt);
+    if (OVS_UNLIKELY(n < cnt) && vhost_async_txq_drops_rest(txq, n, retries)) {
+        vhost_async_count_shared(&txq->stats.ring_full_drops, cnt - n);
     }
     return n;
 }
@@ -282,11 +282,12 @@ ring_send_through(struct vhost_async_sender *self,
 /* Copies 'cnt' packets to 'txq', or puts them into its ring.  Returns how many
  * were taken; of RING_BURST that go through the ring, all are or none.  Those
  * in whose place is NULL then belong to the txq; all others still to the
- * caller, who drops what is not taken if none is. */
+ * caller, who comes back with those unless none was taken or there were
+ * 'retries' enough, and then drops them. */
 uint16_t
 vhost_async_engine_send(struct vhost_async_sender *self,
                         struct vhost_async_txq *txq, struct rte_mbuf **pkts,
-                        uint16_t cnt)
+                        uint16_t cnt, unsigned int retries)
 {
     enum vhost_async_obstacle obstacle;
     uint16_t n;
@@ -296,12 +297,12 @@ vhost_async_engine_send(struct vhost_async_sender *self,
     }
     if (OVS_UNLIKELY(ring_waiting(txq)
                      || !vhost_async_vq_trylock(&txq->vq))) {
-        return ring_send_through(self, txq, pkts, cnt);
+        return ring_send_through(self, txq, pkts, cnt, retries);
     }
     n = vhost_async_txq_send(txq, self, pkts, cnt, &obstacle);
     vhost_async_engine_unlock(self, txq);
-    if (OVS_UNLIKELY(!n)) {
-        vhost_async_txq_count_drops(txq, obstacle, cnt);
+    if (OVS_UNLIKELY(n < cnt) && vhost_async_txq_drops_rest(txq, n, retries)) {
+        vhost_async_txq_count_drops(txq, obstacle, cnt - n);
     }
     return n;
 }

@@ -298,19 +298,12 @@ ring_drain_and_stop(struct vhost_async_rings *rings,
     vhost_async_vq_unlock(vq);
 }
 
-static bool
-ring_is_to_stop(const struct vhost_async_vq *vq, int only)
-{
-    return (only < 0 || vhost_async_vq_index(vq) == only)
-           && vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY;
-}
-
-/* Stops ring 'only', or all if that is negative, and tells the library their
- * indices.  Waits for copies in flight, with one deadline for all: time enough
- * for an engine that hangs to be found out and stopped, and for the CPU to do
- * its copies again.  The rings are ours. */
+/* Stops all rings, and tells the library their indices.  Waits for copies in
+ * flight, with one deadline for all: time enough for an engine that hangs to be
+ * found out and stopped, and for the CPU to do its copies again.  The rings are
+ * ours. */
 void
-vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
+vhost_async_rings_stop(struct vhost_async_rings *rings)
 {
     uint64_t deadline = deadline_after_ms(2 * dpdk_dma_dev_timeout_ms()
                                           + RESCUE_MS);
@@ -318,19 +311,18 @@ vhost_async_rings_stop(struct vhost_async_rings *rings, int only)
 
     /* All together, so that they are drained at the same time. */
     VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
-        if (ring_is_to_stop(vq, only) && !vq->is_closed) {
+        if (vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY
+            && !vq->is_closed) {
             vhost_async_vq_close(vq);
             vq->is_closed = true;
         }
     }
     VHOST_ASYNC_PORT_FOR_EACH_VQ (vq, rings->port) {
-        if (ring_is_to_stop(vq, only)) {
+        if (vhost_async_vq_state(vq) != VHOST_ASYNC_VQ_LIBRARY) {
             ring_drain_and_stop(rings, vq, deadline);
         }
     }
-    if (only < 0) {
-        rings->gate = false;
-    }
+    rings->gate = false;
 }
 
 /* Closes the gate, until vhost_async_rings_update().  The rings are ours. */

@@ -62,7 +62,7 @@ uint64_t vhost_async_rings_features(const struct vhost_async_rings *);
 bool vhost_async_rings_update(struct vhost_async_rings *);
 void vhost_async_rings_update_one(struct vhost_async_rings *,
                                   struct vhost_async_vq *);
-void vhost_async_rings_stop(struct vhost_async_rings *, int only);
+void vhost_async_rings_stop(struct vhost_async_rings *);
 
 void vhost_async_rings_close_gate(struct vhost_async_rings *);
 void vhost_async_rings_drain(struct vhost_async_rings *);

@@ -56,6 +56,19 @@ vhost_async_txq_destroy(struct vhost_async_txq *txq)
     }
 }
 
+/* Whether a sender drops what was not taken when 'n_taken' packets were, after
+ * 'retries': it comes back while some are, as often as tx-retries-max says
+ * (netdev_dpdk_vhost_send()).  Any thread. */
+bool
+vhost_async_txq_drops_rest(const struct vhost_async_txq *txq,
+                           uint32_t n_taken, unsigned int retries)
+{
+    uint8_t max;
+
+    atomic_read_relaxed(txq->tx_retries, &max);
+    return !n_taken || retries >= max;
+}
+
 /* Counts 'n' packets that are dropped because of 'obstacle'.  Any thread. */
 void
 vhost_async_txq_count_drops(struct vhost_async_txq *txq,

@@ -118,6 +118,8 @@ void vhost_async_txq_destroy(struct vhost_async_txq *);
 
 void vhost_async_txq_published(struct vhost_async_txq *, uint32_t n_pkts);
 
+bool vhost_async_txq_drops_rest(const struct vhost_async_txq *,
+                                uint32_t n_taken, unsigned int retries);
 void vhost_async_txq_count_drops(struct vhost_async_txq *,
                                  enum vhost_async_obstacle, uint32_t n);
 void vhost_async_txq_publish(struct vhost_async_txq *);

@@ -83,6 +83,11 @@ static struct ovs_list vfio_ranges OVS_GUARDED_BY(vfio_mutex)
 static struct ovs_list leaving OVS_GUARDED_BY(vfio_mutex)
     = OVS_LIST_INITIALIZER(&leaving);
 
+/* Tables that were to be mapped when there was no vfio device: DPDK maps the
+ * memory that it knows of for one that comes, and did not take theirs. */
+static struct ovs_list lacking OVS_GUARDED_BY(vfio_mutex)
+    = OVS_LIST_INITIALIZER(&lacking);
+
 /* Creating. */
 
 static int
@@ -541,6 +546,18 @@ unuse_ranges(struct vhost_guest_mem *mem)
     }
 }
 
+static void
+set_lacks_device(struct vhost_guest_mem *mem, bool lacks)
+    OVS_REQUIRES(vfio_mutex)
+{
+    if (lacks && !mem->lacks_device) {
+        ovs_list_push_back(&lacking, &mem->node);
+    } else if (!lacks && mem->lacks_device) {
+        ovs_list_remove(&mem->node);
+    }
+    mem->lacks_device = lacks;
+}
+
 /* Maps all of 'mem' for vfio, or nothing. */
 static const char *
 map_ranges(struct vhost_guest_mem *mem)
@@ -569,6 +586,7 @@ map_ranges(struct vhost_guest_mem *mem)
     if (error) {
         unuse_ranges(mem);
     }
+    set_lacks_device(mem, no_device);
     return no_device ? NULL : error;
 }
 
@@ -577,11 +595,9 @@ map_ranges(struct vhost_guest_mem *mem)
  * maps it for vfio if that is in use, which pins it.  Returns NULL, or why no
  * engine gets anywhere in it, a constant, as in 'no_dma'.
  *
- * The first call is made before the table is used.  It may be called again
- * when a device came, since vfio takes no memory without one, and when there
- * is hope that what failed does not fail any more.  That changes 'no_dma'
- * only, of what other threads look at.  What is mapped stays so: a call after
- * one that mapped it does nothing.
+ * It can take seconds.  To be called before the table is used, and again if
+ * what failed may not fail any more.  What is mapped stays so: a call after one
+ * that mapped it does nothing.
  *
  * For any thread, one at a time for a table. */
 const char *
@@ -597,8 +613,29 @@ vhost_guest_mem_map_for_dma(struct vhost_guest_mem *mem)
         error = mem->n_ranges ? NULL : map_ranges(mem);
         ovs_mutex_unlock(&vfio_mutex);
     }
-    mem->no_dma = error;
+    atomic_store_relaxed(&mem->no_dma, error);
     return error;
+}
+
+/* Maps the memory of guests that was to be mapped for vfio when there was no
+ * device.  To be called after devices were probed and before an engine is used:
+ * it is the first one behind vfio, which without this would get nowhere.  It
+ * can take seconds.  The main thread. */
+void
+vhost_guest_mem_device_came(void)
+{
+    struct vhost_guest_mem *mem;
+
+    ovs_mutex_lock(&vfio_mutex);
+    LIST_FOR_EACH_SAFE (mem, node, &lacking) {
+        const char *error = map_ranges(mem);
+
+        if (error) {
+            VLOG_WARN("packets to a guest are copied by CPU: %s.", error);
+            atomic_store_relaxed(&mem->no_dma, error);
+        }
+    }
+    ovs_mutex_unlock(&vfio_mutex);
 }
 
 /* Destroys 'mem', unless it is NULL.  Nobody may use it any more, engines
@@ -608,6 +645,7 @@ vhost_guest_mem_destroy(struct vhost_guest_mem *mem)
 {
     if (mem) {
         ovs_mutex_lock(&vfio_mutex);
+        set_lacks_device(mem, false);
         ovs_list_push_back(&leaving, &mem->node);
         unuse_ranges(mem);
         ovs_mutex_unlock(&vfio_mutex);

@@ -32,8 +32,9 @@
  * Thread-safety
  * =============
  *
- * A table does not change, but in vhost_guest_mem_map_for_dma().  Who creates
- * and destroys it sees to it that nobody uses it any more
+ * A table does not change, but in vhost_guest_mem_map_for_dma() and, of what
+ * other threads look at 'no_dma' only, in vhost_guest_mem_device_came().  Who
+ * creates and destroys it sees to it that nobody uses it any more
  * (vhost-async-guest.c). */
 
 #include <stdbool.h>
@@ -45,6 +46,8 @@
 
 #include "openvswitch/compiler.h"
 #include "openvswitch/list.h"
+#include "ovs-atomic.h"
+#include "util.h"
 
 /* Regions of a guest, at most: more than the vhost library takes
  * (VHOST_MEMORY_MAX_NREGIONS is 8 in 22.11 to 25.11, the memory slots of 26.07
@@ -69,14 +72,16 @@ struct vhost_guest_region {
 };
 
 struct vhost_guest_mem {
-    const char *no_dma;         /* Why engines do not get there, or NULL. */
+    ATOMIC(const char *) no_dma;    /* Why engines do not get there, or
+                                     * NULL. */
     unsigned int n_regions;
     struct vhost_guest_region regions[VHOST_GUEST_MEM_MAX_REGIONS];
 
     /* For vfio, protected by a mutex of vhost-guest-mem.c. */
     struct vhost_guest_range **ranges;  /* That it uses, each once. */
     size_t n_ranges, allocated_ranges;
-    struct ovs_list node;       /* Of those that are to be freed. */
+    bool lacks_device;          /* It was to be mapped, and there was none. */
+    struct ovs_list node;       /* Of those, or that are to be freed. */
 };
 
 struct vhost_guest_mem *vhost_guest_mem_create(int vid, const char **error);
@@ -84,6 +89,17 @@ void vhost_guest_mem_destroy(struct vhost_guest_mem *);
 bool vhost_guest_mem_equals(const struct vhost_guest_mem *, int vid);
 
 const char *vhost_guest_mem_map_for_dma(struct vhost_guest_mem *);
+void vhost_guest_mem_device_came(void);
+
+static inline const char *
+vhost_guest_mem_no_dma(const struct vhost_guest_mem *mem)
+{
+    const char *no_dma;
+
+    atomic_read_relaxed(&CONST_CAST(struct vhost_guest_mem *, mem)->no_dma,
+                        &no_dma);
+    return no_dma;
+}
 
 void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
                                    const void *vhost_va, uint64_t size,

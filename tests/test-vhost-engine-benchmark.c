@@ -122,7 +122,7 @@ bench_send(struct sender *s, struct port *p)
     bench_spend(cnt * s->work);
     for (;;) {
         n += vhost_async_engine_send(&s->thread.sender, p->txq, &pkts[n],
-                                     cnt - n);
+                                     cnt - n, 0);
         vhost_async_thread_sent(&s->thread);
         bench_iterate(s);
         bench_offer(p);

@@ -215,11 +215,12 @@ sender_send(struct sender *s, unsigned int max)
     unsigned int cnt = sender_make(s, port, pkts, 1 + random_range(max));
     unsigned int n = 0;
 
-    for (int i = 0; n < cnt && i < 8; i++) {
+    for (int i = 0; n < cnt && i <= 8; i++) {
         unsigned int taken;
 
         taken = vhost_async_engine_send(s->is_pmd ? &s->thread.sender : NULL,
-                                        ports[port].txq, &pkts[n], cnt - n);
+                                        ports[port].txq, &pkts[n], cnt - n,
+                                        i);
         if (s->is_pmd) {
             vhost_async_thread_sent(&s->thread);
         }

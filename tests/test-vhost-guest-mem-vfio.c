@@ -103,6 +103,41 @@ test_vfio_without_device(void)
     check_gone();
 }
 
+/* One that comes later is the first that has to get to all that is there. */
+static void
+test_vfio_device_comes(void)
+{
+    struct vhost_guest_mem *mems[3];
+
+    fake.vfio = true;
+    add_guest(0);
+    for (int i = 0; i < ARRAY_SIZE(mems); i++) {
+        mems[i] = create(0);
+        check_error(vhost_guest_mem_map_for_dma(mems[i]), NULL);
+    }
+    vhost_guest_mem_destroy(mems[0]);
+    vhost_guest_mem_device_came();
+    ovs_assert(!fake.n_mappings);
+
+    /* There is room for one of them. */
+    fake.device = true;
+    fake.map_rte_errno = ENOMEM;
+    fake.max_mappings = 4;
+    vhost_guest_mem_device_came();
+    ovs_assert(fake.n_mappings == 4);
+    check_error(mems[1]->no_dma, NULL);
+    check_error(mems[2]->no_dma, "at most 256");
+
+    /* Who is mapped is not mapped again. */
+    vhost_guest_mem_device_came();
+    ovs_assert(fake.n_mappings == 4);
+    vhost_guest_mem_destroy(mems[1]);
+    check_error(vhost_guest_mem_map_for_dma(mems[2]), NULL);
+    ovs_assert(fake.n_mappings == 4);
+    vhost_guest_mem_destroy(mems[2]);
+    check_gone();
+}
+
 /* The parameter of the kernel module allows groups without IOMMU.  That of the
  * container tells whether it is one. */
 static void
@@ -400,6 +435,7 @@ test_vfio_threads(void)
 static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(vfio_maps_regions),
     DMA_TEST_CASE(vfio_without_device),
+    DMA_TEST_CASE(vfio_device_comes),
     DMA_TEST_CASE(vfio_without_iommu),
     DMA_TEST_CASE(vfio_errors),
     DMA_TEST_CASE(vfio_does_not_unmap),

@@ -264,6 +264,33 @@ stop_stuck(uint64_t layout)
 }
 FOR_LAYOUTS(stop_stuck)
 
+/* What an engine finishes late, for a guest that is gone, is freed then. */
+static void
+test_leave_stuck(void)
+{
+    struct vm *vm;
+    struct port *p = set_up_rx(&vm, 0, true);
+    struct ring *r = TX_RING(vm);
+
+    check_taken_over(p, r);
+    fake.devs[0].stop_fails = UINT_MAX;
+    ring_send(r, 7, LARGE);
+    ovs_assert(!port_poll(p, r, 0));
+    others.engines = false;
+    vm_leave(vm);
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STUCK && dp_rx_n() == 7);
+    settle();
+    ovs_assert(rx_totals(p).in_flight == 7);
+    others.engines = true;
+    settle();
+    ovs_assert(rx_state(p) == VHOST_ASYNC_VQ_STOPPED && !dp_rx_n());
+    ovs_assert(!rx_totals(p).in_flight);
+    r->n_got = r->n_taken;
+    vm_boot(vm, p->path);
+    check_receive(p, r, 5, LARGE);
+    finish(p, vm);
+}
+
 /* Nothing is taken from a ring that the guest disabled. */
 static void
 test_disabled(void)
@@ -353,6 +380,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(stop_packed),
     DMA_TEST_CASE(stop_stuck_split),
     DMA_TEST_CASE(stop_stuck_packed),
+    DMA_TEST_CASE(leave_stuck),
     DMA_TEST_CASE(disabled),
     DMA_TEST_CASE(leave),
     DMA_TEST_CASE(announce),

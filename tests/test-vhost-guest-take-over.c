@@ -265,7 +265,8 @@ take_over_enqueuing(uint64_t layout)
 FOR_LAYOUTS(take_over_enqueuing)
 
 /* While memory is mapped for engines, which takes as long as it takes, guests
- * send messages and ports come and go; for nothing if the memory changed. */
+ * send messages and ports come and go, and no grace period waits; for nothing
+ * if the memory changed. */
 
 static void
 live_on(void)
@@ -275,6 +276,7 @@ live_on(void)
 
     ovs_assert(!ovs_mutex_trylock(&vhost_async_ports_mutex));
     ovs_mutex_unlock(&vhost_async_ports_mutex);
+    ovs_assert(ovsrcu_is_quiescent());
     ovs_assert(ring_fd(r, VHOST_ASYNC_SET_VRING_CALL, r->callfd));
 }
 
@@ -298,13 +300,39 @@ test_enable_slow(void)
     ovs_assert(helper_change_sides());
     ovs_assert(!while_mapping);
     ovs_assert(!vhost_async_port_vqs(&the_port->async.port));
-    ovs_assert(!n_maps);
+    ovs_assert(!vhost_async_old_mem_free() && !n_maps);
     while_mapping = live_on;
     ovs_assert(!helper_change_sides());
     ovs_assert(!while_mapping);
     others.helper = true;
     settle();
     ovs_assert(goes_by_dma(the_port, r));
+    finish(the_port, the_vm);
+}
+
+/* A device that goes is not asked for its memory, which the library is about
+ * to free: the helper may have learned its number just before. */
+static void
+test_enable_gone(void)
+{
+    struct vhost_guest_mem *mem;
+    const char *error;
+    int vid;
+
+    the_port = set_up_library(&the_vm, 0, 1);
+    others.helper = false;
+    set_support(true);
+    vid = vhost_async_port_owner(&the_port->async.port);
+    netdev_dpdk_async_destroy_device(vid);
+    ovs_assert(!vhost_async_guest_map(vid, "port0", &mem, &error));
+    ovs_assert(!mem && !error && !n_maps);
+    netdev_dpdk_async_new_device(vid);
+    ovs_assert(vhost_async_guest_map(vid, "port0", &mem, &error));
+    ovs_assert(mem && !error);
+    vhost_async_old_mem_add(mem, NULL);
+    others.helper = true;
+    settle();
+    ovs_assert(goes_by_dma(the_port, &the_vm->rings[0]));
     finish(the_port, the_vm);
 }
 
@@ -378,6 +406,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(take_over_enqueuing_split),
     DMA_TEST_CASE(take_over_enqueuing_packed),
     DMA_TEST_CASE(enable_slow),
+    DMA_TEST_CASE(enable_gone),
     DMA_TEST_CASE(enable_unmapped),
     DMA_TEST_CASE(unfit),
 };

@@ -226,8 +226,8 @@ test_closed(void)
     port_finish(p);
 }
 
-/* What is not taken is counted by its reason, once, if all of it is dropped;
- * else the sender comes again. */
+/* What is not taken is counted by its reason, once, if the sender drops it;
+ * else it comes again. */
 static void
 test_drops(void)
 {
@@ -244,6 +244,13 @@ test_drops(void)
     ovs_assert(COUNTER(p, down_drops) == 3);
     ovs_assert(!COUNTER(p, busy_drops));
     ovs_assert(!port_engine_send(p, NULL, 0, SMALL));
+    port_finish(p);
+
+    /* Without a retry none is left. */
+    p = port_create(LAYOUT, 4, 2048);
+    atomic_store_relaxed(&p->tx_retries, 0);
+    ovs_assert(port_engine_send(p, &pmds[0], 6, SMALL) == 4);
+    ovs_assert(COUNTER(p, full_drops) == 2);
     port_finish(p);
 }
 

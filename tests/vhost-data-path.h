@@ -91,6 +91,7 @@
 #define vhost_async_rxq_recv DP(vhost_async_rxq_recv)
 #define vhost_async_rxq_returned DP(vhost_async_rxq_returned)
 #define vhost_async_txq_count_drops DP(vhost_async_txq_count_drops)
+#define vhost_async_txq_drops_rest DP(vhost_async_txq_drops_rest)
 #define vhost_async_txq_create DP(vhost_async_txq_create)
 #define vhost_async_txq_destroy DP(vhost_async_txq_destroy)
 #define vhost_async_txq_drain DP(vhost_async_txq_drain)

@@ -306,7 +306,7 @@ port_send(struct port *p, struct ring *r, int pmd, unsigned int n,
         unsigned int k;
 
         k = netdev_dpdk_async_enqueue(&p->async, p->vid, 2 * r->qid, pkts,
-                                      left);
+                                      left, tried - 1);
         ovs_assert(k <= left);
         pkts += k;
         left -= k;

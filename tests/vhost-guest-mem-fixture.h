@@ -247,6 +247,7 @@ fake_pread(int fd, void *entry, size_t size, off_t ofs)
 
 #define vhost_guest_mem_create DP(vhost_guest_mem_create)
 #define vhost_guest_mem_destroy DP(vhost_guest_mem_destroy)
+#define vhost_guest_mem_device_came DP(vhost_guest_mem_device_came)
 #define vhost_guest_mem_equals DP(vhost_guest_mem_equals)
 #define vhost_guest_mem_from_library DP(vhost_guest_mem_from_library)
 #define vhost_guest_mem_map_for_dma DP(vhost_guest_mem_map_for_dma)

@@ -96,6 +96,7 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 #define vhost_async_port_create_vq DP(vhost_async_port_create_vq)
 #define vhost_async_port_destroy DP(vhost_async_port_destroy)
 #define vhost_async_port_end_handover DP(vhost_async_port_end_handover)
+#define vhost_async_port_end_stuck DP(vhost_async_port_end_stuck)
 #define vhost_async_port_free_vqs DP(vhost_async_port_free_vqs)
 #define vhost_async_port_get_rx_totals DP(vhost_async_port_get_rx_totals)
 #define vhost_async_port_get_totals DP(vhost_async_port_get_totals)
@@ -124,6 +125,7 @@ rte_vhost_log_write(int vid, uint64_t gpa, uint64_t len)
 #define vhost_async_rings_update_one DP(vhost_async_rings_update_one)
 #define vhost_async_txq_get_totals DP(vhost_async_txq_get_totals)
 #define vhost_guest_mem_create DP(vhost_guest_mem_create)
+#define vhost_guest_mem_device_came DP(vhost_guest_mem_device_came)
 #define vhost_guest_mem_destroy DP(vhost_guest_mem_destroy)
 #define vhost_guest_mem_equals DP(vhost_guest_mem_equals)
 #define vhost_guest_mem_from_library DP(vhost_guest_mem_from_table)
@@ -167,6 +169,7 @@ struct vhost_guest_mem *vhost_guest_mem_create(int vid, const char **error);
 void vhost_guest_mem_destroy(struct vhost_guest_mem *);
 bool vhost_guest_mem_equals(const struct vhost_guest_mem *, int vid);
 const char *vhost_guest_mem_map_for_dma(struct vhost_guest_mem *);
+void vhost_guest_mem_device_came(void);
 void *vhost_guest_mem_from_library(const struct vhost_guest_mem *,
                                    const void *va, uint64_t size,
                                    uint64_t *gpa);

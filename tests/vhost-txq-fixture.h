@@ -264,7 +264,7 @@ port_engine_send_only(struct port *p, struct vhost_async_thread *self,
     make_burst(all, cnt, len);
     memcpy(pkts, all, cnt * sizeof *pkts);
     n = vhost_async_engine_send(self ? &self->sender : NULL, p->txq, pkts,
-                                cnt);
+                                cnt, 0);
     port_sent(p, all, pkts, cnt, n);
     if (self) {
         vhost_async_thread_sent(self);

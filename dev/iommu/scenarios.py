@@ -27,6 +27,10 @@ N_FEW = 6
 RX_HEAD = 128                   # VHOST_ASYNC_RX_HEAD, always by CPU.
 STRAY_SECONDS = 60
 
+# A list of allowed PCI devices without any, and an engine that is none.
+NO_ENGINE = ("-a 0000:ff:1f.7 -d %s --iova-mode=va --vdev=dma_skeleton0"
+             % os.path.realpath(plugin.LIBRARY))
+
 # The status of ports.
 REFUSED = ("CPU: the IOMMU does not take the guest's memory: see the log of "
            "EAL")
@@ -261,12 +265,30 @@ def small_pages(w):
     w.note("it is " + SMALL_PAGES)
 
 
-# By DPDK's mode of addresses: each has a switch, and the last one in "va"
-# leaves it otherwise.
+def late(w):
+    """An engine behind the IOMMU comes when guests are on another one, which
+    needs no mapping: the memory of these is mapped before it copies."""
+    w.restart_switch(w.source, w.plain, w.pieces, extra=NO_ENGINE)
+    w.deliver(w.plain, N_FEW)
+    w.wait_locked(0)
+    core = re.search(r"^pmd thread numa_id \d+ core_id (\d+):", w.show(), re.M)
+    w.switch.set("vhost-async-dma-map", "%s@%s" % (core[1], w.engine))
+    w.wait_for(lambda: "channel: " + w.engine in w.show(),
+               "the PMD thread does not claim " + w.engine)
+    if not w.locked_kb():
+        raise Failure("no memory is mapped")
+    for guest in w.plain, w.pieces:
+        w.deliver(guest, N_FEW)
+    w.check_no_fault()
+    w.note("%d KB are mapped" % w.locked_kb())
+
+
+# By DPDK's mode of addresses: each has a switch, and the last two in "va"
+# leave it otherwise.
 SCENARIOS = {
     "va": {"sizes": sizes, "packed": packed, "receive": receive,
            "leave": leave, "two-ports": two_ports, "hotplug": hotplug,
-           "stray": stray, "few-mappings": few_mappings},
+           "stray": stray, "few-mappings": few_mappings, "late": late},
     "pa": {"sizes": sizes, "packed": packed, "receive": receive,
            "leave": leave, "two-ports": two_ports, "hotplug": hotplug,
            "small-pages": small_pages},

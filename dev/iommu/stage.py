@@ -154,10 +154,12 @@ class Stage:
                 "add-flow", "br0", "in_port=1,dl_type=0x%x,actions=output:%d"
                 % (ETHERTYPE + flow.number, flow.number + 2))
 
-    def restart_switch(self, *guests):
-        """Another vswitchd has the same ports and guests, which connect in
-        this order."""
+    def restart_switch(self, *guests, extra=None):
+        """Another vswitchd, with 'extra' for dpdk-extra if that is given, has
+        the same ports and guests, which connect in this order."""
         self.switch.stop()
+        if extra:
+            self.switch.set("dpdk-extra", extra, wait=False)
         self.switch.start()
         self.wait_for(self.switch.has_bridge, "there is no bridge")
         self.flow_rules()
