@@ -353,7 +353,8 @@ guest_pre_message(int vid, void *msg)
         /* The one before failed. */
         guest_end_message(g);
     }
-    if (vhost_async_request_is_memory(request) || request == VHOST_ASYNC_RESET_OWNER) {
+    if (vhost_async_request_is_memory(request)
+        || request == VHOST_ASYNC_RESET_OWNER) {
         /* If it fails, the library may be without: rte_vhost_get_mem_table()
          * does not look. */
         g->rings.has_table = false;

@@ -299,9 +299,9 @@ ring_drain_and_stop(struct vhost_async_rings *rings,
 }
 
 /* Stops all rings, and tells the library their indices.  Waits for copies in
- * flight, with one deadline for all: time enough for an engine that hangs to be
- * found out and stopped, and for the CPU to do its copies again.  The rings are
- * ours. */
+ * flight, with one deadline for all: time enough for an engine that hangs to
+ * be found out and stopped, and for the CPU to do its copies again.  The rings
+ * are ours. */
 void
 vhost_async_rings_stop(struct vhost_async_rings *rings)
 {

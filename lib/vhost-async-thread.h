@@ -45,8 +45,8 @@
 #define VHOST_ASYNC_LATENCY_BINS (8 * 37)
 
 /* Counters of a PMD thread, all written by it alone, but for 'latency_max',
- * which dpif-netdev/dma-stats-clear sets to 0: the thread may write the old one
- * once more. */
+ * which dpif-netdev/dma-stats-clear sets to 0: the thread may write the old
+ * one once more. */
 struct vhost_async_thread_stats {
     atomic_uint64_t polls;          /* Of the channel. */
     atomic_uint64_t empty_polls;    /* Those which found nothing. */

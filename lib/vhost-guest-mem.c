@@ -596,8 +596,8 @@ map_ranges(struct vhost_guest_mem *mem)
  * engine gets anywhere in it, a constant, as in 'no_dma'.
  *
  * It can take seconds.  To be called before the table is used, and again if
- * what failed may not fail any more.  What is mapped stays so: a call after one
- * that mapped it does nothing.
+ * what failed may not fail any more.  What is mapped stays so: a call after
+ * one that mapped it does nothing.
  *
  * For any thread, one at a time for a table. */
 const char *
