@@ -372,6 +372,7 @@ guest_pre_message(int vid, void *msg)
 static enum rte_vhost_msg_result
 guest_post_message(int vid, void *msg)
 {
+    enum vhost_async_request request = vhost_async_message_request(msg);
     struct guest *g = guest_by_vid(vid);
 
     control_take(g);
@@ -380,7 +381,7 @@ guest_post_message(int vid, void *msg)
         if (guest_after_message(g, msg)) {
             dpdk_dma_dev_wake();
         }
-    } else if (vhost_async_request_is_memory(vhost_async_message_request(msg))) {
+    } else if (vhost_async_request_is_memory(request)) {
         guest_set_mem(g, NULL);
     }
     control_give(g, CONTROL_FREE);
@@ -537,10 +538,10 @@ vhost_async_guest_destroy_device(int vid)
 /* Maps the memory of the guest that is connected as 'vid', for
  * vhost_async_guest_enable().  That can take seconds, if the memory is
  * allocated or pinned for it.  Meanwhile nobody is in control, and no grace
- * period waits; guests wait whose own memory is to be mapped.  Stores NULL in '*memp' if the guest has
- * told none, and why it cannot be mapped, a constant, in '*error', or NULL.
- * Returns false if this is to be tried again soon.  The helper's thread,
- * without a lock. */
+ * period waits; guests wait whose own memory is to be mapped.  Stores NULL in
+ * '*memp' if the guest has told none, and why it cannot be mapped, a constant,
+ * in '*error', or NULL.  Returns false if this is to be tried again soon.  The
+ * helper's thread, without a lock. */
 bool
 vhost_async_guest_map(int vid, const char *port_name,
                       struct vhost_guest_mem **memp, const char **error)

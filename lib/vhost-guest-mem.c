@@ -618,9 +618,9 @@ vhost_guest_mem_map_for_dma(struct vhost_guest_mem *mem)
 }
 
 /* Maps the memory of guests that was to be mapped for vfio when there was no
- * device.  To be called after devices were probed and before an engine is used:
- * it is the first one behind vfio, which without this would get nowhere.  It
- * can take seconds.  The main thread. */
+ * device.  To be called after devices were probed and before an engine is
+ * used: it is the first one behind vfio, which without this would get nowhere.
+ * It can take seconds.  The main thread. */
 void
 vhost_guest_mem_device_came(void)
 {
