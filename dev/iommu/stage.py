@@ -42,9 +42,9 @@ SECONDS_A_PACKET = 2.5
 # An emulated processor is that slow.
 PATIENCE = 30
 
-# In the kernel's log.
+# In the kernel's log; Linux 7 names a device with its domain.
 FAULT = re.compile(r"DMAR: .*\[DMA (Read|Write)[^]]*\] Request device "
-                   r"\[(\S+)\] fault addr (0x[0-9a-f]+)")
+                   r"\[(?:0000:)?(\S+)\] fault addr (0x[0-9a-f]+)")
 
 
 def sysfs(device, name):
