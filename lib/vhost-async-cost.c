@@ -81,8 +81,7 @@ cost_read(const atomic_uint32_t *src)
 static uint32_t
 cost_sample_len(const struct vhost_async_cost *cost)
 {
-    return cost->head ? cost->head + VHOST_ASYNC_COST_RX_SAMPLE_LEN
-                      : VHOST_ASYNC_COST_SAMPLE_LEN;
+    return cost->head + VHOST_ASYNC_COST_SAMPLE_LEN;
 }
 
 /* Sets '*limits' to when DMA is cheaper, by what 'cost' has learned, if copies

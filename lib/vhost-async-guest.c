@@ -153,11 +153,10 @@ guest_set_mem(struct guest *g, struct vhost_guest_mem *mem)
 {
     struct vhost_async_rings *rings = &g->rings;
 
-    if (rings->port && vhost_async_rings_have_copies(rings)) {
-        vhost_async_old_mem_add(rings->mem, &rings->mem_since);
-    } else {
-        vhost_guest_mem_destroy(rings->mem);
-    }
+    /* Not destroyed here: that waits for whoever maps memory. */
+    vhost_async_old_mem_add(
+        rings->mem, (rings->port && vhost_async_rings_have_copies(rings)
+                     ? &rings->mem_since : NULL));
     rings->mem = mem;
     if (mem) {
         vhost_async_old_mem_mark(&rings->mem_since);

@@ -54,9 +54,9 @@ vhost_async_old_mem_mark(struct vhost_async_mem_marks *marks)
 }
 
 /* Takes 'mem', which may be NULL, to have it destroyed by and by, which can
- * take long.  It was first used when 'since' was noted, or never, if that is
- * NULL.  No thread is at rings that use it: who had their locks counted what
- * it had handed to its channel.  Any thread. */
+ * take long.  It was first used when 'since' was noted; nothing in flight uses
+ * it if that is NULL.  No thread is at rings that use it: who had their locks
+ * counted what it had handed to its channel.  Any thread. */
 void
 vhost_async_old_mem_add(struct vhost_guest_mem *mem,
                         const struct vhost_async_mem_marks *since)

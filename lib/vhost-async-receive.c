@@ -38,7 +38,7 @@
 COVERAGE_DEFINE(vhost_async_no_mbuf);
 
 /* What the head of a packet takes, and all of it, is told apart. */
-BUILD_ASSERT_DECL(VHOST_ASYNC_COST_RX_SAMPLE_LEN > VHOST_ASYNC_RX_HEAD);
+BUILD_ASSERT_DECL(VHOST_ASYNC_COST_SAMPLE_LEN > VHOST_ASYNC_RX_HEAD);
 
 /* Packets that are fetched together: a burst of OVS up to 3.7. */
 #define RX_BURST 32

@@ -83,8 +83,9 @@ static struct ovs_list vfio_ranges OVS_GUARDED_BY(vfio_mutex)
 static struct ovs_list leaving OVS_GUARDED_BY(vfio_mutex)
     = OVS_LIST_INITIALIZER(&leaving);
 
-/* Tables that were to be mapped when there was no vfio device: DPDK maps the
- * memory that it knows of for one that comes, and did not take theirs. */
+/* Tables that were to be mapped when there was no vfio device with an IOMMU:
+ * DPDK maps the memory that it knows of for one that comes, and did not take
+ * theirs. */
 static struct ovs_list lacking OVS_GUARDED_BY(vfio_mutex)
     = OVS_LIST_INITIALIZER(&lacking);
 
@@ -608,12 +609,14 @@ vhost_guest_mem_map_for_dma(struct vhost_guest_mem *mem)
     if (rte_eal_iova_mode() == RTE_IOVA_PA) {
         error = vhost_guest_pages_find(mem);
     }
-    if (!error && vfio_in_use()) {
-        ovs_mutex_lock(&vfio_mutex);
-        error = mem->n_ranges ? NULL : map_ranges(mem);
-        ovs_mutex_unlock(&vfio_mutex);
+    ovs_mutex_lock(&vfio_mutex);
+    if (!error && !vfio_in_use()) {
+        set_lacks_device(mem, true);
+    } else if (!error && !mem->n_ranges) {
+        error = map_ranges(mem);
     }
     atomic_store_relaxed(&mem->no_dma, error);
+    ovs_mutex_unlock(&vfio_mutex);
     return error;
 }
 
@@ -628,7 +631,7 @@ vhost_guest_mem_device_came(void)
 
     ovs_mutex_lock(&vfio_mutex);
     LIST_FOR_EACH_SAFE (mem, node, &lacking) {
-        const char *error = map_ranges(mem);
+        const char *error = vfio_in_use() ? map_ranges(mem) : NULL;
 
         if (error) {
             VLOG_WARN("packets to a guest are copied by CPU: %s.", error);

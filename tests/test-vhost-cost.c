@@ -278,7 +278,8 @@ test_learning(void)
     /* Packets that are not timed go by CPU: it may be cheap again. */
     ovs_assert(cost.limits.min_len == VHOST_ASYNC_COST_SAMPLE_LEN);
     ovs_assert(!send_bursts(1000, 32, 64, 10 * CPU));
-    ovs_assert(!send_bursts(1000, 32, 255, 10 * CPU));
+    ovs_assert(!send_bursts(1000, 32, VHOST_ASYNC_COST_SAMPLE_LEN - 1,
+                            10 * CPU));
 
     /* Few packets are timed, and fewer if the others go by DMA. */
     n = cost.n_timed;
@@ -295,7 +296,7 @@ test_learning(void)
     /* Short packets tell nothing, but do not keep others from it for long. */
     send_bursts(1000, 32, 255, CPU);
     ovs_assert(cost.n_timed - n == 10);
-    send_bursts(8, 1, 256, CPU);
+    send_bursts(8, 1, VHOST_ASYNC_COST_SAMPLE_LEN, CPU);
     ovs_assert(cost.n_timed - n == 11);
 }
 
@@ -388,7 +389,7 @@ test_received(void)
 
     /* What is little more than the first bytes tells nothing. */
     for (int i = 0; i < 1000; i++) {
-        send_burst(4, head + VHOST_ASYNC_COST_RX_SAMPLE_LEN - 1);
+        send_burst(4, head + VHOST_ASYNC_COST_SAMPLE_LEN - 1);
         ovs_assert(timed == UINT16_MAX);
     }
 
@@ -404,8 +405,8 @@ test_received(void)
         }
         end_iteration();
     }
-    ovs_assert(send_burst(4, head + VHOST_ASYNC_COST_RX_SAMPLE_LEN));
-    ovs_assert(!send_burst(32, head + VHOST_ASYNC_COST_RX_SAMPLE_LEN - 1));
+    ovs_assert(send_burst(4, head + VHOST_ASYNC_COST_SAMPLE_LEN));
+    ovs_assert(!send_burst(32, head + VHOST_ASYNC_COST_SAMPLE_LEN - 1));
     /* What longer ones save is not less for that. */
     ovs_assert(cost.limits.min_len > 5 * cost.limits.even_len / 2);
     end_iteration();

@@ -322,7 +322,9 @@ test_drained_table(void)
     ovs_assert(vm_mem_table(the_vm, 1));
     ring_get(r, 3);
     ovs_assert(!lib.n_mismatches);
-    ovs_assert(n_maps == 1 && fake.tsc - start < FAKE_HZ / 100);
+    ovs_assert(fake.tsc - start < FAKE_HZ / 100);
+    helper_run();
+    ovs_assert(n_maps == 1);
 
     others.pmds = false;
     send_in_flight(the_port, r);
