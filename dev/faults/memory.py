@@ -22,6 +22,8 @@ from dev.faults.packets import Failure
 
 # What DPDK calls its memory, where mbufs are (memalloc of EAL, 22.11).
 MBUFS = r"seg_[-\w]+"
+# What the thread that unmaps memory may take to come to it.
+UNMAP_SECONDS = 0.5
 
 
 class Accesses:
@@ -48,6 +50,10 @@ class Accesses:
                        for place in frontend.mappings(pid, name)]
         starved = self.w.watch.starved()
         self.since = self.sink.swap_memory()
+        # A thread of its own unmaps it.
+        deadline = time.monotonic() + UNMAP_SECONDS
+        while frontend.mappings(pid, name) and time.monotonic() < deadline:
+            time.sleep(0.001)
         if frontend.mappings(pid, name):
             self.wait_unmapped(pid, name, self.w.watch.starved() - starved)
         now = frontend.mappings(pid, self.sink.memory.name)
