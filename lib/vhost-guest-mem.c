@@ -16,11 +16,11 @@
 
 /* Implementation of vhost-guest-mem.h.
  *
- * Tables come and go with messages of the guest, in the thread of the vhost
- * library, and with ports, in the main thread.  What they share, the ranges of
- * the IOMMU's addresses that are mapped, is protected by a mutex that is held
- * while memory is mapped and pinned, which takes seconds for a large guest: no
- * PMD thread comes here. */
+ * Tables come with messages of the guest, in the thread of the vhost library,
+ * and with ports that change sides, in the helper's, which destroys them.
+ * What they share, the ranges of the IOMMU's addresses that are mapped, is
+ * protected by a mutex that is held while memory is mapped and pinned, which
+ * takes seconds for a large guest: no PMD thread comes here. */
 
 #include <config.h>
 
@@ -559,18 +559,19 @@ set_lacks_device(struct vhost_guest_mem *mem, bool lacks)
     mem->lacks_device = lacks;
 }
 
-/* Maps all of 'mem' for vfio, or nothing. */
+/* Maps all of 'mem' for vfio, or nothing.  Returns NULL, also if there is no
+ * device yet, or why not. */
 static const char *
 map_ranges(struct vhost_guest_mem *mem)
     OVS_REQUIRES(vfio_mutex)
 {
     const char *error = NULL;
-    bool no_device = false;
+    bool no_device = !vfio_in_use();
     size_t page = getpagesize();
 
     /* What could not be unmapped takes room that is scarce. */
     unuse_ranges(mem);
-    for (unsigned int i = 0; i < mem->n_regions && !error; i++) {
+    for (unsigned int i = 0; i < mem->n_regions && !error && !no_device; i++) {
         const struct vhost_guest_region *r = &mem->regions[i];
 
         if (r->pages) {
@@ -610,9 +611,7 @@ vhost_guest_mem_map_for_dma(struct vhost_guest_mem *mem)
         error = vhost_guest_pages_find(mem);
     }
     ovs_mutex_lock(&vfio_mutex);
-    if (!error && !vfio_in_use()) {
-        set_lacks_device(mem, true);
-    } else if (!error && !mem->n_ranges) {
+    if (!error && !mem->n_ranges) {
         error = map_ranges(mem);
     }
     atomic_store_relaxed(&mem->no_dma, error);
@@ -631,7 +630,7 @@ vhost_guest_mem_device_came(void)
 
     ovs_mutex_lock(&vfio_mutex);
     LIST_FOR_EACH_SAFE (mem, node, &lacking) {
-        const char *error = vfio_in_use() ? map_ranges(mem) : NULL;
+        const char *error = map_ranges(mem);
 
         if (error) {
             VLOG_WARN("packets to a guest are copied by CPU: %s.", error);

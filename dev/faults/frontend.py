@@ -481,3 +481,14 @@ def mappings(pid, name):
                 begin, end = line.split()[0].split("-")
                 found.append((int(begin, 16), int(end, 16)))
     return found
+
+
+def wait_unmapped(pid, name, seconds):
+    """Waits for as long until a process maps none of these.  Returns whether
+    it does not."""
+    deadline = time.monotonic() + seconds
+    while mappings(pid, name):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.001)
+    return True

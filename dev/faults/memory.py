@@ -51,10 +51,7 @@ class Accesses:
         starved = self.w.watch.starved()
         self.since = self.sink.swap_memory()
         # A thread of its own unmaps it.
-        deadline = time.monotonic() + UNMAP_SECONDS
-        while frontend.mappings(pid, name) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        if frontend.mappings(pid, name):
+        if not frontend.wait_unmapped(pid, name, UNMAP_SECONDS):
             self.wait_unmapped(pid, name, self.w.watch.starved() - starved)
         now = frontend.mappings(pid, self.sink.memory.name)
         self.now = [(begin, begin + self.sink.tx_at) for begin, _ in now]
@@ -66,11 +63,8 @@ class Accesses:
         all has arrived."""
         if starved < 0.05:
             raise Failure("vswitchd still maps the old memory")
-        deadline = time.monotonic() + 5
-        while frontend.mappings(pid, name):
-            if time.monotonic() > deadline:
-                raise Failure("vswitchd goes on mapping the old memory")
-            time.sleep(0.01)
+        if not frontend.wait_unmapped(pid, name, 5):
+            raise Failure("vswitchd goes on mapping the old memory")
         self.since = time.monotonic_ns()
 
     def check(self):

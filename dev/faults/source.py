@@ -14,8 +14,6 @@
 
 """The guest that sends, from which packets come by DMA, too."""
 
-import time
-
 from dev.faults import frontend
 from dev.faults.frontend import TX
 from dev.faults.packets import Failure
@@ -47,11 +45,8 @@ def set_mem_table(w):
         w.wait_in_flight()
         name = w.source.memory.name
         w.source.swap_memory()
-        deadline = time.monotonic() + 5
-        while frontend.mappings(pid, name):
-            if time.monotonic() > deadline:
-                raise Failure("vswitchd goes on mapping the old memory")
-            time.sleep(0.01)
+        if not frontend.wait_unmapped(pid, name, 5):
+            raise Failure("vswitchd goes on mapping the old memory")
     t.wait_delivered(200, 20)
     expect_received_by_dma(w, before)
     expect_nothing_lost(w, limit=None)

@@ -10,7 +10,8 @@ set -u
 build="openvswitch-source libdpdk-dev build-essential patch autoconf automake
        libtool pkg-config libssl-dev libcap-ng-dev libnuma-dev libunbound-dev
        python3 git"
-run="dpdk-dev python3-scapy mount iproute2 iputils-ping ethtool procps openssl kmod"
+run="dpdk-dev python3-scapy mount iproute2 iputils-ping ethtool procps openssl
+     kmod"
 bench="gnuplot-nox"
 check="clang libclang-rt-dev flake8 spin python3-sphinx groff-base
        netcat-openbsd tcpdump qemu-system-x86 ipxe-qemu dnsmasq-base"
