@@ -62,6 +62,7 @@
  * what it is on a machine of 2020. */
 static const struct dpdk_dma_cost cost_default = {
     .packet = 40, .copy = 32, .iteration = 200, .cpu = 3000, .cpu_short = 40,
+    .clock = 20,
 };
 
 /* Cycles that this code spends on a packet more if it goes by DMA: on noting
@@ -75,12 +76,6 @@ static const struct dpdk_dma_cost cost_default = {
  * published behind them.  From 'make bench', 31 packets of 64 bytes sent
  * behind one of 9000 bytes. */
 #define COST_NOT_DIRECT 24
-
-/* Cycles of an iteration more if packets are received by DMA: they come with
- * another poll than the one that found them, which gives their buffers back
- * and looks whether the guest is to be notified.  From 'make bench', single
- * packets and bursts of 4. */
-#define COST_RX_ITERATION 100
 
 /* DMA has to be cheaper by one part in so many. */
 #define COST_MARGIN 8
@@ -251,38 +246,47 @@ cost_of_engine(struct cost_engine *e, uint64_t *one, uint64_t *burst)
     return 0;
 }
 
+/* Returns the bytes that the CPU copies in 'in_use' 256ths of 'cycles', and
+ * some more. */
 static uint32_t
-cost_in_bytes(uint32_t cycles, uint32_t cpu)
+cost_in_bytes(uint32_t cycles, uint32_t in_use, uint32_t cpu)
 {
-    uint64_t bytes = (uint64_t) cycles * 65536 / MAX(cpu, 1);
+    uint64_t bytes = (uint64_t) cycles * in_use * 256 / MAX(cpu, 1);
 
     return MIN(bytes + bytes / COST_MARGIN, UINT32_MAX / 2);
 }
 
-/* Sets '*limits' to when DMA is cheaper if the CPU takes 'cpu' cycles for
- * 64 KiB.  Of packets that are received, the CPU copies the first 'head' bytes
- * in any case, and takes 'head_cycles' for these; both are 0 for packets that
- * are sent. */
+/* Returns what an iteration costs in which something goes by DMA; 'head' is as
+ * in dpdk_dma_cost_get_limits(). */
+uint32_t
+dpdk_dma_cost_of_iteration(const struct dpdk_dma_cost *cost, uint32_t head)
+{
+    return MIN((uint64_t) cost->iteration + (head ? DPDK_DMA_COST_RX_POLL : 0),
+               UINT32_MAX);
+}
+
+/* Sets '*limits' to when DMA is cheaper if it costs 'in_use' 256ths of 'cost',
+ * and the CPU takes 'cpu' cycles for 64 KiB.  Of packets that are received,
+ * the CPU copies the first 'head' bytes in any case, and takes 'head_cycles'
+ * for these; both are 0 for packets that are sent. */
 void
-dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu,
-                         uint32_t head, uint32_t head_cycles,
+dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t in_use,
+                         uint32_t cpu, uint32_t head, uint32_t head_cycles,
                          struct dpdk_dma_limits *limits)
 {
-    uint32_t iteration = cost->iteration;
-
-    if (head) {
-        iteration = MIN((uint64_t) iteration + COST_RX_ITERATION, UINT32_MAX);
-    }
-    limits->even_len = head + cost_in_bytes(cost->packet, cpu);
+    limits->even_len = head + cost_in_bytes(cost->packet, in_use, cpu);
     limits->min_len = limits->even_len;
-    limits->min_piece = cost_in_bytes(cost->copy, cpu);
-    limits->min_excess = cost_in_bytes(iteration, cpu);
+    limits->min_piece = cost_in_bytes(cost->copy, in_use, cpu);
+    limits->min_excess = cost_in_bytes(dpdk_dma_cost_of_iteration(cost, head),
+                                       in_use, cpu);
     /* A CPU that copies on fetches the first bytes of the next packet
      * meanwhile if they lie behind one another, and is timed as if it did not.
      * From 'make bench', single packets of 512 and 1518 bytes in memory; those
      * of a burst are fetched together. */
-    limits->burst_loss = cost_in_bytes(head_cycles, cpu);
-    limits->loss = cost_in_bytes(COST_NOT_DIRECT, cpu);
+    limits->burst_loss = cost_in_bytes(head_cycles, DPDK_DMA_COST_AS_MEASURED,
+                                       cpu);
+    limits->loss = cost_in_bytes(COST_NOT_DIRECT, DPDK_DMA_COST_AS_MEASURED,
+                                 cpu);
 }
 
 /* Gives 'e' buffers.  None lies in two pages, hence each is contiguous for any
@@ -343,9 +347,10 @@ dpdk_dma_cost_measure(int16_t dev_id, uint16_t vchan, uint16_t ring_size,
     if (!err) {
         cost_set_cpu(cost, e.dst, e.src);
 
-        clock = 2 * cost_of_clock();
-        one = MIN(one - MIN(one, clock), UINT32_MAX / 2);
-        burst = MIN(burst - MIN(burst, clock), UINT32_MAX / 2);
+        cost->clock = MIN(cost_of_clock(), UINT32_MAX / 4);
+        clock = 2 * cost->clock;
+        one = MIN(one - MIN(one, clock), UINT32_MAX / 4);
+        burst = MIN(burst - MIN(burst, clock), UINT32_MAX / 4);
         cost->copy = (e.n_burst > 1
                       ? (MAX(burst, one) - one) / (e.n_burst - 1) : one);
         cost->packet = cost->copy + COST_OWN_PACKET;

@@ -283,6 +283,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
     uint16_t i = 0, timed = UINT16_MAX;
     unsigned int room = 0;
+    uint64_t n_copies = 0;
     bool may_use, use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
@@ -296,6 +297,9 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     may_use = vhost_async_vq_may_use(&txq->vq, chan) && vr->log_vid < 0;
     use_dma = may_use && vhost_async_cost_choose(&self->cost, pkts, cnt,
                                                  &timed);
+    if (may_use && vhost_async_trial_times_burst(&self->cost.trial)) {
+        n_copies = dpdk_dma_chan_submitted(chan);
+    }
 
     if (!use_dma && !in_flight && timed == UINT16_MAX
         && OVS_LIKELY(vr->log_vid < 0)) {
@@ -365,6 +369,15 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         /* Nothing was in flight ahead of them. */
         vhost_vring_publish(vr, n_chains);
         vhost_async_txq_published(txq, n_direct);
+    }
+    if (may_use && vhost_async_trial_times_burst(&self->cost.trial)) {
+        /* Those that go by DMA are freed when they are reaped, which is timed,
+         * too. */
+        rte_pktmbuf_free_bulk(pkts, i);
+        memset(pkts, 0, i * sizeof *pkts);
+        n_copies = dpdk_dma_chan_submitted(chan) - n_copies;
+        vhost_async_trial_end_burst(&self->cost.trial, i, n_dma, n_copies,
+                                    cpu_bytes);
     }
     return i;
 }

@@ -47,10 +47,19 @@ struct vhost_async_policy vhost_async_policy = {
 #define COST_FIRST_TRIAL 8
 #define COST_MAX_TRIAL 128
 
-/* Bursts of a trial, and of those at its end that are timed: then some of the
- * buffers are in the caches that are there if all goes by CPU. */
-#define COST_TRIAL_BURSTS 32
-#define COST_TRIAL_TIMED 8
+/* What DMA costs is taken for this part of what was measured for those bursts
+ * of a trial that are to go by DMA: if it is as cheap as that, it may pay. */
+#define COST_MAY_PAY (DPDK_DMA_COST_AS_MEASURED / 2)
+
+/* What it costs in use at most: what thread and engine do to each other's
+ * caches can be several times of what they do, and what the CPU is thought to
+ * cost too much is part of it. */
+#define COST_MAX_IN_USE (DPDK_DMA_COST_AS_MEASURED * 16)
+
+/* Trials that averages go back, about, and by what factor one differs from the
+ * average at most. */
+#define COST_AVERAGE_TRIALS 2
+#define COST_TRIAL_JUMP 4
 
 /* Samples and iterations that averages go back, about. */
 #define COST_AVERAGE 8
@@ -84,18 +93,28 @@ cost_sample_len(const struct vhost_async_cost *cost)
     return cost->head + VHOST_ASYNC_COST_SAMPLE_LEN;
 }
 
+/* Sets '*limits' to when DMA is cheaper, by what 'cost' has learned of the
+ * CPU, if copies cost 'in_use' 256ths of 'dma'. */
+static void
+cost_limits_for(const struct vhost_async_cost *cost,
+                const struct dpdk_dma_cost *dma, uint32_t in_use,
+                struct dpdk_dma_limits *limits)
+{
+    dpdk_dma_cost_get_limits(dma, in_use, cost_read(&cost->cpu), cost->head,
+                             cost_read(&cost->head_16ths) / 16, limits);
+    /* If there are only packets that are not timed, what longer ones told may
+     * be long ago. */
+    limits->min_len = MAX(limits->min_len, cost_sample_len(cost));
+}
+
 /* Sets '*limits' to when DMA is cheaper, by what 'cost' has learned, if copies
- * by the channel cost 'dma'.  Any thread. */
+ * by the channel were measured to cost 'dma'.  Any thread. */
 void
 vhost_async_cost_get_limits(const struct vhost_async_cost *cost,
                             const struct dpdk_dma_cost *dma,
                             struct dpdk_dma_limits *limits)
 {
-    dpdk_dma_cost_get_limits(dma, cost_read(&cost->cpu), cost->head,
-                             cost_read(&cost->head_16ths) / 16, limits);
-    /* If there are only packets that are not timed, what longer ones told may
-     * be long ago. */
-    limits->min_len = MAX(limits->min_len, cost_sample_len(cost));
+    cost_limits_for(cost, dma, cost_read(&cost->in_use), limits);
 }
 
 static void
@@ -104,7 +123,10 @@ cost_set_limits(struct vhost_async_cost *cost)
     cost->limits_cpu = cost_read(&cost->cpu);
     cost->limits_head = cost_read(&cost->head_16ths);
     if (cost->threshold == VHOST_ASYNC_AUTO) {
-        vhost_async_cost_get_limits(cost, cost->dma, &cost->limits);
+        cost_limits_for(cost, cost->dma,
+                        cost->trial.phase >= VHOST_ASYNC_TRIAL_DMA_SETTLE
+                        ? COST_MAY_PAY : cost_read(&cost->in_use),
+                        &cost->limits);
     } else {
         cost->limits = (struct dpdk_dma_limits) {
             .min_len = cost->threshold, .even_len = cost->threshold,
@@ -137,8 +159,8 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
 {
     cost->dma = dma;
     cost->n_bursts = COST_FIRST_BURSTS;
-    cost->n_timed = 0;
-    cost->n_trial = 0;
+    cost->n_timed = cost->n_trials = 0;
+    vhost_async_trial_stop(&cost->trial);
     cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
     cost->excess = cost->average_excess = 0;
     cost->worth_it = false;
@@ -148,6 +170,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
         cost->cpu_at_most = cost->head ? dma->cpu / 6 * 5 : dma->cpu;
         atomic_store_relaxed(&cost->cpu, cost->cpu_at_most);
         atomic_store_relaxed(&cost->head_16ths, 0);
+        atomic_store_relaxed(&cost->in_use, DPDK_DMA_COST_AS_MEASURED);
         cost->n_heads = cost->n_looks = 0;
         cost_set_limits(cost);
     }
@@ -159,7 +182,7 @@ vhost_async_cost_set_threshold(struct vhost_async_cost *cost,
                                uint64_t threshold)
 {
     cost->threshold = threshold;
-    cost->n_trial = 0;
+    vhost_async_trial_stop(&cost->trial);
     cost->average_excess = 0;
     cost->worth_it = false;
     cost_set_limits(cost);
@@ -183,6 +206,72 @@ cost_longest(const struct vhost_async_cost *cost,
     return longest;
 }
 
+/* Whether some of the 'cnt' packets 'pkts' would go by DMA if that cost as
+ * little as it may. */
+static bool
+cost_may_pay(const struct vhost_async_cost *cost,
+             struct rte_mbuf *const *pkts, uint16_t cnt)
+{
+    struct dpdk_dma_limits limits;
+
+    cost_limits_for(cost, cost->dma, COST_MAY_PAY, &limits);
+    for (uint16_t i = 0; i < cnt; i++) {
+        if (pkts[i]->pkt_len >= limits.min_len) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Ends a trial: limits are for what was learned. */
+static void
+cost_end_trial(struct vhost_async_cost *cost)
+{
+    vhost_async_trial_stop(&cost->trial);
+    cost_set_limits(cost);
+    cost->average_excess = cost->trial_average;
+    cost->worth_it = cost->trial_worth_it;
+    cost->n_bursts = COST_CPU_BURSTS;
+}
+
+/* The part of vhost_async_cost_next_timed() for a burst of a trial. */
+static bool
+cost_go_on_with_trial(struct vhost_async_cost *cost, bool dma,
+                      uint16_t longest, uint16_t *timed)
+{
+    enum vhost_async_trial_phase last = cost->trial.phase;
+
+    if (last >= VHOST_ASYNC_TRIAL_DMA_SETTLE && !cost->excess) {
+        /* What the CPU costs was found to be less than it was: DMA may not
+         * pay, and iterations do not count. */
+        cost_end_trial(cost);
+        return false;
+    }
+    switch (vhost_async_trial_next_burst(&cost->trial, cost->head)) {
+    case VHOST_ASYNC_TRIAL_CPU_PACKETS:
+        *timed = longest;
+        cost->at_most = false;
+        return false;
+    case VHOST_ASYNC_TRIAL_CPU_BURSTS:
+        cost->trial.begin = dpdk_dma_cost_clock();
+        return false;
+    case VHOST_ASYNC_TRIAL_DMA_SETTLE:
+        if (last != VHOST_ASYNC_TRIAL_DMA_SETTLE) {
+            cost->trial_average = cost->average_excess;
+            cost->trial_worth_it = cost->worth_it;
+            cost_set_limits(cost);
+        }
+        return dma;
+    case VHOST_ASYNC_TRIAL_DMA_BURSTS:
+        cost->trial.begin = dpdk_dma_cost_clock();
+        return dma;
+    case VHOST_ASYNC_TRIAL_CPU_SETTLE:
+    case VHOST_ASYNC_TRIAL_NONE:
+    default:
+        return false;
+    }
+}
+
 /* Sets '*timed' to which of the 'cnt' packets 'pkts' is to be timed, if any,
  * and 'cost->n_bursts' to when this is to be called again.  'dma' is whether
  * they are to go by DMA.  Returns whether the others do. */
@@ -191,6 +280,7 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
                             struct rte_mbuf *const *pkts, uint16_t cnt,
                             bool dma, uint16_t *timed)
 {
+    enum vhost_async_trial_phase phase = cost->trial.phase;
     uint16_t longest;
 
     if (cost->threshold != VHOST_ASYNC_AUTO) {
@@ -199,28 +289,19 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
     }
     longest = cost_longest(cost, pkts, cnt);
     if (longest == UINT16_MAX) {
-        cost->n_bursts = cost->n_trial ? 1 : COST_SHORT_BURSTS;
-        return dma && !cost->n_trial;
+        cost->n_bursts = phase ? 1 : COST_SHORT_BURSTS;
+        return dma && (!phase || phase >= VHOST_ASYNC_TRIAL_DMA_SETTLE);
     }
     cost->n_bursts = 1;
-    if (cost->n_trial) {
-        cost->n_trial--;
-        /* Of what is received, every other look is at the first bytes. */
-        if (cost->n_trial < COST_TRIAL_TIMED * (cost->head ? 2 : 1)) {
-            *timed = longest;
-            cost->at_most = false;
-        }
-        if (!cost->n_trial) {
-            cost->n_bursts = COST_CPU_BURSTS;
-        }
-        return false;
+    if (phase) {
+        return cost_go_on_with_trial(cost, dma, longest, timed);
     }
-    if (!dma) {
+    if (!dma && !cost_may_pay(cost, pkts, cnt)) {
         cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
     } else if (!--cost->until_trial) {
         cost->trial_times = MIN(2 * cost->trial_times, COST_MAX_TRIAL);
         cost->until_trial = cost->trial_times;
-        cost->n_trial = COST_TRIAL_BURSTS;
+        vhost_async_trial_start(&cost->trial, cost->head);
         return false;
     }
     cost->n_bursts = (cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
@@ -302,6 +383,30 @@ vhost_async_cost_add_time(struct vhost_async_cost *cost, uint64_t cycles,
     cost_update_limits(cost);
 }
 
+/* Learns from a trial that is over what DMA costs in use. */
+static void
+cost_learn_from_trial(struct vhost_async_cost *cost)
+{
+    uint32_t sample = vhost_async_trial_result(
+        &cost->trial, cost->dma, cost_read(&cost->cpu), cost->head,
+        cost_read(&cost->head_16ths) / 16);
+
+    if (sample) {
+        uint32_t last = cost_read(&cost->in_use);
+        uint32_t n;
+
+        cost->n_trials++;
+        n = MIN(cost->n_trials, COST_AVERAGE_TRIALS);
+        /* What was measured for an idle engine is no more than a start. */
+        sample = MIN(MAX(sample, last / COST_TRIAL_JUMP),
+                     last * COST_TRIAL_JUMP);
+        sample = (last * (n - 1) + sample + n / 2) / n;
+        atomic_store_relaxed(&cost->in_use,
+                             MIN(MAX(sample, COST_MAY_PAY), COST_MAX_IN_USE));
+    }
+    cost_end_trial(cost);
+}
+
 /* Ends an iteration in which 'cost->excess' is not 0: sets whether such ones
  * are worth it.  Once they are, they are until there is a quarter less, lest
  * packets of one flow take turns between the two ways. */
@@ -315,4 +420,8 @@ vhost_async_cost_end_iteration(struct vhost_async_cost *cost)
     cost->excess = 0;
     cost->worth_it = (cost->average_excess
                       >= limit - (cost->worth_it ? limit / 4 : 0));
+    if (OVS_UNLIKELY(cost->trial.phase)
+        && vhost_async_trial_end_iteration(&cost->trial)) {
+        cost_learn_from_trial(cost);
+    }
 }

@@ -19,14 +19,15 @@
 
 /* Whether packets go by DMA: what is cheaper for the thread that sends them.
  *
- * What an engine costs was measured when it was started (dpdk-dma-cost.h).
  * What the CPU costs depends on where the bytes are, in the cache of the core
  * or in memory, and is learned: now and then a packet is copied by CPU
  * whatever is cheaper, and the time is taken.  It depends on the way of the
  * packets before, too, since buffers that the CPU never touches are in no
  * cache of its: while packets go by DMA, one that goes by CPU shows at most
- * what that costs, and a trial shows more, in which all go by CPU for a
- * while.
+ * what that costs.  What an engine costs was measured when it was started
+ * (dpdk-dma-cost.h), in a loop that has the core for itself.  So there are
+ * trials, too (vhost-async-trial.h), in which all go by CPU for a while, and
+ * then by DMA.
  *
  * Handing copies over and looking for them costs the same for one packet as
  * for many, of whatever txqs.  So it is what an iteration has for all of them
@@ -47,6 +48,7 @@
 #include "openvswitch/compiler.h"
 #include "ovs-atomic.h"
 #include "util.h"
+#include "vhost-async-trial.h"
 
 /* Packets that are timed, of those that are received the bytes behind the
  * first ones: less tells little of what a byte costs, and goes by CPU.  From
@@ -77,10 +79,12 @@ struct vhost_async_cost {
     uint32_t limits_head;       /* ...and 'head_16ths'. */
     struct dpdk_dma_limits limits;
     atomic_uint32_t cpu;        /* Cycles for 64 KiB by CPU, on average. */
+    atomic_uint32_t in_use;     /* What 'dma' costs in use, in 256ths, on
+                                 * average of trials. */
     uint32_t n_bursts;          /* Until a packet is timed. */
     uint32_t n_timed;           /* How many were. */
-    uint32_t n_trial;           /* Bursts that the trial goes on, 0 if there is
-                                 * none. */
+    struct vhost_async_trial trial;
+    uint32_t n_trials;          /* That had a result. */
     uint32_t trial_times;       /* Packets timed from the last one to the */
     uint32_t until_trial;       /* ...next, and as many are left. */
     bool at_most;               /* Packets before the timed one went by DMA. */
@@ -90,6 +94,9 @@ struct vhost_async_cost {
      * it on average; and whether that is enough. */
     uint32_t excess, average_excess;
     bool worth_it;
+    bool trial_worth_it;        /* As 'worth_it' */
+    uint32_t trial_average;     /* ...and 'average_excess', when bursts of a
+                                 * trial began to go by DMA. */
 };
 
 void vhost_async_cost_set_dma(struct vhost_async_cost *,
@@ -134,7 +141,9 @@ vhost_async_cost_take_back(struct vhost_async_cost *cost,
 
 /* Returns whether packets of at least 'cost->limits.min_len' bytes, of the
  * 'cnt' ones 'pkts', go by DMA.  If one of them is to be copied by CPU in any
- * case, and timed, sets '*timed' to which. */
+ * case, and timed, sets '*timed' to which.  If it is the burst that is timed,
+ * as vhost_async_trial_times_burst() tells, vhost_async_trial_end_burst() is
+ * to be called when it is copied. */
 static inline bool
 vhost_async_cost_choose(struct vhost_async_cost *cost,
                         struct rte_mbuf *const *pkts, uint16_t cnt,

@@ -490,6 +490,8 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     uint32_t n_dma = 0, n_cpu = 0, n_back = 0;
     uint16_t n = 0, timed = UINT16_MAX;
     unsigned int i = 0, room = 0;
+    uint64_t n_copies = 0;
+    bool may_use;
     struct rx_burst b;
 
     if (!rx_take(vr, &b, mode)) {
@@ -499,11 +501,14 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     rxq->n_offered = b.n == RX_BURST ? vhost_vring_n_offered(vr) : 0;
     /* The guest's memory is only read: that its dirty pages are logged makes
      * no difference. */
-    if (!vhost_async_vq_may_use(&rxq->vq, chan)
-        || !vhost_async_cost_choose(cost, b.mbufs, b.n, &timed)) {
+    may_use = vhost_async_vq_may_use(&rxq->vq, chan);
+    if (!may_use || !vhost_async_cost_choose(cost, b.mbufs, b.n, &timed)) {
         chan = NULL;
     } else {
         self->rx_began = rte_get_tsc_cycles();
+    }
+    if (may_use && vhost_async_trial_times_burst(&cost->trial)) {
+        n_copies = dpdk_dma_chan_submitted(self->chan);
     }
 
     if (!chan && !in_flight && timed == UINT16_MAX) {
@@ -559,6 +564,30 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
         vhost_async_count(&rxq->stats.cpu_bytes, direct_bytes);
         vhost_async_rxq_count(rxq, n, direct_bytes);
     }
+    if (may_use && vhost_async_trial_times_burst(&cost->trial)) {
+        n_copies = dpdk_dma_chan_submitted(self->chan) - n_copies;
+        vhost_async_trial_end_burst(&cost->trial, b.n, n_dma, n_copies,
+                                    cpu_bytes - MIN(n_cpu * cost->head,
+                                                    cpu_bytes));
+    }
+    return n;
+}
+
+/* Has 'self' publish as vhost_async_rxq_publish() does, and learn how long
+ * that takes. */
+static uint16_t
+rx_publish_timed(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
+                 struct rte_mbuf **pkts, uint16_t cnt)
+{
+    uint64_t begin = dpdk_dma_cost_clock();
+    uint16_t n = vhost_async_rxq_publish(rxq, pkts, cnt);
+    uint64_t cycles = dpdk_dma_cost_clock() - begin;
+
+    /* Looks of a thread that has nothing else to do cost nothing. */
+    if (n) {
+        cycles -= MIN(cycles, self->rx_cost.dma->clock);
+        vhost_async_trial_add_publish(&self->rx_cost.trial, cycles, n);
+    }
     return n;
 }
 
@@ -606,7 +635,9 @@ vhost_async_rxq_recv(struct vhost_async_rxq *rxq,
     }
     if (OVS_LIKELY(vhost_vring_is_mapped(&rxq->vq.vring))) {
         if (vhost_async_vq_in_flight(&rxq->vq)) {
-            n += vhost_async_rxq_publish(rxq, &pkts[n], cnt - n);
+            n += (self && vhost_async_trial_times_reap(&self->rx_cost.trial)
+                  ? rx_publish_timed(rxq, self, &pkts[n], cnt - n)
+                  : vhost_async_rxq_publish(rxq, &pkts[n], cnt - n));
         }
         if (OVS_LIKELY(vhost_async_vq_state(&rxq->vq)
                        == VHOST_ASYNC_VQ_RUNNING)

@@ -139,6 +139,8 @@ thread_abandon(struct vhost_async_thread *self)
     dpdk_dma_chan_abandon(self->sender.chan);
     self->sender.chan = NULL;
     self->sample_tsc = 0;
+    vhost_async_trial_stop(&self->sender.cost.trial);
+    vhost_async_trial_stop(&self->sender.rx_cost.trial);
 }
 
 /* Returns true, and has the engine start with what the iteration sent, if the
@@ -234,6 +236,17 @@ vhost_async_thread_reap(struct vhost_async_thread *self)
         vhost_async_engine_run(&self->sender);
     }
     return n;
+}
+
+/* Has 'self' learn from the 'cycles' that it took, as told by
+ * dpdk_dma_cost_clock(), to have the engine start and to reap 'n' packets. */
+void
+vhost_async_thread_add_reap(struct vhost_async_thread *self, uint64_t cycles,
+                            uint32_t n)
+{
+    cycles -= MIN(cycles, self->claimed->cost.clock);
+    vhost_async_trial_add_reap(&self->sender.cost.trial, cycles, n);
+    vhost_async_trial_add_reap(&self->sender.rx_cost.trial, cycles, n);
 }
 
 /* Waits until the thread has nothing in flight, or its channel failed, and

@@ -96,9 +96,20 @@ void vhost_async_thread_set_chan(struct vhost_async_thread *,
 bool vhost_async_thread_only_submits(struct vhost_async_thread *,
                                      uint64_t now);
 unsigned int vhost_async_thread_reap(struct vhost_async_thread *);
+void vhost_async_thread_add_reap(struct vhost_async_thread *, uint64_t cycles,
+                                 uint32_t n);
 void vhost_async_thread_drain(struct vhost_async_thread *);
 uint64_t vhost_async_thread_latency(const struct vhost_async_thread *,
                                     unsigned int percentile);
+
+/* Whether reaping is to be timed, and vhost_async_thread_add_reap() to be
+ * called. */
+static inline bool
+vhost_async_thread_times_reap(const struct vhost_async_thread *self)
+{
+    return vhost_async_trial_times_reap(&self->sender.cost.trial)
+           || vhost_async_trial_times_reap(&self->sender.rx_cost.trial);
+}
 
 /* Whether copies of the thread are in flight. */
 static inline bool

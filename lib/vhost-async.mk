@@ -54,6 +54,8 @@ lib_libvhostasync_la_SOURCES = \
 	lib/vhost-async-rxq.h \
 	lib/vhost-async-thread.c \
 	lib/vhost-async-thread.h \
+	lib/vhost-async-trial.c \
+	lib/vhost-async-trial.h \
 	lib/vhost-async-txq.c \
 	lib/vhost-async-txq.h \
 	lib/vhost-async-vq-kinds.h \

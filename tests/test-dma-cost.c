@@ -183,6 +183,7 @@ fake_delay_us(unsigned int us)
 /* The library has them, too. */
 #define dpdk_dma_cost_measure dp_dma_cost_measure
 #define dpdk_dma_cost_get_limits dp_dma_cost_get_limits
+#define dpdk_dma_cost_of_iteration dp_dma_cost_of_iteration
 #include "dpdk-dma-cost.c"
 
 static int
@@ -210,6 +211,7 @@ test_figures(void)
     ovs_assert(cost.iteration == 100 + 40);
     ovs_assert(cost.cpu == 65536 / 16 * 3 / 2);
     ovs_assert(cost.cpu_short == 10 + 64 / 16 + world.read);
+    ovs_assert(cost.clock == world.read);
     ovs_assert(!world.n_buffers);
     ovs_assert(world.n_bursts == 2 * COST_ROUNDS);
 
@@ -249,13 +251,21 @@ test_few_at_a_time(void)
 }
 
 static void
+get_limits(const struct dpdk_dma_cost *cost, uint32_t cpu, uint32_t head,
+           uint32_t head_cycles, struct dpdk_dma_limits *limits)
+{
+    dpdk_dma_cost_get_limits(cost, DPDK_DMA_COST_AS_MEASURED, cpu, head,
+                             head_cycles, limits);
+}
+
+static void
 test_limits(void)
 {
     struct dpdk_dma_cost cost = { .packet = 80, .copy = 40, .iteration = 800 };
     struct dpdk_dma_limits limits;
 
     /* 16 bytes a cycle, and an eighth to be certain. */
-    dpdk_dma_cost_get_limits(&cost, 4096, 0, 0, &limits);
+    get_limits(&cost, 4096, 0, 0, &limits);
     ovs_assert(limits.min_len == 80 * 16 * 9 / 8);
     ovs_assert(limits.min_piece == 40 * 16 * 9 / 8);
     ovs_assert(limits.min_excess == 800 * 16 * 9 / 8);
@@ -275,26 +285,35 @@ test_limits(void)
     ovs_assert(dpdk_dma_limits_from(&limits, 1) == 1440 + 14400);
 
     /* The CPU copies the first bytes of what is received. */
-    dpdk_dma_cost_get_limits(&cost, 4096, 128, 300, &limits);
+    get_limits(&cost, 4096, 128, 300, &limits);
     ovs_assert(limits.min_len == 128 + 80 * 16 * 9 / 8);
     ovs_assert(limits.min_piece == 40 * 16 * 9 / 8);
-    ovs_assert(limits.min_excess == (800 + COST_RX_ITERATION) * 16 * 9 / 8);
+    ovs_assert(limits.min_excess
+               == (800 + DPDK_DMA_COST_RX_POLL) * 16 * 9 / 8);
     ovs_assert(limits.burst_loss == 300 * 16 * 9 / 8);
     ovs_assert(dpdk_dma_limits_from(&limits, 1)
                == 128 + 1440 + limits.min_excess + limits.burst_loss);
 
     /* The dearer the CPU, the lower. */
-    dpdk_dma_cost_get_limits(&cost, 40960, 0, 0, &limits);
+    get_limits(&cost, 40960, 0, 0, &limits);
     ovs_assert(limits.min_len == 144 && limits.min_excess == 1440);
-    dpdk_dma_cost_get_limits(&cost, UINT32_MAX, 0, 0, &limits);
+    get_limits(&cost, UINT32_MAX, 0, 0, &limits);
     ovs_assert(limits.min_len == 0 && limits.min_excess == 0);
+
+    /* The dearer DMA is in use, the higher. */
+    dpdk_dma_cost_get_limits(&cost, 3 * DPDK_DMA_COST_AS_MEASURED, 40960, 128,
+                             300, &limits);
+    ovs_assert(limits.even_len == 128 + 3 * 144);
+    ovs_assert(limits.min_piece == 3 * 72);
+    ovs_assert(limits.min_excess == 3 * 1620);
+    ovs_assert(limits.burst_loss == 540);
 
     /* What costs too much is never worth it. */
     cost.packet = cost.iteration = UINT32_MAX;
-    dpdk_dma_cost_get_limits(&cost, 1, 0, 0, &limits);
+    get_limits(&cost, 1, 0, 0, &limits);
     ovs_assert(limits.min_len == UINT32_MAX / 2);
     ovs_assert(dpdk_dma_limits_excess(&limits, 65535) < 0);
-    dpdk_dma_cost_get_limits(&cost, 1, 128, UINT32_MAX, &limits);
+    get_limits(&cost, 1, 128, UINT32_MAX, &limits);
     ovs_assert(limits.min_excess == UINT32_MAX / 2);
     ovs_assert(limits.burst_loss == UINT32_MAX / 2);
 }

@@ -29,6 +29,11 @@
 #include "random.h"
 #include "util.h"
 
+/* Time passes when a burst is copied. */
+#include "dpdk-dma-cost.h"
+static uint64_t fake_tsc = 1;
+#define dpdk_dma_cost_clock() fake_tsc
+
 /* The library has them, too. */
 #define vhost_async_cost_add_head_time dp_cost_add_head_time
 #define vhost_async_cost_add_time dp_cost_add_time
@@ -39,6 +44,12 @@
 #define vhost_async_cost_set_threshold dp_cost_set_threshold
 #define vhost_async_cost_times_head dp_cost_times_head
 #define vhost_async_policy dp_policy
+#define vhost_async_trial_end_burst dp_trial_end_burst
+#define vhost_async_trial_end_iteration dp_trial_end_iteration
+#define vhost_async_trial_next_burst dp_trial_next_burst
+#define vhost_async_trial_result dp_trial_result
+#define vhost_async_trial_start dp_trial_start
+#include "vhost-async-trial.c"
 #include "vhost-async-cost.c"
 
 /* The CPU takes a cycle for 16 bytes. */
@@ -50,12 +61,19 @@ static const struct dpdk_dma_cost dma = {
     .packet = 40, .copy = 30, .iteration = 400, .cpu = CPU, .cpu_short = 50,
 };
 
+/* Of a packet, whichever way it goes. */
+#define BASE 50
+
 static struct vhost_async_cost cost;
 static uint16_t timed;
+static uint32_t in_use;         /* What DMA costs, in 256ths of 'dma'. */
+/* In which phase of a trial the thread is interrupted. */
+static enum vhost_async_trial_phase disturbed = VHOST_ASYNC_TRIAL_NONE;
 
 static void
 start(void)
 {
+    in_use = DPDK_DMA_COST_AS_MEASURED;
     atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
     vhost_async_cost_set_dma(&cost, &dma);
 }
@@ -83,16 +101,38 @@ end_iteration(void)
     }
 }
 
+/* Copies 'n' packets of 'len' bytes, if that is timed, by DMA or by a CPU that
+ * takes 'cpu' cycles for 64 KiB. */
+static void
+copy_burst(unsigned int n, uint32_t len, uint32_t cpu, bool by_dma)
+{
+    if (vhost_async_trial_times_burst(&cost.trial)) {
+        fake_tsc += cost.trial.phase == disturbed ? UINT64_C(10000000000) : 0;
+        fake_tsc += n * BASE + (by_dma ? n * dma.packet * in_use / 256
+                           : n * (uint64_t) cpu * len / 65536);
+        vhost_async_trial_end_burst(&cost.trial, n, by_dma ? n : 0,
+                                    by_dma ? n : 0,
+                                    by_dma ? 0 : (uint64_t) n * len);
+    }
+    if (by_dma) {
+        vhost_async_trial_add_reap(&cost.trial, dma.iteration * in_use / 256,
+                                   n);
+    }
+}
+
 /* Sends 'n_bursts' bursts, each in an iteration of its own, and takes the time
- * of those packets that are to be timed: 'cpu' cycles for 64 KiB.  Returns how
- * many bursts were to go by DMA. */
+ * of those packets, and bursts, that are to be timed: 'cpu' cycles for 64 KiB.
+ * Returns how many bursts were to go by DMA. */
 static unsigned int
 send_bursts(unsigned int n_bursts, unsigned int n, uint32_t len, uint32_t cpu)
 {
     unsigned int n_dma = 0;
 
     for (unsigned int i = 0; i < n_bursts; i++) {
-        n_dma += send_burst(n, len);
+        bool by_dma = send_burst(n, len);
+
+        n_dma += by_dma;
+        copy_burst(n, len, cpu, by_dma);
         if (timed != UINT16_MAX) {
             ovs_assert(timed < n && len >= VHOST_ASYNC_COST_SAMPLE_LEN);
             vhost_async_cost_add_time(&cost, dma.cpu_short
@@ -102,6 +142,18 @@ send_bursts(unsigned int n_bursts, unsigned int n, uint32_t len, uint32_t cpu)
         end_iteration();
     }
     return n_dma;
+}
+
+/* Sends bursts of 'n' packets of 'len' bytes until no trial is going on, and
+ * has none begin soon. */
+static void
+end_trial(unsigned int n, uint32_t len)
+{
+    for (int i = 0; cost.trial.phase; i++) {
+        ovs_assert(i < 1000);
+        send_bursts(1, n, len, CPU);
+    }
+    cost.n_bursts = 100;
 }
 
 /* Cases. */
@@ -164,6 +216,7 @@ test_iterations(void)
 
     /* Once iterations have been worth it, all of it goes by DMA. */
     ovs_assert(send_bursts(50, 20, 1518, CPU) > 45);
+    end_trial(20, 1518);
     ovs_assert(cost.worth_it);
     ovs_assert(send_burst(1, 1518));
     end_iteration();
@@ -270,9 +323,11 @@ test_learning(void)
     uint32_t n;
 
     start();
-    ovs_assert(send_bursts(1000, 4, 1518, CPU) == 0);
-    ovs_assert(cost.limits.min_len == 720);
-    send_bursts(10000, 4, 1518, 10 * CPU);
+    /* But for trials. */
+    ovs_assert(send_bursts(1000, 4, 1518, CPU) < 100);
+    end_trial(4, 1518);
+    ovs_assert(cost.limits.min_len > 710 && cost.limits.min_len < 730);
+    send_bursts(300000, 4, 1518, 10 * CPU);
     ovs_assert(cost.limits.min_excess > 650 && cost.limits.min_excess < 950);
     ovs_assert(send_bursts(1000, 1, 1518, 10 * CPU) == 1000);
     /* Packets that are not timed go by CPU: it may be cheap again. */
@@ -325,10 +380,10 @@ test_trials(void)
 {
     unsigned int n, n_dma;
 
-    /* They are not, without a reason. */
+    /* They are not, without a reason, and trials are few. */
     start();
     send_to_core(1000);
-    ovs_assert(!send_to_core(100000));
+    ovs_assert(send_to_core(100000) < 1000);
 
     /* If there was one, a trial shows that it is gone. */
     send_bursts(10000, 4, 1518, 10 * CPU);
@@ -337,12 +392,141 @@ test_trials(void)
         ovs_assert(n < 200000);
     }
     send_to_core(100000);
-    ovs_assert(!send_to_core(100000));
+    ovs_assert(send_to_core(100000) < 1000);
 
     /* If it is there still, trials are few. */
     send_bursts(100000, 4, 1518, 10 * CPU);
     n_dma = send_bursts(1000000, 4, 1518, 10 * CPU);
     ovs_assert(n_dma < 1000000 && n_dma > 998000);
+}
+
+/* DMA may cost more in use than was measured, and be worth it later. */
+static void
+test_dearer_in_use(void)
+{
+    unsigned int n_dma;
+
+    /* By what was measured it takes 440 cycles instead of 1518 * 16 / 16. */
+    start();
+    ovs_assert(send_bursts(50, 16, 1518, CPU) >= 48);
+    in_use *= 3;
+    send_bursts(200000, 16, 1518, CPU);
+    ovs_assert(cost_read(&cost.in_use) > 3 * 256 * 15 / 16
+               && cost_read(&cost.in_use) < 3 * 256 * 17 / 16);
+    n_dma = send_bursts(200000, 16, 1518, CPU);
+    ovs_assert(n_dma < 2000);
+    /* Longer ones are worth it still. */
+    ovs_assert(send_bursts(1000, 16, 9000, CPU) > 900);
+    ovs_assert(cost_read(&cost.in_use) > 3 * 256 * 7 / 8);
+
+    in_use /= 3;
+    send_bursts(200000, 16, 1518, CPU);
+    ovs_assert(cost_read(&cost.in_use) > 256 * 15 / 16
+               && cost_read(&cost.in_use) < 256 * 17 / 16);
+    n_dma = send_bursts(200000, 16, 1518, CPU);
+    ovs_assert(n_dma > 198000);
+
+    /* Or cheaper than was measured. */
+    start();
+    in_use = 256 * 5 / 8;
+    ovs_assert(!send_bursts(1, 5, 1518, CPU));
+    send_bursts(200000, 5, 1518, CPU);
+    ovs_assert(send_bursts(200000, 5, 1518, CPU) > 198000);
+}
+
+/* Bursts of an iteration belong together, in a trial, too, however many there
+ * are. */
+static void
+test_trial_of_iterations(void)
+{
+    start();
+    in_use *= 2;
+    for (int i = 0; i < 4000; i++) {
+        unsigned int n_dma = 0;
+
+        for (int j = 0; j < 100; j++) {
+            bool by_dma = send_burst(1, 1518);
+
+            copy_burst(1, 1518, CPU, by_dma);
+            if (by_dma) {
+                /* What was reaped is not an iteration each time. */
+                if (vhost_async_trial_times_reap(&cost.trial)) {
+                    cost.trial.reap_cycles -= dma.iteration * in_use / 256;
+                }
+                n_dma++;
+            }
+        }
+        if (n_dma) {
+            vhost_async_trial_add_reap(&cost.trial,
+                                       dma.iteration * in_use / 256, 0);
+        }
+        end_iteration();
+    }
+    ovs_assert(cost.n_trials > 3);
+    ovs_assert(cost_read(&cost.in_use) > 2 * 256 * 15 / 16
+               && cost_read(&cost.in_use) < 2 * 256 * 17 / 16);
+}
+
+/* That the thread was interrupted, or that its clock jumped, decides nothing
+ * for long. */
+static void
+test_disturbed_trial(void)
+{
+    start();
+    send_bursts(200000, 16, 1518, CPU);
+    for (int i = 0; i < 2; i++) {
+        uint32_t n = cost.n_trials;
+
+        while (cost.n_trials == n) {
+            disturbed = (i ? VHOST_ASYNC_TRIAL_CPU_BURSTS
+                         : VHOST_ASYNC_TRIAL_DMA_BURSTS);
+            send_bursts(1, 16, 1518, CPU);
+        }
+        disturbed = VHOST_ASYNC_TRIAL_NONE;
+        ovs_assert(cost_read(&cost.in_use) >= COST_MAY_PAY
+                   && cost_read(&cost.in_use) <= 256 * 3);
+        send_bursts(100000, 16, 1518, CPU);
+        ovs_assert(send_bursts(1000, 16, 1518, CPU) > 900);
+    }
+}
+
+/* A trial ends, also if what the CPU costs turns out to be so little that
+ * nothing is to go by DMA. */
+static void
+test_trial_ends(void)
+{
+    start();
+    send_bursts(1000, 16, 1518, CPU);
+    while (!cost.trial.phase) {
+        ovs_assert(send_bursts(1, 16, 1518, CPU) <= 1);
+    }
+    for (int i = 0; cost.trial.phase; i++) {
+        ovs_assert(i < 1000);
+        send_bursts(1, 1, VHOST_ASYNC_COST_SAMPLE_LEN, CPU / 16);
+    }
+    ovs_assert(!send_burst(1, VHOST_ASYNC_COST_SAMPLE_LEN));
+    ovs_assert(cost.n_bursts > 100);
+
+    /* Without packets that may go by DMA it waits, and costs nothing. */
+    start();
+    send_bursts(1000, 16, 1518, CPU);
+    while (cost.trial.phase != VHOST_ASYNC_TRIAL_DMA_SETTLE) {
+        send_bursts(1, 16, 1518, CPU);
+    }
+    ovs_assert(!send_bursts(1000, 32, 64, CPU));
+    ovs_assert(cost.trial.phase == VHOST_ASYNC_TRIAL_DMA_SETTLE);
+    ovs_assert(!vhost_async_trial_times_burst(&cost.trial));
+    send_bursts(100, 16, 1518, CPU);
+    ovs_assert(!cost.trial.phase);
+
+    /* Nor does it go on with a number of bytes. */
+    while (cost.trial.phase != VHOST_ASYNC_TRIAL_DMA_BURSTS) {
+        send_bursts(1, 16, 1518, CPU);
+    }
+    atomic_store_relaxed(&vhost_async_policy.threshold, 100);
+    ovs_assert(send_burst(1, 100));
+    ovs_assert(!cost.trial.phase && cost.limits.min_len == 100);
+    end_iteration();
 }
 
 /* Of what is received, the CPU waits for the first bytes in any case. */
@@ -462,6 +646,10 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(threshold),
     DMA_TEST_CASE(learning),
     DMA_TEST_CASE(trials),
+    DMA_TEST_CASE(dearer_in_use),
+    DMA_TEST_CASE(trial_of_iterations),
+    DMA_TEST_CASE(disturbed_trial),
+    DMA_TEST_CASE(trial_ends),
     DMA_TEST_CASE(received),
     DMA_TEST_CASE(outliers),
     DMA_TEST_CASE(another_channel),

@@ -530,6 +530,57 @@ test_auto(void)
     }
 }
 
+/* In a trial all packets go by CPU, then by DMA, in order. */
+static void
+test_trial(void)
+{
+    struct vhost_async_cost *cost = &pmds[0].sender.rx_cost;
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    vhost_async_cost_set_threshold(cost, VHOST_ASYNC_AUTO);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 64, 2048);
+        uint32_t n_trials = cost->n_trials, n_bursts = 0;
+
+        cost->n_bursts = cost->until_trial = 1;
+        do {
+            unsigned int n;
+
+            ovs_assert(n_bursts++ < 200);
+            /* The time that copies take does not pass here. */
+            fake.tsc++;
+            cost->cpu_at_most = cost->dma->cpu;
+            atomic_store_relaxed(&cost->cpu, cost->dma->cpu);
+            guest_send(p, 3, LARGE);
+            n = port_poll(p, &pmds[0]);
+            settle();
+            n += port_poll(p, &pmds[0]);
+            ovs_assert(n == 3);
+            ovs_assert(guest_ring_reclaim(&p->guest) == 3);
+        } while (cost->trial.phase);
+        ovs_assert(cost->n_trials == n_trials + 1);
+        ovs_assert(COUNTER(p, dma_packets) >= 3 * (23 + 16));
+        ovs_assert(COUNTER(p, cpu_packets) >= 3 * (24 + 16 + 16));
+        ovs_assert(cost->trial.cpu.n_bursts == 16
+                   && cost->trial.cpu.n_pkts == 3 * 16
+                   && (cost->trial.cpu.cpu_bytes
+                       == 3 * 16 * (LARGE - VHOST_ASYNC_RX_HEAD))
+                   && !cost->trial.cpu.n_dma);
+        ovs_assert(cost->trial.dma.n_bursts >= 16
+                   && cost->trial.dma.n_dma == cost->trial.dma.n_pkts
+                   && cost->trial.dma.n_copies >= cost->trial.dma.n_dma
+                   && !cost->trial.dma.cpu_bytes);
+        ovs_assert(cost->trial.n_reaped == cost->trial.dma.n_dma);
+        ovs_assert(cost->trial.n_published >= cost->trial.n_reaped - 3
+                   && (cost->trial.publish_cycles
+                       >= (cost->trial.n_published / 3
+                           * (uint64_t) DPDK_DMA_COST_RX_POLL)));
+        port_finish(p);
+    }
+}
+
 static uint32_t
 lock_word(const struct vhost_async_vq *vq)
 {
@@ -618,6 +669,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(announce),
     DMA_TEST_CASE(notified),
     DMA_TEST_CASE(auto),
+    DMA_TEST_CASE(trial),
     DMA_TEST_CASE(unlock),
 };
 

@@ -396,6 +396,68 @@ test_auto(void)
     port_finish(p);
 }
 
+/* In a trial all packets go by CPU, then by DMA, in order, and each mbuf is
+ * freed once, also by who times what that takes. */
+static void
+test_trial(void)
+{
+    struct vhost_async_cost *cost = &pmds[0].sender.cost;
+    uint64_t layout;
+
+    start_engines(FAKE_SKELETON, 1, 256);
+    atomic_store_relaxed(&vhost_async_policy.threshold, VHOST_ASYNC_AUTO);
+    FOR_EACH_LAYOUT (layout) {
+        struct port *p = port_create(layout, 64, 2048);
+        uint32_t n = cost->n_trials, n_bursts = 0;
+
+        cost_set_limits(cost);
+        cost->n_bursts = cost->until_trial = 1;
+        do {
+            ovs_assert(n_bursts < 200);
+            /* The time that copies take does not pass here. */
+            fake.tsc++;
+            cost->cpu_at_most = cost->dma->cpu;
+            atomic_store_relaxed(&cost->cpu, cost->dma->cpu);
+            ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+            n_bursts++;
+            if (n_bursts % 3) {
+                settle();
+            }
+            /* One of another thread's, behind or before them. */
+            ovs_assert(port_send_n(p, NULL, 1, LARGE) == 1);
+            settle();
+            port_get(p, 4);
+            guest_ring_offer(&p->guest, 4);
+        } while (cost->trial.phase);
+        ovs_assert(cost->n_trials == n + 1);
+        ovs_assert(COUNTER(p, dma_packets) >= 3 * (23 + 16));
+        ovs_assert(COUNTER(p, cpu_packets) >= 3 * (24 + 8 + 16) + n_bursts);
+        ovs_assert(cost->trial.cpu.n_bursts == 16
+                   && cost->trial.cpu.n_pkts == 3 * 16
+                   && cost->trial.cpu.cpu_bytes == 3 * 16 * LARGE
+                   && !cost->trial.cpu.n_dma);
+        ovs_assert(cost->trial.dma.n_bursts >= 16
+                   && cost->trial.dma.n_dma == cost->trial.dma.n_pkts
+                   && cost->trial.dma.n_copies >= cost->trial.dma.n_dma
+                   && !cost->trial.dma.cpu_bytes);
+        ovs_assert(cost->trial.n_reaped == cost->trial.dma.n_dma);
+        port_finish(p);
+    }
+
+    /* With the channel it ends. */
+    cost->n_bursts = cost->until_trial = 1;
+    vhost_async_cost_set_threshold(cost, VHOST_ASYNC_AUTO);
+    {
+        struct port *p = port_create(GUEST_SPLIT | GUEST_MRG, 64, 2048);
+
+        ovs_assert(port_send_n(p, &pmds[0], 3, LARGE) == 3);
+        ovs_assert(cost->trial.phase);
+        vhost_async_thread_set_chan(&pmds[0], NULL);
+        ovs_assert(!cost->trial.phase);
+        port_finish(p);
+    }
+}
+
 /* What was added before cannot be taken back. */
 static void
 test_refused_in_mid_packet(void)
@@ -566,6 +628,7 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(pieces),
     DMA_TEST_CASE(more_pieces_than_room),
     DMA_TEST_CASE(auto),
+    DMA_TEST_CASE(trial),
     DMA_TEST_CASE(refused_in_mid_packet),
     DMA_TEST_CASE(pages),
     DMA_TEST_CASE(counters_wrap),

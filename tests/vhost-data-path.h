@@ -66,6 +66,7 @@
 #define vhost_async_self_get DP(vhost_async_self_get)
 #define vhost_async_self_get_unsafe DP(vhost_async_self_get_unsafe)
 #define vhost_async_self_var DP(vhost_async_self_var)
+#define vhost_async_thread_add_reap DP(vhost_async_thread_add_reap)
 #define vhost_async_thread_drain DP(vhost_async_thread_drain)
 #define vhost_async_cost_add_head_time DP(vhost_async_cost_add_head_time)
 #define vhost_async_cost_add_time DP(vhost_async_cost_add_time)
@@ -75,6 +76,11 @@
 #define vhost_async_cost_next_timed DP(vhost_async_cost_next_timed)
 #define vhost_async_cost_set_dma DP(vhost_async_cost_set_dma)
 #define vhost_async_cost_set_threshold DP(vhost_async_cost_set_threshold)
+#define vhost_async_trial_end_burst DP(vhost_async_trial_end_burst)
+#define vhost_async_trial_end_iteration DP(vhost_async_trial_end_iteration)
+#define vhost_async_trial_next_burst DP(vhost_async_trial_next_burst)
+#define vhost_async_trial_result DP(vhost_async_trial_result)
+#define vhost_async_trial_start DP(vhost_async_trial_start)
 #define vhost_async_thread_only_submits DP(vhost_async_thread_only_submits)
 #define vhost_async_thread_latency DP(vhost_async_thread_latency)
 #define vhost_async_thread_init DP(vhost_async_thread_init)
@@ -185,6 +191,7 @@ static void *dp_malloc(size_t);
 #endif
 #include "vhost-async-txq.c"
 #include "vhost-async-rxq.c"
+#include "vhost-async-trial.c"
 #include "vhost-async-cost.c"
 #include "vhost-async-copy.c"
 #include "vhost-async-receive.c"

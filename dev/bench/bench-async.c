@@ -103,18 +103,22 @@ async_in_trial(void)
 {
     const struct vhost_async_thread *self = *vhost_async_self_get();
 
-    return self && (self->sender.cost.n_trial
-                    || self->sender.rx_cost.n_trial);
+    return self && (self->sender.cost.trial.phase
+                    || self->sender.rx_cost.trial.phase);
 }
 
 void
 async_get_counters(struct async_counters *c)
 {
-    const struct vhost_async_thread *self = *vhost_async_self_get();
+    struct vhost_async_thread *self = *vhost_async_self_get();
 
     memset(c, 0, sizeof *c);
     if (self) {
         const struct vhost_async_sender_stats *stats = &self->sender.stats;
+        struct vhost_async_cost *cost = (settings.receive
+                                         ? &self->sender.rx_cost
+                                         : &self->sender.cost);
+        uint32_t in_use;
 
         c->dma_packets = (vhost_async_counter(&stats->dma_packets)
                           + vhost_async_counter(&stats->rx_dma_packets));
@@ -123,8 +127,9 @@ async_get_counters(struct async_counters *c)
         c->polls = vhost_async_counter(&self->stats.polls);
         c->empty_polls = vhost_async_counter(&self->stats.empty_polls);
         c->bursts = vhost_async_counter(&self->sender.stats.bursts);
-        c->cpu = (settings.receive ? self->sender.rx_cost.limits_cpu
-                  : self->sender.cost.limits_cpu);
+        c->cpu = cost->limits_cpu;
+        atomic_read_relaxed(&cost->in_use, &in_use);
+        c->in_use = in_use;
     }
 }
 

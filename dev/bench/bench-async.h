@@ -35,7 +35,8 @@
 
 struct async_counters {
     uint64_t dma_packets, cpu_packets, polls, empty_polls, bursts;
-    uint64_t cpu;               /* Learned, cycles for 64 KiB. */
+    uint64_t cpu;               /* Learned, cycles for 64 KiB, */
+    uint64_t in_use;            /* ...and what DMA costs, in 256ths. */
 };
 
 const char *async_build(void);

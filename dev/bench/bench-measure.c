@@ -221,6 +221,13 @@ largest_packet(const struct params *p)
     return size;
 }
 
+/* Of packets from this length on the thread times some. */
+#define MIN_TIMED 512
+
+/* How many trials tell enough, and rounds for them at most. */
+#define N_TRIALS 6
+#define MAX_WARM_UP 2000
+
 /* Number of packets to send in a round, such that there is room for all in
  * the virtqueues. */
 static unsigned int
@@ -299,18 +306,23 @@ run_round(const struct params *p, unsigned int total, uint64_t *idle)
 
 /* Goes on until the thread has learned what these packets cost, of which it
  * would time fewer by itself.  None is if a threshold is set, or if all are
- * too short for it. */
+ * too short for it; and there are trials only if DMA may pay. */
 static void
 warm_up(const struct params *p, unsigned int total, round_func *round)
 {
-    int n = p->threshold < 0 && largest_packet(p) >= 256 ? 40 : 3;
+    bool learns = p->threshold < 0 && largest_packet(p) >= MIN_TIMED;
+    unsigned int n = learns ? 40 : 3, n_trials = 0;
     uint64_t idle;
 
-    for (int i = 0; i < n || async_in_trial(); i++) {
-        if (i < n) {
+    for (unsigned int i = 0; i < n || (async_in_trial() && i < MAX_WARM_UP)
+                             || (n_trials && n_trials < N_TRIALS); i++) {
+        bool in_trial = async_in_trial();
+
+        if (learns && !in_trial) {
             async_time_next();
         }
         round(p, total, &idle);
+        n_trials += in_trial && !async_in_trial();
     }
 }
 
@@ -349,14 +361,14 @@ measure_rounds(const struct params *p, unsigned int total, round_func *round)
     printf("{\"median\": %.2f, \"q1\": %.2f, \"q3\": %.2f, \"min\": %.2f, "
            "\"rounds\": %u, \"packets\": %u, \"dma\": %.4f, \"polls\": %.4f, "
            "\"empty\": %.4f, \"bursts\": %.4f, \"idle\": %.2f, "
-           "\"cpu\": %"PRIu64"}\n",
+           "\"cpu\": %"PRIu64", \"in_use\": %"PRIu64"}\n",
            quantile(samples, p->rounds, .5), quantile(samples, p->rounds, .25),
            quantile(samples, p->rounds, .75), samples[0], p->rounds, total,
            (after.dma_packets - before.dma_packets) / packets,
            (after.polls - before.polls) / packets * p->burst,
            (after.empty_polls - before.empty_polls) / packets * p->burst,
            (after.bursts - before.bursts) / packets * p->burst,
-           all_idle / packets, after.cpu);
+           all_idle / packets, after.cpu, after.in_use);
     free(samples);
 }
 
