@@ -71,12 +71,6 @@ static const struct dpdk_dma_cost cost_default = {
  * between what DMA and CPU cost there and what is measured here. */
 #define COST_OWN_PACKET 44
 
-/* Cycles that a packet which the CPU copies takes more if others of its burst
- * go by DMA: the loops for plain packets are not for it then, and it is
- * published behind them.  From 'make bench', 31 packets of 64 bytes sent
- * behind one of 9000 bytes. */
-#define COST_NOT_DIRECT 24
-
 /* DMA has to be cheaper by one part in so many. */
 #define COST_MARGIN 8
 
@@ -285,8 +279,8 @@ dpdk_dma_cost_get_limits(const struct dpdk_dma_cost *cost, uint32_t in_use,
      * of a burst are fetched together. */
     limits->burst_loss = cost_in_bytes(head_cycles, DPDK_DMA_COST_AS_MEASURED,
                                        cpu);
-    limits->loss = cost_in_bytes(COST_NOT_DIRECT, DPDK_DMA_COST_AS_MEASURED,
-                                 cpu);
+    limits->loss = cost_in_bytes(DPDK_DMA_COST_NOT_DIRECT,
+                                 DPDK_DMA_COST_AS_MEASURED, cpu);
 }
 
 /* Gives 'e' buffers.  None lies in two pages, hence each is contiguous for any

@@ -324,7 +324,7 @@ dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
 unsigned int
 dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
 {
-    uint64_t begin;
+    uint64_t begin, cycles, n_pkts;
     unsigned int n;
     bool sent;
 
@@ -332,12 +332,16 @@ dpif_netdev_dma_reap(struct vhost_async_thread *self, struct pmd_perf_stats *s)
         return dma_reap(self, s);
     }
     sent = self->sent;
+    n_pkts = vhost_async_sender_packets(&self->sender);
     begin = dpdk_dma_cost_clock();
     n = dma_reap(self, s);
-    /* Looks of a thread that has nothing else to do cost nothing. */
-    if (n || sent) {
-        vhost_async_thread_add_reap(self, dpdk_dma_cost_clock() - begin, n);
+    cycles = dpdk_dma_cost_clock() - begin;
+    /* Looks of a thread that has nothing else to do cost nothing, and what it
+     * sends for others is timed by itself. */
+    if ((n || sent) && n_pkts == vhost_async_sender_packets(&self->sender)) {
+        vhost_async_thread_add_reap(self, cycles, n);
     }
+    self->publish_cycles = 0;
     return n;
 }
 

@@ -266,8 +266,8 @@ sender_count(struct vhost_async_sender *self, uint32_t n_dma,
 /* Copies 'cnt' packets to the ring, by DMA through the channel of 'self', NULL
  * for a thread that has none, or by CPU.  Returns how many, from the first on,
  * were taken; if not all were, sets '*obstacle'.  Those in whose place is NULL
- * then belong to the txq; all others still to the caller.  The engine need not
- * start before the thread reaps its channel the next time.
+ * then belong to the txq, or are freed; all others still to the caller.  The
+ * engine need not start before the thread reaps its channel the next time.
  *
  * The holder of the lock. */
 uint16_t
@@ -371,13 +371,17 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         vhost_async_txq_published(txq, n_direct);
     }
     if (may_use && vhost_async_trial_times_burst(&self->cost.trial)) {
+        struct vhost_async_trial_burst b = {
+            .bytes = dma_bytes + cpu_bytes, .cpu_bytes = cpu_bytes,
+            .n_pkts = i, .n_dma = n_dma,
+            .n_copies = dpdk_dma_chan_submitted(chan) - n_copies,
+        };
+
         /* Those that go by DMA are freed when they are reaped, which is timed,
          * too. */
         rte_pktmbuf_free_bulk(pkts, i);
         memset(pkts, 0, i * sizeof *pkts);
-        n_copies = dpdk_dma_chan_submitted(chan) - n_copies;
-        vhost_async_trial_end_burst(&self->cost.trial, i, n_dma, n_copies,
-                                    cpu_bytes);
+        vhost_async_trial_end_burst(&self->cost.trial, &b, i == cnt);
     }
     return i;
 }

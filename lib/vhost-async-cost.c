@@ -40,12 +40,16 @@ struct vhost_async_policy vhost_async_policy = {
 /* Bursts until the next look for a packet to time, if all are short. */
 #define COST_SHORT_BURSTS 8
 
-/* Packets timed while they go by DMA until there is a trial, and from one to
- * the next, twice as many each time, at most.  A trial may cost ten times of
- * what DMA does, where the bytes are in memory, and is to be less than a
- * hundredth of all. */
-#define COST_FIRST_TRIAL 8
-#define COST_MAX_TRIAL 128
+/* Packets timed, if they may go by DMA, until there is a trial, and from one
+ * to the next, twice as many each time, at most.  A trial may cost ten times
+ * of what DMA does, where the bytes are in memory, and is to be less than a
+ * hundredth of all.  The first one is when 'cpu' is known. */
+#define COST_FIRST_TRIAL 16
+#define COST_MAX_TRIAL 256
+
+/* Packets timed, one after the other, for which DMA cannot pay, until trials
+ * are as many again as at first, should it pay one day. */
+#define COST_CANNOT_PAY 16
 
 /* What DMA costs is taken for this part of what was measured for those bursts
  * of a trial that are to go by DMA: if it is as cheap as that, it may pay. */
@@ -159,7 +163,7 @@ vhost_async_cost_set_dma(struct vhost_async_cost *cost,
 {
     cost->dma = dma;
     cost->n_bursts = COST_FIRST_BURSTS;
-    cost->n_timed = cost->n_trials = 0;
+    cost->n_timed = cost->n_trials = cost->n_cannot_pay = 0;
     vhost_async_trial_stop(&cost->trial);
     cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
     cost->excess = cost->average_excess = 0;
@@ -234,20 +238,32 @@ cost_end_trial(struct vhost_async_cost *cost)
     cost->n_bursts = COST_CPU_BURSTS;
 }
 
-/* The part of vhost_async_cost_next_timed() for a burst of a trial. */
+/* A burst, or a look at the engine, that a trial does not go on by. */
+static void
+cost_stall_trial(struct vhost_async_cost *cost)
+{
+    if (vhost_async_trial_stalls(&cost->trial)) {
+        cost_end_trial(cost);
+    }
+}
+
+/* The part of vhost_async_cost_next_timed() for a burst of a trial, of 'cnt'
+ * packets, of which 'longest' may be timed if it is not UINT16_MAX. */
 static bool
-cost_go_on_with_trial(struct vhost_async_cost *cost, bool dma,
+cost_go_on_with_trial(struct vhost_async_cost *cost, uint16_t cnt, bool dma,
                       uint16_t longest, uint16_t *timed)
 {
     enum vhost_async_trial_phase last = cost->trial.phase;
 
-    if (last >= VHOST_ASYNC_TRIAL_DMA_SETTLE && !cost->excess) {
-        /* What the CPU costs was found to be less than it was: DMA may not
-         * pay, and iterations do not count. */
-        cost_end_trial(cost);
+    cost->n_bursts = 1;
+    if (longest == UINT16_MAX
+        || (last >= VHOST_ASYNC_TRIAL_DMA_SETTLE && !cost->excess)) {
+        /* It has nothing for DMA, nor have those before it in this
+         * iteration. */
+        cost_stall_trial(cost);
         return false;
     }
-    switch (vhost_async_trial_next_burst(&cost->trial, cost->head)) {
+    switch (vhost_async_trial_next_burst(&cost->trial, cnt, cost->head)) {
     case VHOST_ASYNC_TRIAL_CPU_PACKETS:
         *timed = longest;
         cost->at_most = false;
@@ -272,6 +288,33 @@ cost_go_on_with_trial(struct vhost_async_cost *cost, bool dma,
     }
 }
 
+/* Returns whether a trial is to begin now, a packet having been chosen to be
+ * timed from the 'cnt' ones 'pkts', which are to go by DMA if 'dma' says
+ * so. */
+static bool
+cost_begin_trial(struct vhost_async_cost *cost, struct rte_mbuf *const *pkts,
+                 uint16_t cnt, bool dma)
+{
+    if (!dma && !cost_may_pay(cost, pkts, cnt)) {
+        if (++cost->n_cannot_pay >= COST_CANNOT_PAY) {
+            cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
+        }
+        return false;
+    }
+    cost->n_cannot_pay = 0;
+    if (--cost->until_trial) {
+        return false;
+    }
+    if (cost->other && cost->other->trial.phase) {
+        cost->until_trial = 1;
+        return false;
+    }
+    cost->trial_times = MIN(2 * cost->trial_times, COST_MAX_TRIAL);
+    cost->until_trial = cost->trial_times;
+    vhost_async_trial_start(&cost->trial, cost->head);
+    return true;
+}
+
 /* Sets '*timed' to which of the 'cnt' packets 'pkts' is to be timed, if any,
  * and 'cost->n_bursts' to when this is to be called again.  'dma' is whether
  * they are to go by DMA.  Returns whether the others do. */
@@ -280,7 +323,6 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
                             struct rte_mbuf *const *pkts, uint16_t cnt,
                             bool dma, uint16_t *timed)
 {
-    enum vhost_async_trial_phase phase = cost->trial.phase;
     uint16_t longest;
 
     if (cost->threshold != VHOST_ASYNC_AUTO) {
@@ -288,20 +330,15 @@ vhost_async_cost_next_timed(struct vhost_async_cost *cost,
         return dma;
     }
     longest = cost_longest(cost, pkts, cnt);
+    if (cost->trial.phase) {
+        return cost_go_on_with_trial(cost, cnt, dma, longest, timed);
+    }
     if (longest == UINT16_MAX) {
-        cost->n_bursts = phase ? 1 : COST_SHORT_BURSTS;
-        return dma && (!phase || phase >= VHOST_ASYNC_TRIAL_DMA_SETTLE);
+        cost->n_bursts = COST_SHORT_BURSTS;
+        return dma;
     }
-    cost->n_bursts = 1;
-    if (phase) {
-        return cost_go_on_with_trial(cost, dma, longest, timed);
-    }
-    if (!dma && !cost_may_pay(cost, pkts, cnt)) {
-        cost->until_trial = cost->trial_times = COST_FIRST_TRIAL;
-    } else if (!--cost->until_trial) {
-        cost->trial_times = MIN(2 * cost->trial_times, COST_MAX_TRIAL);
-        cost->until_trial = cost->trial_times;
-        vhost_async_trial_start(&cost->trial, cost->head);
+    if (cost_begin_trial(cost, pkts, cnt, dma)) {
+        cost->n_bursts = 1;
         return false;
     }
     cost->n_bursts = (cost->n_timed < COST_AVERAGE ? COST_FIRST_BURSTS
@@ -423,5 +460,17 @@ vhost_async_cost_end_iteration(struct vhost_async_cost *cost)
     if (OVS_UNLIKELY(cost->trial.phase)
         && vhost_async_trial_end_iteration(&cost->trial)) {
         cost_learn_from_trial(cost);
+    }
+}
+
+/* Has the trial that is going on, if any, know that having the engine start,
+ * and reaping 'n' packets, took 'cycles'. */
+void
+vhost_async_cost_add_reap(struct vhost_async_cost *cost, uint64_t cycles,
+                          uint32_t n)
+{
+    if (vhost_async_trial_times_reap(&cost->trial)) {
+        vhost_async_trial_add_reap(&cost->trial, cycles, n);
+        cost_stall_trial(cost);
     }
 }

@@ -83,20 +83,28 @@ struct vhost_async_cost {
                                  * average of trials. */
     uint32_t n_bursts;          /* Until a packet is timed. */
     uint32_t n_timed;           /* How many were. */
-    struct vhost_async_trial trial;
-    uint32_t n_trials;          /* That had a result. */
-    uint32_t trial_times;       /* Packets timed from the last one to the */
-    uint32_t until_trial;       /* ...next, and as many are left. */
-    bool at_most;               /* Packets before the timed one went by DMA. */
-    uint32_t cpu_at_most;       /* What such ones say of 'cpu', on average. */
 
     /* Bytes beyond 'limits.even_len': of this iteration, and of those before
      * it on average; and whether that is enough. */
     uint32_t excess, average_excess;
     bool worth_it;
+
+    /* Packets that are timed. */
+    bool at_most;               /* Those before the last one went by DMA. */
+    uint32_t cpu_at_most;       /* What such ones say of 'cpu', on average. */
+
+    /* Trials. */
+    struct vhost_async_cost *other;     /* Of the other direction, or NULL:
+                                         * there is one trial at a time. */
+    uint32_t n_trials;          /* That had a result. */
+    uint32_t trial_times;       /* Packets timed from the last one to the */
+    uint32_t until_trial;       /* ...next, and as many are left. */
+    uint32_t n_cannot_pay;      /* Packets timed since one for which DMA may
+                                 * pay. */
     bool trial_worth_it;        /* As 'worth_it' */
     uint32_t trial_average;     /* ...and 'average_excess', when bursts of a
                                  * trial began to go by DMA. */
+    struct vhost_async_trial trial;
 };
 
 void vhost_async_cost_set_dma(struct vhost_async_cost *,
@@ -112,6 +120,8 @@ bool vhost_async_cost_times_head(struct vhost_async_cost *);
 void vhost_async_cost_add_head_time(struct vhost_async_cost *,
                                     uint64_t cycles);
 void vhost_async_cost_end_iteration(struct vhost_async_cost *);
+void vhost_async_cost_add_reap(struct vhost_async_cost *, uint64_t cycles,
+                               uint32_t n);
 void vhost_async_cost_get_limits(const struct vhost_async_cost *,
                                  const struct dpdk_dma_cost *,
                                  struct dpdk_dma_limits *);

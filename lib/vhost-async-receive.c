@@ -565,10 +565,14 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
         vhost_async_rxq_count(rxq, n, direct_bytes);
     }
     if (may_use && vhost_async_trial_times_burst(&cost->trial)) {
-        n_copies = dpdk_dma_chan_submitted(self->chan) - n_copies;
-        vhost_async_trial_end_burst(&cost->trial, b.n, n_dma, n_copies,
-                                    cpu_bytes - MIN(n_cpu * cost->head,
-                                                    cpu_bytes));
+        struct vhost_async_trial_burst t = {
+            .bytes = dma_bytes + cpu_bytes,
+            .cpu_bytes = (int64_t) cpu_bytes - n_cpu * cost->head,
+            .n_pkts = b.n, .n_dma = n_dma,
+            .n_copies = dpdk_dma_chan_submitted(self->chan) - n_copies,
+        };
+
+        vhost_async_trial_end_burst(&cost->trial, &t, true);
     }
     return n;
 }
@@ -586,7 +590,9 @@ rx_publish_timed(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     /* Looks of a thread that has nothing else to do cost nothing. */
     if (n) {
         cycles -= MIN(cycles, self->rx_cost.dma->clock);
-        vhost_async_trial_add_publish(&self->rx_cost.trial, cycles, n);
+        /* The CPU would not have needed this poll. */
+        vhost_async_trial_add_publish(&self->rx_cost.trial,
+                                      cycles + DPDK_DMA_COST_RX_POLL, n);
     }
     return n;
 }

@@ -130,7 +130,7 @@ ring_drain_burst(struct vhost_async_sender *self, struct vhost_async_txq *txq)
     if (OVS_UNLIKELY(n < cnt)) {
         ring_count_drops(txq, obstacle, cnt - n);
     }
-    /* Those that belong to the txq are NULL, which is skipped. */
+    /* Others are NULL, which is skipped. */
     rte_pktmbuf_free_bulk(pkts, cnt);
     ring_left(txq, cnt);
     return cnt;

@@ -49,6 +49,8 @@ vhost_async_thread_init(struct vhost_async_thread *self)
 {
     dma_defer_init(&self->sender.kept);
     self->sender.rx_cost.head = VHOST_ASYNC_RX_HEAD;
+    self->sender.rx_cost.other = &self->sender.cost;
+    self->sender.cost.other = &self->sender.rx_cost;
     self->poll_cycles = rte_get_tsc_hz() / 1000000 * THREAD_POLL_US;
 }
 
@@ -163,6 +165,50 @@ vhost_async_thread_only_submits(struct vhost_async_thread *self, uint64_t now)
     return false;
 }
 
+/* Has txqs publish the 'n' packets 'done', as far as their turn came. */
+static inline void
+thread_publish(struct vhost_async_sender *sender,
+               const struct dpdk_dma_done *done, unsigned int n)
+{
+    /* Packets of one burst follow each other.  If the last of them is
+     * published, by this thread or another one, those before it are, too, and
+     * the txq is not looked at once more.  Rxqs are polled. */
+    for (unsigned int i = 0; i < n; i++) {
+        struct vhost_async_vq *vq = vhost_async_vq_of_owner(done[i].owner);
+
+        if ((i + 1 < n && done[i].owner == done[i + 1].owner) || vq->rx) {
+            continue;
+        }
+        if ((int32_t) (vhost_async_vq_get(&vq->published) - done[i].seq)
+            <= 0) {
+            vhost_async_engine_publish(sender, vhost_async_txq_of_vq(vq));
+        }
+    }
+}
+
+/* The same, and has 'self' learn how long that takes. */
+static void
+thread_publish_timed(struct vhost_async_thread *self,
+                     struct vhost_async_sender *sender,
+                     const struct dpdk_dma_done *done, unsigned int n)
+{
+    uint64_t begin = dpdk_dma_cost_clock();
+    unsigned int n_sent = 0;
+    uint64_t cycles;
+
+    thread_publish(sender, done, n);
+    cycles = dpdk_dma_cost_clock() - begin;
+    self->publish_cycles += cycles;
+    for (unsigned int i = 0; i < n; i++) {
+        n_sent += !vhost_async_vq_of_owner(done[i].owner)->rx;
+    }
+    if (n_sent) {
+        cycles -= MIN(cycles, self->claimed->cost.clock);
+        vhost_async_trial_add_publish(&self->sender.cost.trial, cycles,
+                                      n_sent);
+    }
+}
+
 /* Reaps the channel of 'self'.  What others left at the txqs is seen to by
  * 'sender', that of the thread, or NULL if it is to get nothing more to come
  * back for. */
@@ -200,19 +246,10 @@ thread_reap_channel(struct vhost_async_thread *self,
         vhost_async_vq_done(vhost_async_vq_of_owner(done[i].owner),
                             done[i].seq);
     }
-    /* Packets of one burst follow each other.  If the last of them is
-     * published, by this thread or another one, those before it are, too, and
-     * the txq is not looked at once more.  Rxqs are polled. */
-    for (unsigned int i = 0; i < n; i++) {
-        struct vhost_async_vq *vq = vhost_async_vq_of_owner(done[i].owner);
-
-        if ((i + 1 < n && done[i].owner == done[i + 1].owner) || vq->rx) {
-            continue;
-        }
-        if ((int32_t) (vhost_async_vq_get(&vq->published) - done[i].seq)
-            <= 0) {
-            vhost_async_engine_publish(sender, vhost_async_txq_of_vq(vq));
-        }
+    if (vhost_async_thread_times_reap(self)) {
+        thread_publish_timed(self, sender, done, n);
+    } else {
+        thread_publish(sender, done, n);
     }
 
     COVERAGE_INC(vhost_async_reap);
@@ -244,9 +281,10 @@ void
 vhost_async_thread_add_reap(struct vhost_async_thread *self, uint64_t cycles,
                             uint32_t n)
 {
-    cycles -= MIN(cycles, self->claimed->cost.clock);
-    vhost_async_trial_add_reap(&self->sender.cost.trial, cycles, n);
-    vhost_async_trial_add_reap(&self->sender.rx_cost.trial, cycles, n);
+    /* That is what a txq costs, and no rxq. */
+    cycles -= MIN(cycles, self->publish_cycles + self->claimed->cost.clock);
+    vhost_async_cost_add_reap(&self->sender.cost, cycles, n);
+    vhost_async_cost_add_reap(&self->sender.rx_cost, cycles, n);
 }
 
 /* Waits until the thread has nothing in flight, or its channel failed, and

@@ -73,6 +73,8 @@ struct vhost_async_thread {
     uint64_t sample_tsc;            /* ...when that was, 0 for none. */
     uint64_t poll_tsc;              /* Of the last look at the channel. */
     uint64_t poll_cycles;           /* TSC cycles until the next, at least. */
+    uint64_t publish_cycles;        /* What publishing to txqs took, of a look
+                                     * that is timed. */
     uint64_t reap_cycles;           /* Spent reaping, or on polls of which
                                      * nothing came up, from when they began
                                      * to copy; not yet charged. */

@@ -34,13 +34,12 @@
 
 #include "dpdk-dma-cost.h"
 #include "openvswitch/compiler.h"
-#include "util.h"
 
 /* The phases of a trial, one after the other. */
 enum vhost_async_trial_phase {
     VHOST_ASYNC_TRIAL_NONE,
-    VHOST_ASYNC_TRIAL_CPU_SETTLE,   /* All go by CPU, until buffers are in the
-                                     * caches that they are in then, */
+    VHOST_ASYNC_TRIAL_CPU_SETTLE,   /* All go by CPU, until some buffers are in
+                                     * the caches that they are in then, */
     VHOST_ASYNC_TRIAL_CPU_PACKETS,  /* ...one of each burst is timed, */
     VHOST_ASYNC_TRIAL_CPU_BURSTS,   /* ...and then whole bursts. */
     VHOST_ASYNC_TRIAL_DMA_SETTLE,   /* They go by DMA if that may pay, */
@@ -50,16 +49,29 @@ enum vhost_async_trial_phase {
 /* What bursts of one way took. */
 struct vhost_async_trial_sum {
     uint64_t cycles;
-    uint64_t cpu_bytes;         /* Copied by CPU, which DMA would have. */
+    int64_t cpu_bytes;          /* Copied by CPU, which DMA would have. */
     uint32_t n_bursts;
     uint32_t n_pkts;
     uint32_t n_dma;             /* Of those, by DMA, */
-    uint32_t n_copies;          /* ...in so many copies. */
+    uint32_t n_copies;          /* ...in so many copies, */
+    uint32_t n_beside;          /* ...and by CPU in bursts with such ones. */
+};
+
+/* A burst that was timed. */
+struct vhost_async_trial_burst {
+    uint64_t bytes;
+    int64_t cpu_bytes;          /* As in 'struct vhost_async_trial_sum'. */
+    uint32_t n_pkts;
+    uint32_t n_dma;
+    uint32_t n_copies;
 };
 
 struct vhost_async_trial {
     enum vhost_async_trial_phase phase;
-    uint32_t n_left;            /* Bursts left of the phase, at least. */
+    uint32_t n_left;            /* Bursts left of the phase, or packets, at
+                                 * least. */
+    uint32_t n_stalled;         /* Bursts and looks that it did not go on
+                                 * by. */
     uint64_t begin;             /* TSC when a burst began that is timed, or
                                  * 0. */
     uint32_t n_ends;            /* Iterations that were timed, */
@@ -68,18 +80,23 @@ struct vhost_async_trial {
     uint32_t n_reaped;          /* Packets reaped meanwhile, of whatever
                                  * virtqueues, */
     uint64_t reap_cycles;       /* ...and what that took. */
-    uint32_t n_published;       /* Packets published later, */
+    uint32_t n_published;       /* Packets published, */
     uint64_t publish_cycles;    /* ...and what that took. */
     struct vhost_async_trial_sum cpu, dma;
 };
 
 void vhost_async_trial_start(struct vhost_async_trial *, bool rx);
 enum vhost_async_trial_phase vhost_async_trial_next_burst(
-    struct vhost_async_trial *, bool rx);
+    struct vhost_async_trial *, uint32_t n_pkts, bool rx);
+bool vhost_async_trial_stalls(struct vhost_async_trial *);
 bool vhost_async_trial_end_iteration(struct vhost_async_trial *);
-void vhost_async_trial_end_burst(struct vhost_async_trial *, uint32_t n_pkts,
-                                 uint32_t n_dma, uint32_t n_copies,
-                                 uint64_t cpu_bytes);
+void vhost_async_trial_end_burst(struct vhost_async_trial *,
+                                 const struct vhost_async_trial_burst *,
+                                 bool all_taken);
+void vhost_async_trial_add_reap(struct vhost_async_trial *, uint64_t cycles,
+                                uint32_t n);
+void vhost_async_trial_add_publish(struct vhost_async_trial *,
+                                   uint64_t cycles, uint32_t n);
 uint32_t vhost_async_trial_result(const struct vhost_async_trial *,
                                   const struct dpdk_dma_cost *, uint32_t cpu,
                                   uint32_t head, uint32_t head_cycles);
@@ -104,27 +121,6 @@ static inline bool
 vhost_async_trial_times_reap(const struct vhost_async_trial *trial)
 {
     return OVS_UNLIKELY(trial->phase == VHOST_ASYNC_TRIAL_DMA_BURSTS);
-}
-
-/* Reaping 'n' packets took 'cycles', as told by dpdk_dma_cost_clock(). */
-static inline void
-vhost_async_trial_add_reap(struct vhost_async_trial *trial, uint64_t cycles,
-                           uint32_t n)
-{
-    if (vhost_async_trial_times_reap(trial)) {
-        trial->reap_cycles += MIN(cycles, UINT32_MAX);
-        trial->n_reaped += n;
-    }
-}
-
-/* Publishing 'n' packets that were reaped before took 'cycles', in a poll that
- * the CPU would not have needed. */
-static inline void
-vhost_async_trial_add_publish(struct vhost_async_trial *trial, uint64_t cycles,
-                              uint32_t n)
-{
-    trial->publish_cycles += MIN(cycles, UINT32_MAX) + DPDK_DMA_COST_RX_POLL;
-    trial->n_published += n;
 }
 
 #endif /* vhost-async-trial.h */

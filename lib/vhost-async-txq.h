@@ -97,6 +97,14 @@ struct vhost_async_sender {
     struct vhost_async_sender_stats stats;
 };
 
+/* Returns how many packets 'self' sent to rings that are ours. */
+static inline uint64_t
+vhost_async_sender_packets(const struct vhost_async_sender *self)
+{
+    return (vhost_async_counter(&self->stats.dma_packets)
+            + vhost_async_counter(&self->stats.cpu_packets));
+}
+
 struct vhost_async_txq {
     struct vhost_async_vq vq;
     atomic_uint8_t *tx_retries;         /* Of the netdev. */

@@ -271,7 +271,7 @@ test_limits(void)
     ovs_assert(limits.min_excess == 800 * 16 * 9 / 8);
     ovs_assert(dpdk_dma_limits_from(&limits, 1) == 1440 + 14400);
     ovs_assert(dpdk_dma_limits_from(&limits, 32) == 1440 + 450);
-    ovs_assert(limits.loss == COST_NOT_DIRECT * 16 * 9 / 8);
+    ovs_assert(limits.loss == DPDK_DMA_COST_NOT_DIRECT * 16 * 9 / 8);
     ovs_assert(limits.even_len == 1440 && !limits.burst_loss);
     ovs_assert(dpdk_dma_limits_excess(&limits, 1439) == -(int) limits.loss);
     ovs_assert(dpdk_dma_limits_excess(&limits, 1440) == 1);

@@ -44,10 +44,14 @@ static uint64_t fake_tsc = 1;
 #define vhost_async_cost_set_threshold dp_cost_set_threshold
 #define vhost_async_cost_times_head dp_cost_times_head
 #define vhost_async_policy dp_policy
+#define vhost_async_cost_add_reap dp_cost_add_reap
+#define vhost_async_trial_add_publish dp_trial_add_publish
+#define vhost_async_trial_add_reap dp_trial_add_reap
 #define vhost_async_trial_end_burst dp_trial_end_burst
 #define vhost_async_trial_end_iteration dp_trial_end_iteration
 #define vhost_async_trial_next_burst dp_trial_next_burst
 #define vhost_async_trial_result dp_trial_result
+#define vhost_async_trial_stalls dp_trial_stalls
 #define vhost_async_trial_start dp_trial_start
 #include "vhost-async-trial.c"
 #include "vhost-async-cost.c"
@@ -69,6 +73,7 @@ static uint16_t timed;
 static uint32_t in_use;         /* What DMA costs, in 256ths of 'dma'. */
 /* In which phase of a trial the thread is interrupted. */
 static enum vhost_async_trial_phase disturbed = VHOST_ASYNC_TRIAL_NONE;
+static uint64_t n_disturbed, disturbed_reap;    /* For how many cycles. */
 
 static void
 start(void)
@@ -107,16 +112,25 @@ static void
 copy_burst(unsigned int n, uint32_t len, uint32_t cpu, bool by_dma)
 {
     if (vhost_async_trial_times_burst(&cost.trial)) {
-        fake_tsc += cost.trial.phase == disturbed ? UINT64_C(10000000000) : 0;
-        fake_tsc += n * BASE + (by_dma ? n * dma.packet * in_use / 256
-                           : n * (uint64_t) cpu * len / 65536);
-        vhost_async_trial_end_burst(&cost.trial, n, by_dma ? n : 0,
-                                    by_dma ? n : 0,
-                                    by_dma ? 0 : (uint64_t) n * len);
+        struct vhost_async_trial_burst b = {
+            .bytes = (uint64_t) n * len, .n_pkts = n,
+        };
+
+        fake_tsc += cost.trial.phase == disturbed ? n_disturbed : 0;
+        fake_tsc += n * BASE;
+        if (by_dma) {
+            fake_tsc += (uint64_t) n * dma.packet * in_use / 256;
+            b.n_dma = b.n_copies = n;
+        } else {
+            fake_tsc += (uint64_t) n * cpu * len / 65536;
+            b.cpu_bytes = b.bytes;
+        }
+        vhost_async_trial_end_burst(&cost.trial, &b, true);
     }
     if (by_dma) {
-        vhost_async_trial_add_reap(&cost.trial, dma.iteration * in_use / 256,
-                                   n);
+        vhost_async_trial_add_publish(&cost.trial, 0, n);
+        vhost_async_cost_add_reap(&cost, (uint64_t) dma.iteration * in_use
+                                         / 256 + disturbed_reap, n);
     }
 }
 
@@ -327,7 +341,7 @@ test_learning(void)
     ovs_assert(send_bursts(1000, 4, 1518, CPU) < 100);
     end_trial(4, 1518);
     ovs_assert(cost.limits.min_len > 710 && cost.limits.min_len < 730);
-    send_bursts(300000, 4, 1518, 10 * CPU);
+    send_bursts(1000000, 4, 1518, 10 * CPU);
     ovs_assert(cost.limits.min_excess > 650 && cost.limits.min_excess < 950);
     ovs_assert(send_bursts(1000, 1, 1518, 10 * CPU) == 1000);
     /* Packets that are not timed go by CPU: it may be cheap again. */
@@ -410,7 +424,7 @@ test_dearer_in_use(void)
     start();
     ovs_assert(send_bursts(50, 16, 1518, CPU) >= 48);
     in_use *= 3;
-    send_bursts(200000, 16, 1518, CPU);
+    send_bursts(1000000, 16, 1518, CPU);
     ovs_assert(cost_read(&cost.in_use) > 3 * 256 * 15 / 16
                && cost_read(&cost.in_use) < 3 * 256 * 17 / 16);
     n_dma = send_bursts(200000, 16, 1518, CPU);
@@ -420,7 +434,7 @@ test_dearer_in_use(void)
     ovs_assert(cost_read(&cost.in_use) > 3 * 256 * 7 / 8);
 
     in_use /= 3;
-    send_bursts(200000, 16, 1518, CPU);
+    send_bursts(1000000, 16, 1518, CPU);
     ovs_assert(cost_read(&cost.in_use) > 256 * 15 / 16
                && cost_read(&cost.in_use) < 256 * 17 / 16);
     n_dma = send_bursts(200000, 16, 1518, CPU);
@@ -430,7 +444,7 @@ test_dearer_in_use(void)
     start();
     in_use = 256 * 5 / 8;
     ovs_assert(!send_bursts(1, 5, 1518, CPU));
-    send_bursts(200000, 5, 1518, CPU);
+    send_bursts(1000000, 5, 1518, CPU);
     ovs_assert(send_bursts(200000, 5, 1518, CPU) > 198000);
 }
 
@@ -457,8 +471,7 @@ test_trial_of_iterations(void)
             }
         }
         if (n_dma) {
-            vhost_async_trial_add_reap(&cost.trial,
-                                       dma.iteration * in_use / 256, 0);
+            vhost_async_cost_add_reap(&cost, dma.iteration * in_use / 256, 0);
         }
         end_iteration();
     }
@@ -467,62 +480,141 @@ test_trial_of_iterations(void)
                && cost_read(&cost.in_use) < 2 * 256 * 17 / 16);
 }
 
-/* That the thread was interrupted, or that its clock jumped, decides nothing
- * for long. */
+/* Sends bursts until there was a trial. */
+static void
+next_trial(void)
+{
+    uint32_t n = cost.n_trials;
+
+    while (cost.n_trials == n) {
+        send_bursts(1, 16, 1518, CPU);
+    }
+}
+
+/* That the thread was interrupted does not count if it is for long, and
+ * decides nothing for long if it is less. */
 static void
 test_disturbed_trial(void)
 {
     start();
     send_bursts(200000, 16, 1518, CPU);
-    for (int i = 0; i < 2; i++) {
-        uint32_t n = cost.n_trials;
-
-        while (cost.n_trials == n) {
-            disturbed = (i ? VHOST_ASYNC_TRIAL_CPU_BURSTS
-                         : VHOST_ASYNC_TRIAL_DMA_BURSTS);
-            send_bursts(1, 16, 1518, CPU);
+    for (int i = 0; i < 6; i++) {
+        n_disturbed = i % 2 ? 50000 : UINT64_C(1) << 40;
+        disturbed = (i < 2 ? VHOST_ASYNC_TRIAL_CPU_BURSTS
+                     : i < 4 ? VHOST_ASYNC_TRIAL_DMA_BURSTS
+                     : VHOST_ASYNC_TRIAL_NONE);
+        disturbed_reap = i < 4 ? 0 : n_disturbed;
+        if (i % 2) {
+            next_trial();
+            ovs_assert(cost_read(&cost.in_use) >= COST_MAY_PAY
+                       && cost_read(&cost.in_use) <= 256 * 3);
+        } else {
+            send_bursts(400000, 16, 1518, CPU);
+            ovs_assert(cost_read(&cost.in_use) > 256 * 15 / 16
+                       && cost_read(&cost.in_use) < 256 * 17 / 16);
         }
         disturbed = VHOST_ASYNC_TRIAL_NONE;
-        ovs_assert(cost_read(&cost.in_use) >= COST_MAY_PAY
-                   && cost_read(&cost.in_use) <= 256 * 3);
-        send_bursts(100000, 16, 1518, CPU);
-        ovs_assert(send_bursts(1000, 16, 1518, CPU) > 900);
+        disturbed_reap = 0;
+        send_bursts(400000, 16, 1518, CPU);
+        ovs_assert(send_bursts(1000, 16, 1518, CPU) > 800);
+        ovs_assert(cost_read(&cost.in_use) > 256 * 7 / 8
+                   && cost_read(&cost.in_use) < 256 * 9 / 8);
     }
 }
 
-/* A trial ends, also if what the CPU costs turns out to be so little that
- * nothing is to go by DMA. */
+/* Bursts in which nothing may go by DMA are no part of a trial, and do not end
+ * it. */
+static void
+test_mixed_trial(void)
+{
+    uint32_t n;
+
+    start();
+    in_use *= 3;
+    for (int i = 0; i < 400000; i++) {
+        send_bursts(1, 16, i % 3 ? 1518 : i % 2 ? 600 : 64, CPU);
+    }
+    ovs_assert(cost.n_trials > 3);
+    ovs_assert(cost_read(&cost.in_use) > 3 * 256 * 15 / 16
+               && cost_read(&cost.in_use) < 3 * 256 * 17 / 16);
+
+    /* Nor do they make trials more. */
+    n = cost.n_trials;
+    for (int i = 0; i < 400000; i++) {
+        send_bursts(1, 16, i % 3 ? 1518 : 512, CPU);
+    }
+    ovs_assert(cost.n_trials - n < 30);
+}
+
+/* There is one trial at a time. */
+static void
+test_other_direction(void)
+{
+    static struct vhost_async_cost other;
+
+    start();
+    cost.other = &other;
+    other.trial.phase = VHOST_ASYNC_TRIAL_CPU_SETTLE;
+    send_bursts(100000, 16, 1518, CPU);
+    ovs_assert(!cost.n_trials && !cost.trial.phase);
+    other.trial.phase = VHOST_ASYNC_TRIAL_NONE;
+    send_bursts(1000, 16, 1518, CPU);
+    ovs_assert(cost.n_trials == 1);
+    cost.other = NULL;
+}
+
+/* Sends bursts of packets for DMA until 'phase' of a trial. */
+static void
+await_phase(enum vhost_async_trial_phase phase)
+{
+    for (int i = 0; cost.trial.phase != phase; i++) {
+        ovs_assert(i < 1000000);
+        send_bursts(1, 16, 1518, CPU);
+    }
+}
+
+/* A trial ends, also if there is nothing more for it, and then costs
+ * nothing. */
 static void
 test_trial_ends(void)
 {
-    start();
-    send_bursts(1000, 16, 1518, CPU);
-    while (!cost.trial.phase) {
-        ovs_assert(send_bursts(1, 16, 1518, CPU) <= 1);
-    }
-    for (int i = 0; cost.trial.phase; i++) {
-        ovs_assert(i < 1000);
-        send_bursts(1, 1, VHOST_ASYNC_COST_SAMPLE_LEN, CPU / 16);
-    }
-    ovs_assert(!send_burst(1, VHOST_ASYNC_COST_SAMPLE_LEN));
-    ovs_assert(cost.n_bursts > 100);
+    static const enum vhost_async_trial_phase phases[] = {
+        VHOST_ASYNC_TRIAL_CPU_SETTLE, VHOST_ASYNC_TRIAL_CPU_PACKETS,
+        VHOST_ASYNC_TRIAL_CPU_BURSTS, VHOST_ASYNC_TRIAL_DMA_SETTLE,
+        VHOST_ASYNC_TRIAL_DMA_BURSTS,
+    };
 
-    /* Without packets that may go by DMA it waits, and costs nothing. */
     start();
-    send_bursts(1000, 16, 1518, CPU);
-    while (cost.trial.phase != VHOST_ASYNC_TRIAL_DMA_SETTLE) {
-        send_bursts(1, 16, 1518, CPU);
+    for (size_t i = 0; i < ARRAY_SIZE(phases); i++) {
+        /* The CPU takes so little that nothing is to go by DMA. */
+        await_phase(phases[i]);
+        for (int j = 0; cost.trial.phase; j++) {
+            ovs_assert(j < 3000);
+            send_bursts(1, 1, VHOST_ASYNC_COST_SAMPLE_LEN, CPU / 16);
+        }
+        ovs_assert(cost.n_bursts > 100);
+        send_bursts(100000, 16, 1518, CPU);
+
+        /* Nor do short ones. */
+        await_phase(phases[i]);
+        send_bursts(500, 32, 64, CPU);
+        ovs_assert(cost.trial.phase == phases[i]);
+        ovs_assert(!vhost_async_trial_times_burst(&cost.trial));
+        ovs_assert(!send_bursts(1000, 32, 64, CPU));
+        ovs_assert(!cost.trial.phase);
+        send_bursts(100000, 16, 1518, CPU);
     }
-    ovs_assert(!send_bursts(1000, 32, 64, CPU));
-    ovs_assert(cost.trial.phase == VHOST_ASYNC_TRIAL_DMA_SETTLE);
-    ovs_assert(!vhost_async_trial_times_burst(&cost.trial));
-    send_bursts(100, 16, 1518, CPU);
-    ovs_assert(!cost.trial.phase);
+
+    /* Nothing is sent at all, and others are reaped. */
+    await_phase(VHOST_ASYNC_TRIAL_DMA_BURSTS);
+    for (int i = 0; cost.trial.phase; i++) {
+        ovs_assert(i < 3000);
+        vhost_async_cost_add_reap(&cost, 100, 32);
+    }
+    ovs_assert(cost.limits.min_len > 600);
 
     /* Nor does it go on with a number of bytes. */
-    while (cost.trial.phase != VHOST_ASYNC_TRIAL_DMA_BURSTS) {
-        send_bursts(1, 16, 1518, CPU);
-    }
+    await_phase(VHOST_ASYNC_TRIAL_DMA_BURSTS);
     atomic_store_relaxed(&vhost_async_policy.threshold, 100);
     ovs_assert(send_burst(1, 100));
     ovs_assert(!cost.trial.phase && cost.limits.min_len == 100);
@@ -649,6 +741,8 @@ static const struct dma_test_case cases[] = {
     DMA_TEST_CASE(dearer_in_use),
     DMA_TEST_CASE(trial_of_iterations),
     DMA_TEST_CASE(disturbed_trial),
+    DMA_TEST_CASE(mixed_trial),
+    DMA_TEST_CASE(other_direction),
     DMA_TEST_CASE(trial_ends),
     DMA_TEST_CASE(received),
     DMA_TEST_CASE(outliers),

@@ -561,8 +561,8 @@ test_trial(void)
             ovs_assert(guest_ring_reclaim(&p->guest) == 3);
         } while (cost->trial.phase);
         ovs_assert(cost->n_trials == n_trials + 1);
-        ovs_assert(COUNTER(p, dma_packets) >= 3 * (23 + 16));
-        ovs_assert(COUNTER(p, cpu_packets) >= 3 * (24 + 16 + 16));
+        ovs_assert(COUNTER(p, dma_packets) >= 3 * (42 + 16));
+        ovs_assert(COUNTER(p, cpu_packets) >= 3 * (42 + 16 + 16));
         ovs_assert(cost->trial.cpu.n_bursts == 16
                    && cost->trial.cpu.n_pkts == 3 * 16
                    && (cost->trial.cpu.cpu_bytes

@@ -80,6 +80,7 @@ reap_timed(struct vhost_async_thread *self)
     if (timed && n) {
         vhost_async_thread_add_reap(self, dpdk_dma_cost_clock() - begin, n);
     }
+    self->publish_cycles = 0;
     return n;
 }
 

@@ -314,8 +314,7 @@ warm_up(const struct params *p, unsigned int total, round_func *round)
     unsigned int n = learns ? 40 : 3, n_trials = 0;
     uint64_t idle;
 
-    for (unsigned int i = 0; i < n || (async_in_trial() && i < MAX_WARM_UP)
-                             || (n_trials && n_trials < N_TRIALS); i++) {
+    for (unsigned int i = 0; i < n; i++) {
         bool in_trial = async_in_trial();
 
         if (learns && !in_trial) {
@@ -323,6 +322,10 @@ warm_up(const struct params *p, unsigned int total, round_func *round)
         }
         round(p, total, &idle);
         n_trials += in_trial && !async_in_trial();
+        if (n < MAX_WARM_UP
+            && (async_in_trial() || (n_trials && n_trials < N_TRIALS))) {
+            n = MAX(n, i + 2);
+        }
     }
 }
 
