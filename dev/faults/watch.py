@@ -159,4 +159,6 @@ class Watch(threading.Thread):
 
 
 if __name__ == "__main__":
-    main()
+    # Nobody may be there for the last answer.
+    with contextlib.suppress(BrokenPipeError):
+        main()
