@@ -96,8 +96,10 @@ def main():
         ask("%s/ovs-vswitchd.%d.ctl" % (folder, vswitchd))
         end = time.monotonic()
         after = starvation.sample(pids)
-        print(json.dumps({"begin": begin, "end": end, "total": after,
-                          "starved": after - before}), flush=True)
+        answer = {"begin": begin, "end": end, "total": after,
+                  "starved": after - before}
+        # Not print(), which tries again at the end.
+        os.write(1, (json.dumps(answer) + "\n").encode())
 
 
 class Watch(threading.Thread):
