@@ -419,7 +419,8 @@ class World:
             bad.append("ovs-appctl took %.2f s" % self.watch.worst)
         self.note("appctl at most %d ms" % (self.watch.worst * 1000))
         self.switch.vswitchd.check_alive()
-        for line in self.log_lines(r"\|EMER\||assertion|backtrace"):
+        for line in self.log_lines(r"\|EMER\||assertion|backtrace"
+                                   r"|\\x[0-9a-f]{2}"):
             bad.append("log: " + line)
 
     def log_lines(self, pattern):

@@ -43,7 +43,8 @@ class Interrupted(BaseException):
 
 def read(path, default=None):
     try:
-        with open(path) as f:
+        # A log of what is not text is not to end who tells of it.
+        with open(path, errors="backslashreplace") as f:
             return f.read().strip()
     except OSError:
         if default is None:
