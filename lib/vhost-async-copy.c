@@ -283,7 +283,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     uint32_t n_dma = 0, n_direct = 0, n_chains = 0;
     uint16_t i = 0, timed = UINT16_MAX;
     unsigned int room = 0;
-    uint64_t n_copies = 0;
+    uint64_t submitted = 0;
     bool may_use, use_dma;
 
     *obstacle = VHOST_ASYNC_NONE;
@@ -298,7 +298,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
     use_dma = may_use && vhost_async_cost_choose(&self->cost, pkts, cnt,
                                                  &timed);
     if (may_use && vhost_async_trial_times_burst(&self->cost.trial)) {
-        n_copies = dpdk_dma_chan_submitted(chan);
+        submitted = dpdk_dma_chan_submitted(chan);
     }
 
     if (!use_dma && !in_flight && timed == UINT16_MAX
@@ -374,7 +374,7 @@ vhost_async_txq_send(struct vhost_async_txq *txq,
         struct vhost_async_trial_burst b = {
             .bytes = dma_bytes + cpu_bytes, .cpu_bytes = cpu_bytes,
             .n_pkts = i, .n_dma = n_dma,
-            .n_copies = dpdk_dma_chan_submitted(chan) - n_copies,
+            .n_copies = dpdk_dma_chan_submitted(chan) - submitted,
         };
 
         /* Those that go by DMA are freed when they are reaped, which is timed,

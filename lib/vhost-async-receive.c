@@ -490,7 +490,7 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
     uint32_t n_dma = 0, n_cpu = 0, n_back = 0;
     uint16_t n = 0, timed = UINT16_MAX;
     unsigned int i = 0, room = 0;
-    uint64_t n_copies = 0;
+    uint64_t submitted = 0;
     bool may_use;
     struct rx_burst b;
 
@@ -508,7 +508,7 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
         self->rx_began = rte_get_tsc_cycles();
     }
     if (may_use && vhost_async_trial_times_burst(&cost->trial)) {
-        n_copies = dpdk_dma_chan_submitted(self->chan);
+        submitted = dpdk_dma_chan_submitted(self->chan);
     }
 
     if (!chan && !in_flight && timed == UINT16_MAX) {
@@ -569,7 +569,7 @@ rx_fetch(struct vhost_async_rxq *rxq, struct vhost_async_sender *self,
             .bytes = dma_bytes + cpu_bytes,
             .cpu_bytes = (int64_t) cpu_bytes - n_cpu * cost->head,
             .n_pkts = b.n, .n_dma = n_dma,
-            .n_copies = dpdk_dma_chan_submitted(self->chan) - n_copies,
+            .n_copies = dpdk_dma_chan_submitted(self->chan) - submitted,
         };
 
         vhost_async_trial_end_burst(&cost->trial, &t, true);

@@ -155,14 +155,22 @@ vhost_async_trial_end_burst(struct vhost_async_trial *trial,
     sum->n_bursts++;
 }
 
+/* Whether 'cycles' for 'n' packets that were reaped, or published, count. */
+static bool
+trial_takes_reaped(const struct vhost_async_trial *trial, uint64_t cycles,
+                   uint32_t n)
+{
+    return (vhost_async_trial_times_reap(trial)
+            && cycles <= TRIAL_MAX_REAP + (uint64_t) n * TRIAL_MAX_REAPED);
+}
+
 /* Having the engine start, and reaping 'n' packets, took 'cycles', as told by
  * dpdk_dma_cost_clock(). */
 void
 vhost_async_trial_add_reap(struct vhost_async_trial *trial, uint64_t cycles,
                            uint32_t n)
 {
-    if (vhost_async_trial_times_reap(trial)
-        && cycles <= TRIAL_MAX_REAP + (uint64_t) n * TRIAL_MAX_REAPED) {
+    if (trial_takes_reaped(trial, cycles, n)) {
         trial->reap_cycles += cycles;
         trial->n_reaped += n;
     }
@@ -173,8 +181,7 @@ void
 vhost_async_trial_add_publish(struct vhost_async_trial *trial, uint64_t cycles,
                               uint32_t n)
 {
-    if (vhost_async_trial_times_reap(trial)
-        && cycles <= TRIAL_MAX_REAP + (uint64_t) n * TRIAL_MAX_REAPED) {
+    if (trial_takes_reaped(trial, cycles, n)) {
         trial->publish_cycles += cycles;
         trial->n_published += n;
     }

@@ -58,6 +58,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-rxq-threads.c \
 	tests/test-vhost-rxq.c \
 	tests/test-vhost-thread.c \
+	tests/test-vhost-trial.c \
 	tests/test-vhost-txq-guest.c \
 	tests/test-vhost-txq-in-flight.c \
 	tests/test-vhost-txq.c \
@@ -65,6 +66,7 @@ tests_ovstest_SOURCES += \
 	tests/test-vhost-vring-map.c \
 	tests/test-vhost-vring-notify.c \
 	tests/test-vhost-vring.c \
+	tests/vhost-cost-fixture.h \
 	tests/vhost-data-path.h \
 	tests/vhost-engine-fixture.h \
 	tests/vhost-guest-fixture.h \
