@@ -286,7 +286,7 @@ static void
 port_forget_txq(struct vhost_async_port *port, struct vhost_async_txq *txq)
     OVS_REQUIRES(port->mutex)
 {
-    /* Who has the lock reads it. */
+    /* Senders read it, and it is the netdev's, which goes. */
     vhost_async_vq_lock(&txq->vq);
     txq->tx_retries = &no_retries;
     vhost_async_engine_unlock(NULL, txq);

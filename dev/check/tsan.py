@@ -28,7 +28,9 @@ TSAN_MS = 1500
 BROKEN_MS = 4000
 
 # Seconds after which a case is ended.  What is broken can damage what
-# ThreadSanitizer itself goes by, and that waits for its own lock then.
+# ThreadSanitizer itself goes by, and that waits for its own lock then.  No
+# other signal than KILL ends that, nor goes to the process that the case forks
+# if its parent ends first.
 CASE_S = 60
 
 # What is broken can end a test in another way than the one looked for, such as
@@ -169,7 +171,7 @@ def run_case(where, test, case, ms):
                     % os.path.join(ROOT, "dev/check/tsan.supp"))
     # The ThreadSanitizer of gcc 12 cannot do with more random addresses than
     # Debian 12 has, which other kernels do.
-    status = run(["timeout", "-k", "5", str(CASE_S), "setarch", "-R",
+    status = run(["timeout", "-s", "KILL", str(CASE_S), "setarch", "-R",
                   os.path.join(where, "ovstest"), test, "--ms=%d" % ms, case],
                  log, env=env)
     return not status, read(log)
