@@ -166,7 +166,7 @@ vhost_async_thread_only_submits(struct vhost_async_thread *self, uint64_t now)
 }
 
 /* Has txqs publish the 'n' packets 'done', as far as their turn came. */
-static inline void
+static void
 thread_publish(struct vhost_async_sender *sender,
                const struct dpdk_dma_done *done, unsigned int n)
 {
