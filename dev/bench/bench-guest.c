@@ -486,10 +486,14 @@ guest_connect(struct guest *g, unsigned int n_pairs, bool tso)
     uint64_t features, protocol;
 
     if (tso) {
+        /* From 3.5 on Open vSwitch cuts packets up for guests that do not take
+         * those of IPv6, too. */
         wanted |= (1u << VIRTIO_NET_F_GUEST_CSUM
                    | 1u << VIRTIO_NET_F_GUEST_TSO4
+                   | 1u << VIRTIO_NET_F_GUEST_TSO6
                    | 1u << VIRTIO_NET_F_CSUM
-                   | 1u << VIRTIO_NET_F_HOST_TSO4);
+                   | 1u << VIRTIO_NET_F_HOST_TSO4
+                   | 1u << VIRTIO_NET_F_HOST_TSO6);
     }
     if (settings.packed) {
         wanted |= F_RING_PACKED;

@@ -62,6 +62,7 @@
 #include "bench-receive.h"
 #include "dpdk.h"
 #include "openvswitch/vlog.h"
+#include "ovs-numa.h"
 #include "ovs-rcu.h"
 #include "smap.h"
 #include "userspace-tso.h"
@@ -303,6 +304,8 @@ main(int argc, char *argv[])
     vlog_set_levels(NULL, VLF_SYSLOG, VLL_OFF);
     vlog_set_levels(NULL, VLF_CONSOLE, verbose ? VLL_INFO : VLL_WARN);
     smap_replace(&config, "dpdk-init", "true");
+    /* As the switch does: dpdk_init() goes by the cores that it finds. */
+    ovs_numa_init();
     dpdk_init(&config);
     userspace_tso_init(&config);
     async_configure(&config);

@@ -209,9 +209,9 @@ class Runner:
             # Drivers print, too: ioat its status when it starts.
             line = self.process.stdout.readline()
         if not line:
-            self.process.wait()
-            raise Stop("%s failed, %s ends:\n%s"
-                       % (self.variant.name, self.log, tail(self.log)))
+            raise Stop("%s ended with status %d, %s ends:\n%s"
+                       % (self.variant.name, self.process.wait(), self.log,
+                          tail(self.log)))
         return json.loads(line)
 
     def stop(self):
