@@ -103,15 +103,16 @@ class Loop:
             self.switch.set("vhost-async-threshold", value)
 
     def _stats(self):
-        """Packets, and busy and idle cycles, of the PMD thread."""
-        text = self.switch.appctl("dpif-netdev/pmd-stats-show", "-pmd",
+        """Packets, busy cycles, and their share, of the PMD thread."""
+        text = self.switch.appctl("dpif-netdev/pmd-perf-show", "-pmd",
                                   str(self.lab.cores.pmds[0]))
-        found = [re.search(r"^ *%s: (\d+)" % name, text, re.M)
-                 for name in ("packets received", "processing cycles",
-                              "idle cycles")]
+        found = [re.search(pattern, text) for pattern in (
+            r"Rx packets: +(\d+)", r"Used TSC cycles: +(\d+)",
+            r"busy iterations: +\d+ +\( *([\d.]+) % of used cycles\)")]
         if not all(found):
-            raise LabError("cannot read pmd-stats-show:\n" + text)
-        return [int(m[1]) for m in found]
+            raise LabError("cannot read pmd-perf-show:\n" + text)
+        packets, cycles, busy = [float(m[1]) for m in found]
+        return packets, cycles * busy / 100, busy / 100
 
     def _check_lossless(self):
         """After the guest stopped: each port sent what the other got, the
@@ -135,13 +136,13 @@ class Loop:
         self.switch.appctl("dpif-netdev/pmd-stats-clear")
         began = time.monotonic()
         time.sleep(WINDOW)
-        packets, busy, idle = self._stats()
+        packets, cycles, busy = self._stats()
         took = time.monotonic() - began
         if not packets:
             raise LabError("%s: packets of %d bytes do not circulate"
                            % (self.variant.name, size))
-        return {"cycles": busy / packets, "mpps": packets / took / 1e6,
-                "busy": busy / (busy + idle)}
+        return {"cycles": cycles / packets, "mpps": packets / took / 1e6,
+                "busy": busy}
 
     def measure(self, size, windows):
         """Returns busy cycles per packet, millions of packets per second and

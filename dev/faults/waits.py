@@ -29,8 +29,7 @@ def commands(w):
     appctl, vsctl = w.switch.appctl, w.switch.vsctl
     return {
         "dma-show": (timed(appctl, "dpif-netdev/dma-show"), LIMIT),
-        "pmd-stats-show": (timed(appctl, "dpif-netdev/pmd-stats-show"),
-                           LIMIT),
+        "pmd-perf-show": (timed(appctl, "dpif-netdev/pmd-perf-show"), LIMIT),
         "statistics": (timed(w.switch.ofctl, "-O", "OpenFlow14", "dump-ports",
                              "br0", "dst2"), LIMIT),
         "database": (timed(vsctl, "get", "Interface", "dst2", "statistics"),
