@@ -9,7 +9,7 @@ PYTHON = /usr/bin/python3
 .PHONY: help deps src build demo check check-style check-unit check-sanitize \
         check-tsan check-fuzz check-system check-packets check-faults \
         check-spin check-model check-drivers check-unused check-ovs \
-        check-guests check-iommu coverage soak long-use fuzz \
+        check-bench check-guests check-iommu coverage soak long-use fuzz \
         bench bench-quick bench-drivers bench-compare bench-engines \
         series deb deb-again check-deb clean
 
@@ -66,6 +66,7 @@ check-faults: deps ## guests that die, memory that moves, engines that stop (as 
 check-spin: deps ## a model of the engine ring, all states of it
 check-model: deps ## the DMA engines that tests and benchmarks load into DPDK
 check-drivers: deps ## engines that fail, with DPDK's own ioat and idxd drivers (as root)
+check-bench: deps ## the benchmark works: each way of measuring, once (as root)
 check-unused: deps ## what those see who never turn it on: nothing (as root)
 check-ovs: deps ## the parts of OVS's own testsuite that our hooks touch
 check-guests: deps ## Linux guests under QEMU, live migration among others (as root)
@@ -73,7 +74,7 @@ check-iommu: deps ## a PCI device that copies through an IOMMU, under QEMU (as r
 
 check-style check-unit check-sanitize check-tsan check-fuzz check-system \
 check-packets check-faults check-spin check-model check-drivers \
-check-unused check-ovs check-guests check-iommu:
+check-bench check-unused check-ovs check-guests check-iommu:
 	@$(CHECK) $(@:check-%=%)
 
 coverage: deps ## lines and branches that no test reaches; SUITES="unit" is quick (as root)

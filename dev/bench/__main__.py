@@ -4,6 +4,7 @@
 #                                   JSON, plots
 #   python3 -m dev.bench quick      the ratios that are goals, one line each
 #   python3 -m dev.bench drivers    what DPDK's drivers for hardware cost
+#   python3 -m dev.bench once       whether it works, for 'make check'
 #   python3 -m dev.bench report     table and plots of the last run once more;
 #                                   with --doc into dev/bench/figures, too
 #   python3 -m dev.bench compare A B    two runs, files or folders
@@ -18,7 +19,7 @@ import tempfile
 import time
 
 from dev import lab
-from dev.bench import (compare, drivers, goals, harness, output, page,
+from dev.bench import (compare, drivers, goals, harness, once, output, page,
                        whole_switch)
 from dev.bench.harness import (SCALE, SIZES, STOCK, STOCK_TWICE, TSO_SIZE,
                                mix_points, off, on, on_both_ways, points)
@@ -248,6 +249,9 @@ def measure(args, engines, driver):
         if args.what == "drivers":
             check_memory(loop, the_lab, drivers.N_VARIANTS)
             return drivers.measure(loop, engines[0])
+        if args.what == "once":
+            check_memory(loop, the_lab, 2)
+            return once.measure(the_lab, loop, engines[0])
         if args.what == "quick":
             if the_lab:
                 check_memory(loop, the_lab, 3)
@@ -275,7 +279,7 @@ def run_command():
         prog=program(),
         description="Measures the series against stock Open vSwitch.")
     parser.add_argument("what", nargs="?", default="all",
-                        choices=("all", "quick", "drivers", "report",
+                        choices=("all", "quick", "drivers", "once", "report",
                                  "compare"))
     parser.add_argument("runs", nargs="*", metavar="RUN",
                         help="compare: bench.json or quick.json, or a folder")
@@ -313,7 +317,10 @@ def run_command():
     if os.geteuid():
         raise Stop("this must run as root: use sudo")
     builds = ["stock"] + engines
-    if args.no_build:
+    if args.what == "once":
+        harness.build_harness(args.engine)
+        driver = None
+    elif args.no_build:
         for build in builds:
             harness.build_harness(build)
         driver = plugin.LIBRARY
@@ -330,6 +337,8 @@ def run_command():
         raise Stop(str(e))
     except lab.Interrupted as e:
         raise KeyboardInterrupt(e.signum)
+    if args.what == "once":
+        return 0
     if args.what == "drivers":
         drivers.tell(report)
         return 0

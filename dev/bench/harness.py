@@ -151,8 +151,7 @@ class Runner:
 
     def __init__(self, loop, variant, args=(), tso=False, layout=0):
         self.variant = variant
-        self.log = out("bench", "%s%s.log" % (variant.name,
-                                              "-tso" if tso else ""))
+        self.log = loop.log(variant, tso)
         with open(self.log, "w") as f:
             self.process = subprocess.Popen(
                 self._command(loop, variant, tso, layout) + list(args),
@@ -247,6 +246,12 @@ class Loop:
         self.driver = driver
         self.huge = huge
         self.results = []
+
+    @staticmethod
+    def log(variant, tso):
+        """The log of the last process."""
+        return out("bench", "%s%s.log" % (variant.name,
+                                          "-tso" if tso else ""))
 
     @contextlib.contextmanager
     def runners(self, variants, args=(), tso=False, layout=0):

@@ -228,6 +228,14 @@ def packets_suite(suite, engine):
                   "\n".join(bad))
 
 
+def bench_suite(suite, engine):
+    """The benchmark measures what it is to, whatever the figures."""
+    log = suite.path("bench.log")
+    status = run(python("dev.bench", "once", "--engine", engine), log,
+                 cwd=ROOT)
+    suite.add("the benchmark, once", not status, tail(log, 20))
+
+
 def drivers_suite(suite, engine):
     """DPDK's own drivers for hardware, on devices in memory: packets through
     them, by both kinds of addresses, and scenarios."""
@@ -324,12 +332,13 @@ SUITES = {
     "spin": spin.spin_suite,
     "model": model_suite,
     "drivers": drivers_suite,
+    "bench": bench_suite,
     "unused": unused_suite,
     "ovs": ovs_suite,
 }
 NEEDS_ROOT = ("quick", "system", "packets", "faults-quick", "faults",
               "guests-quick", "guests", "iommu-quick", "iommu", "unused",
-              "drivers")
+              "drivers", "bench")
 ON_DEMAND = ("system", "faults", "guests", "iommu")
 # What is the same for all engines is done with the first.
 ONCE = ("style", "fuzz", "iommu-quick", "spin", "model", "ovs")
