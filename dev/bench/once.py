@@ -54,8 +54,6 @@ def measure(the_lab, loop, engine):
         for variant in variants:
             check_log(loop.log(variant, tso))
         progress.step(name)
-    for row in whole_switch.measure(the_lab, variants[:1], loop.driver, 1, 1,
-                                    progress):
-        if not (row["mpps"] > 0 and 0 < row["busy"] <= 1):
-            raise Stop("the whole switch: %s" % row)
+    # Fails by itself if packets do not circulate, or are lost.
+    whole_switch.measure(the_lab, variants[:1], loop.driver, 1, 1, progress)
     progress.done()

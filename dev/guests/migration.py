@@ -91,10 +91,9 @@ def forgets_writes(source):
 
 def precopy(w, source, uri, wanted):
     """Has QEMU migrate a guest, in so many passes over its memory and a last
-    one while it is stopped.  Where QEMU forgets writes, there is one pass, and
-    the guest is stopped before QEMU asks for the pages that are dirty: what
-    was written in that pass moves along because they are asked for after it,
-    or not at all."""
+    one while it is stopped.  Where QEMU forgets writes there is one pass: with
+    no downtime allowed QEMU asks for dirty pages only when all were sent and
+    the guest is stopped."""
     one_pass = forgets_writes(source)
     limit = 0 if one_pass or wanted > 1 else DOWNTIME_MS
     source.qmp("migrate-set-parameters", **{"max-bandwidth": 100 << 20,
@@ -103,23 +102,19 @@ def precopy(w, source, uri, wanted):
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         info = source.qmp("query-migrate")
-        ram = info.get("ram", {})
         if info["status"] == "completed":
             # The first is before the first pass, the last before the one
             # while the guest is stopped.
-            passes = 1 if one_pass else ram["dirty-sync-count"] - 1
+            passes = info["ram"]["dirty-sync-count"] - 1
             w.note("precopy: %d passes, %d ms, of which the guest did not run "
                    "for %d, %d MB", passes, info["total-time"],
-                   info["downtime"], ram["transferred"] >> 20)
-            if passes < wanted and not one_pass:
+                   info["downtime"], info["ram"]["transferred"] >> 20)
+            if passes != 1 if one_pass else passes < wanted:
                 raise Failure("QEMU migrated the guest in %d passes, not %d"
-                              % (passes, wanted))
+                              % (passes, 1 if one_pass else wanted))
             return
-        if limit < DOWNTIME_MS and ram and (
-                ram["remaining"] == 0 if one_pass
-                else ram["dirty-sync-count"] > wanted):
-            if one_pass:
-                source.qmp("stop")
+        if not one_pass and limit < DOWNTIME_MS and (
+                info.get("ram", {}).get("dirty-sync-count", 0) > wanted):
             limit = DOWNTIME_MS
             source.qmp("migrate-set-parameters", **{"downtime-limit": limit})
         if info["status"] in ("failed", "cancelled"):
